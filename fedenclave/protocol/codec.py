@@ -1,0 +1,91 @@
+"""Deterministic CBOR: one value has one encoding, and only that encoding decodes.
+
+The encoding is RFC 8949 section 4.2.1 restricted to unsigned integers, byte and text strings,
+booleans, arrays and maps with text keys. No floats, no tags, no null: nothing in the protocol
+needs them, and each is a way to write the same thing twice.
+
+Decoding hands the bytes to cbor2 with every tag refused, then encodes the result again and
+compares: whatever was not canonical (order, length, indefinite form, trailing bytes) differs.
+
+SPEC.md, section 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import cbor2
+
+from fedenclave.protocol.errors import MalformedMessage
+
+MAX_DEPTH = 8
+"""No message nests deeper than 5; 8 leaves room without letting a peer recurse."""
+
+# Tags that cbor2 would turn into objects (dates, bignums, regular expressions, references ...).
+_KNOWN_TAGS = (*range(6), *range(20, 40), 100, *range(255, 270), 1004, 43000, 55799)
+
+
+def _refuse_tag(*_: object) -> NoReturn:
+    raise ValueError("tags are not part of the protocol")
+
+
+_REFUSED_TAGS = dict.fromkeys(_KNOWN_TAGS, _refuse_tag)
+
+
+def _canonical(value: Any) -> Any:
+    """Return `value` with map keys in RFC 8949 order; refuse what the protocol does not use."""
+    if isinstance(value, bool | str | bytes):
+        return value
+    if isinstance(value, int):
+        if not 0 <= value < 2**64:
+            raise ValueError("integers are unsigned and below 2**64")
+        return value
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError("map keys are text")
+        # Bytewise order of the encoded keys; for text that is by length in bytes, then by content.
+        keys = sorted(value, key=lambda key: (len(key.encode()), key.encode()))
+        return {key: _canonical(value[key]) for key in keys}
+    raise ValueError(f"{type(value).__name__} is not part of the protocol")
+
+
+def encode(value: Any) -> bytes:
+    """Return the one encoding of `value`.
+
+    Raises:
+        ValueError: `value` holds something that the protocol does not use (a caller's bug).
+    """
+    return cbor2.dumps(_canonical(value))
+
+
+def decode(data: bytes, *, max_size: int) -> Any:
+    """Return the value that `data` encodes.
+
+    Args:
+        data: bytes from a peer.
+        max_size: bytes above which nothing is even looked at.
+
+    Raises:
+        MalformedMessage: too long, not CBOR, not canonical, or not of the protocol's types.
+    """
+    if len(data) > max_size:
+        raise MalformedMessage(f"message has {len(data)} bytes, want at most {max_size}")
+    try:
+        value = cbor2.loads(
+            data,
+            tag_hook=_refuse_tag,
+            semantic_decoders=_REFUSED_TAGS,
+            max_depth=MAX_DEPTH,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            strict_hashable_types=True,
+        )
+        again = encode(value)
+    # The bytes are hostile and cbor2's list of exceptions is not a promise of its API.
+    except Exception as error:
+        raise MalformedMessage(f"message of {len(data)} bytes is not valid cbor") from error
+    if again != data:
+        raise MalformedMessage(f"message of {len(data)} bytes is not deterministic cbor")
+    return value

@@ -1,0 +1,61 @@
+"""Evidence as it travels, and what every evidence format binds.
+
+SPEC.md, section 9.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.errors import MalformedMessage
+from fedenclave.protocol.records import Record
+from fedenclave.protocol.signing import PUBLIC_KEY_SIZE, Statement
+
+NONCE_SIZE = 32
+REPORT_DATA_SIZE = 64
+INSECURE = "insecure"
+INSECURE_WARNING = "insecure: no hardware vouches for this measurement"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence(Record):
+    """A format's name, the vendor's bytes, and the key that they are said to bind."""
+
+    format: str
+    document: bytes
+    signing_key: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse a key of the wrong length."""
+        if len(self.signing_key) != PUBLIC_KEY_SIZE:
+            raise MalformedMessage("evidence names a signing key of the wrong length")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsecureDocument(Statement):
+    """Development evidence: the enclave process says of itself what it measured.
+
+    Signed by the very key that it presents. It proves integrity in transit and nothing else.
+    """
+
+    TYPE: ClassVar[str] = "insecure-evidence"
+
+    warning: str
+    report_data: bytes
+    measurement: Digest
+    protections: tuple[str, ...]
+
+
+def report_data(nonce: bytes, signing_key: bytes, manifest: bytes) -> bytes:
+    """Return the 64 bytes that evidence binds into the hardware's report data.
+
+    Args:
+        nonce: 32 bytes: the Merkle root over the clients' nonces.
+        signing_key: the enclave's raw Ed25519 public key.
+        manifest: the manifest's digest, 32 bytes.
+    """
+    bound = b"fedenclave/att/v1\x00" + nonce + hashlib.sha256(signing_key).digest() + manifest
+    return hashlib.sha512(bound).digest()

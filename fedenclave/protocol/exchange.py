@@ -1,0 +1,96 @@
+"""What host and client hand each other around a round, over whatever carries messages.
+
+None of it is trusted: everything that matters inside is signed or proved, and the client checks.
+
+SPEC.md, section 13.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.records import Record
+
+MAX_OFFER = 32 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello(Record):
+    """A client's fresh nonce, and how far its chain of releases reaches (0: nothing yet)."""
+
+    client: str
+    key: bytes
+    nonce: bytes
+    chain_round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundOffer(Record):
+    """An invitation to a round: evidence, the path of the client's nonce, the announcement.
+
+    `releases` are the signed releases since the client's `chain_round`. `manifest` is empty unless
+    this is a development federation, which has no other way to tell its clients the rules.
+    """
+
+    MAX_SIZE: ClassVar[int] = MAX_OFFER
+
+    evidence: bytes
+    nonce: bytes
+    nonce_index: int
+    nonce_count: int
+    nonce_path: tuple[Digest, ...]
+    announcement: bytes
+    releases: tuple[bytes, ...]
+    manifest: bytes
+    approvals: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery(Record):
+    """What became of a client's update in a round: the statements that its receipt needs.
+
+    `release` and `cohort` are empty where the round was aborted, `abort` where it was not.
+    """
+
+    MAX_SIZE: ClassVar[int] = MAX_OFFER
+
+    round: int
+    answer: bytes
+    release: bytes
+    cohort: bytes
+    abort: bytes
+    leaf_index: int
+    leaf_path: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Participation(Record):
+    """What a client keeps of a round it sealed an update for, until the delivery comes."""
+
+    MAX_SIZE: ClassVar[int] = MAX_OFFER
+
+    round: int
+    evidence: bytes
+    nonce: bytes
+    nonce_index: int
+    nonce_count: int
+    nonce_path: tuple[Digest, ...]
+    announcement: bytes
+    envelope: bytes
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt(Record):
+    """Everything an auditor needs to judge one client's part in one round, offline."""
+
+    MAX_SIZE: ClassVar[int] = 4 * MAX_OFFER
+
+    version: int
+    client: str
+    manifest: bytes
+    approvals: tuple[bytes, ...]
+    participation: Participation
+    delivery: Delivery

@@ -1,0 +1,164 @@
+"""What host and enclave say to each other over their one stream socket.
+
+A frame is a 4-byte length and a record. Bulk never travels in a frame: an update or a model comes
+as a file descriptor beside it, which the enclave reads into its own memory.
+
+SPEC.md, section 12.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.errors import MalformedMessage, Reason, Refusal
+from fedenclave.protocol.records import Record
+
+LENGTH = struct.Struct(">I")
+MAX_FRAME = 64 << 20
+
+
+class Operation(StrEnum):
+    """What the host can ask."""
+
+    START = "start"
+    EVIDENCE = "evidence"
+    OPEN = "open"
+    ADMIT = "admit"
+    CLOSE = "close"
+    FETCH = "fetch"
+    ABORT = "abort"
+    STATUS = "status"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Record):
+    """A request: the operation's name and its encoded record."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    operation: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply(Record):
+    """An answer: the operation's encoded result, or a refusal (then `body` is empty)."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    refusal: str
+    body: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse a refusal that is not in the closed list."""
+        if self.refusal and self.refusal not in tuple(Refusal):
+            raise MalformedMessage("reply names an unknown refusal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Empty(Record):
+    """Nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRequest(Record):
+    """Take up a federation. Beside it: the first model's file."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    manifest: bytes
+    approvals: tuple[bytes, ...]
+    schema: bytes
+    payload_offset: int
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Record):
+    """What the enclave is: its key, the signed start, the protections it could switch on."""
+
+    signing_key: bytes
+    start: bytes
+    measurement: Digest
+    protections: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceRequest(Record):
+    """Make evidence over `nonce`, the Merkle root of the clients' nonces."""
+
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRequest(Record):
+    """Open the next round for `cohort`."""
+
+    cohort: tuple[str, ...]
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedStatement(Record):
+    """An encoded signed statement."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    statement: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmissionResult(Record):
+    """A signed admission, or a signed rejection with its reason."""
+
+    statement: bytes
+    admitted: bool
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Refuse a reason that is not in the closed list."""
+        if self.reason and self.reason not in tuple(Reason):
+            raise MalformedMessage("admission result names an unknown reason")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseRequest(Record):
+    """Aggregate and release. Beside it: the base model's file, and the file for the new model."""
+
+    base_offset: int
+    model_offset: int
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed(Record):
+    """The signed release, the cohort report it names, and rejections of what was set aside."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    release: bytes
+    cohort: bytes
+    set_aside: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbortRequest(Record):
+    """End the round without a release."""
+
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReply(Record):
+    """Where the enclave is. Numbers that the host knows anyway."""
+
+    state: str
+    round: int
+    admitted: int
+    log_size: int
+    resident_bytes: int

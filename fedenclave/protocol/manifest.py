@@ -1,0 +1,250 @@
+"""The manifest: the federation's rules in one TOML file, the same bytes for everybody.
+
+Its digest is measured into the evidence and named by every statement; members sign it. An unknown
+key, a missing key, a wrong type is an error, never a default.
+
+SPEC.md, section 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from fedenclave.protocol.digests import Digest, domain_digest, from_text
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.signing import PublicKey, Signed, key_from_text, verify
+from fedenclave.protocol.statements import VERSION, Approval, Suite, checked_name
+from fedenclave.protocol.toml_table import Table, parse
+
+MAX_SIZE = 4 << 20
+MAX_CLIENTS = 8192
+"""2**13: the bound for which the exact sum cannot overflow (SPEC.md, section 11)."""
+
+MAX_ABS_LIMIT = 2.0**40
+MAX_WEIGHT_CAP = 2**40
+MAX_NORM_LIMIT = 2.0**100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """An organisation and the key with which it approves."""
+
+    name: str
+    key: PublicKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A data holder's process: the organisation that owns it and the key it signs with."""
+
+    name: str
+    member: str
+    key: PublicKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How updates are admitted and averaged."""
+
+    weighting: str
+    weighted_by: str
+    weight_cap: int
+    max_abs: float
+    max_norm: float
+    over_norm: str
+    min_cohort: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestationPolicy:
+    """What evidence the members accept. `insecure` names the measurements of development mode."""
+
+    freshness_seconds: int
+    insecure: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A parsed manifest. `source` is the exact file; only it is ever hashed."""
+
+    source: bytes
+    name: str
+    threshold: int
+    development: bool
+    members: tuple[Member, ...]
+    clients: tuple[Client, ...]
+    attestation: AttestationPolicy
+    suite: Suite
+    schema: Digest
+    initial_model: Digest
+    rules: Rules
+
+    @cached_property
+    def digest(self) -> Digest:
+        """The digest that evidence and statements name."""
+        return domain_digest("manifest", self.source)
+
+    @cached_property
+    def roster(self) -> dict[str, Client]:
+        """The clients by name."""
+        return {client.name: client for client in self.clients}
+
+    def organisations(self, clients: Sequence[str]) -> set[str]:
+        """Return the distinct organisations that own `clients` (all of the roster)."""
+        return {self.roster[client].member for client in clients}
+
+    @classmethod
+    def from_bytes(cls, source: bytes) -> Manifest:
+        """Parse a manifest.
+
+        Raises:
+            ConfigurationError: anything in it is missing, unknown, or out of range.
+        """
+        if len(source) > MAX_SIZE:
+            raise ConfigurationError(f"manifest has {len(source)} bytes, want at most {MAX_SIZE}")
+        top = parse(source, "manifest")
+        try:
+            manifest = _read(source, top)
+        except MalformedMessage as error:
+            raise ConfigurationError(f"manifest: {error.message}") from error
+        top.finish()
+        _check_roster(manifest)
+        return manifest
+
+
+def _read(source: bytes, top: Table) -> Manifest:
+    top.take_int("version", low=VERSION, high=VERSION)
+    federation = top.take_table("federation")
+    name = checked_name(federation.take_text("name"), "federation")
+    threshold = federation.take_int("threshold", low=1, high=MAX_CLIENTS)
+    development = federation.take_bool("development")
+    federation.finish()
+    members = tuple(_member(table) for table in top.take_tables("members"))
+    clients = tuple(_client(table) for table in top.take_tables("clients"))
+    model = top.take_table("model")
+    schema, initial = from_text(model.take_text("schema")), from_text(model.take_text("initial"))
+    model.finish()
+    sealing = top.take_table("sealing")
+    suite = Suite(sealing.take_choice("suite", tuple(Suite)))
+    sealing.finish()
+    _read_privacy(top.take_table("privacy"))
+    _read_release(top.take_table("release"))
+    return Manifest(
+        source=source,
+        name=name,
+        threshold=threshold,
+        development=development,
+        members=members,
+        clients=clients,
+        attestation=_policy(top.take_table("attestation")),
+        suite=suite,
+        schema=schema,
+        initial_model=initial,
+        rules=_rules(top.take_table("aggregation")),
+    )
+
+
+def _member(table: Table) -> Member:
+    name = checked_name(table.take_text("name"), "member")
+    key = key_from_text(table.take_text("key"))
+    table.finish()
+    return Member(name=name, key=key)
+
+
+def _client(table: Table) -> Client:
+    name = checked_name(table.take_text("name"), "client")
+    member = checked_name(table.take_text("member"), "member of the client")
+    key = key_from_text(table.take_text("key"))
+    table.finish()
+    return Client(name=name, member=member, key=key)
+
+
+def _policy(table: Table) -> AttestationPolicy:
+    freshness = table.take_int("freshness_seconds", low=1, high=7 * 24 * 3600)
+    insecure: tuple[Digest, ...] = ()
+    if "insecure" in table.keys():  # noqa: SIM118 - a Table is not a mapping
+        pins = table.take_table("insecure")
+        insecure = tuple(from_text(text) for text in pins.take_texts("measurements"))
+        pins.finish()
+    table.finish()
+    if not insecure:
+        raise ConfigurationError(
+            "manifest [attestation] accepts no evidence: it pins no measurement of any format",
+            hint="this version knows [attestation.insecure] with measurements = [...]",
+        )
+    return AttestationPolicy(freshness_seconds=freshness, insecure=insecure)
+
+
+def _rules(table: Table) -> Rules:
+    table.take_choice("rule", ("mean",))
+    rules = Rules(
+        weighting=table.take_choice("weighting", ("examples", "uniform")),
+        weighted_by=table.take_text("weighted_by"),
+        weight_cap=table.take_int("weight_cap", low=1, high=MAX_WEIGHT_CAP),
+        max_abs=table.take_positive("max_abs", high=MAX_ABS_LIMIT),
+        max_norm=table.take_positive("max_norm", high=MAX_NORM_LIMIT),
+        over_norm=table.take_choice("over_norm", ("reject", "clip")),
+        min_cohort=table.take_int("min_cohort", low=2, high=MAX_CLIENTS),
+    )
+    table.finish()
+    return rules
+
+
+def _read_privacy(table: Table) -> None:
+    # Differential privacy is not in this version; the manifest must say so in its own words.
+    table.take_choice("differential_privacy", ("off",))
+    table.finish()
+
+
+def _read_release(table: Table) -> None:
+    table.take_choice("what", ("model-parameters",))
+    table.finish()
+
+
+def _check_roster(manifest: Manifest) -> None:
+    """Refuse double names and keys, unknown members, and numbers that can never be reached."""
+    members = {member.name for member in manifest.members}
+    keys = [m.key for m in manifest.members] + [c.key for c in manifest.clients]
+    if len(members) != len(manifest.members) or len(manifest.roster) != len(manifest.clients):
+        raise ConfigurationError("manifest names a member or a client twice")
+    if len(set(keys)) != len(keys):
+        raise ConfigurationError("manifest gives one key to two members or clients")
+    for client in manifest.clients:
+        if client.member not in members:
+            raise ConfigurationError(
+                f"manifest client {client.name} belongs to {client.member}, which is no member"
+            )
+    if manifest.threshold > len(members):
+        raise ConfigurationError(
+            f"manifest threshold is {manifest.threshold}, want at most {len(members)} (members)"
+        )
+    owners = {client.member for client in manifest.clients}
+    if manifest.rules.min_cohort > len(owners):
+        raise ConfigurationError(
+            f"manifest min_cohort is {manifest.rules.min_cohort}, want at most {len(owners)} "
+            "(organisations with a client)"
+        )
+    if len(manifest.clients) > MAX_CLIENTS:
+        raise ConfigurationError(
+            f"manifest has {len(manifest.clients)} clients, want at most {MAX_CLIENTS}"
+        )
+
+
+def approving_members(manifest: Manifest, approvals: Sequence[bytes]) -> set[str]:
+    """Return the members whose signed approval of exactly this manifest is among `approvals`.
+
+    An approval that does not decode, does not verify or is of another manifest counts for nothing.
+    """
+    keys = {member.name: member.key for member in manifest.members}
+    approving = set()
+    for signed in approvals:
+        try:
+            claimed = Approval.from_bytes(Signed.from_bytes(signed).payload).member
+            approval = verify(Approval, signed, keys[claimed])
+        except (MalformedMessage, KeyError):
+            continue
+        if (approval.manifest, approval.federation) == (manifest.digest, manifest.name):
+            approving.add(approval.member)
+    return approving

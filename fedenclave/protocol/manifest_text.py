@@ -1,0 +1,104 @@
+"""Write a manifest: the commented TOML file that members review and approve.
+
+SPEC.md, section 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedenclave.protocol.digests import Digest, to_text
+from fedenclave.protocol.manifest import Client, Manifest, Member, Rules
+from fedenclave.protocol.signing import key_to_text
+from fedenclave.protocol.statements import Suite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestDraft:
+    """What a manifest is made of."""
+
+    name: str
+    threshold: int
+    development: bool
+    members: Sequence[Member]
+    clients: Sequence[Client]
+    freshness_seconds: int
+    insecure_measurements: Sequence[Digest]
+    suite: Suite
+    schema: Digest
+    initial_model: Digest
+    rules: Rules
+
+
+def write_manifest(draft: ManifestDraft) -> bytes:
+    """Return the file.
+
+    Raises:
+        ConfigurationError: what it says would not be a valid manifest.
+    """
+    rules = draft.rules
+    lines = [
+        "# The rules of this federation. Members approve exactly these bytes: one changed letter",
+        "# is another federation. Nothing here has a default; an unknown key is an error.",
+        "",
+        "version = 1",
+        "",
+        "[federation]",
+        f'name = "{draft.name}"',
+        f"threshold = {draft.threshold}  # members that must approve, of {len(draft.members)}",
+        f"development = {str(draft.development).lower()}  # true: one process made all the keys",
+        "",
+        "# What evidence the members accept from the aggregator.",
+        "[attestation]",
+        f"freshness_seconds = {draft.freshness_seconds}  # evidence older than this is refused",
+        "",
+        "# insecure: development mode. The process measures itself; nobody vouches for it.",
+        "[attestation.insecure]",
+        "measurements = [",
+        *(f'  "{to_text(pin)}",' for pin in draft.insecure_measurements),
+        "]",
+        "",
+        "# The model that is trained: the digest of its tensors' names, types and shapes, and of",
+        "# the parameters that everybody agreed to start from.",
+        "[model]",
+        f'schema = "{to_text(draft.schema)}"',
+        f'initial = "{to_text(draft.initial_model)}"',
+        "",
+        "[aggregation]",
+        'rule = "mean"',
+        f'weighting = "{rules.weighting}"  # "examples" or "uniform"',
+        f'weighted_by = "{rules.weighted_by}"  # the metric in which clients report their examples',
+        f"weight_cap = {rules.weight_cap}  # examples that a client counts at most",
+        f"max_abs = {rules.max_abs!r}  # no element of an update may be larger",
+        f"max_norm = {rules.max_norm!r}  # largest Euclidean norm of an update",
+        f'over_norm = "{rules.over_norm}"  # what happens above it: "reject" or "clip"',
+        f"min_cohort = {rules.min_cohort}  # distinct organisations in every release",
+        "",
+        "[privacy]",
+        'differential_privacy = "off"  # the released model may leak about its training data',
+        "",
+        "[release]",
+        'what = "model-parameters"  # and nothing else: no metrics, no losses, no counts',
+        "",
+        "[sealing]",
+        f'suite = "{draft.suite}"  # HPKE key encapsulation; the hybrid one is post-quantum',
+    ]
+    for member in draft.members:
+        lines += [
+            "",
+            "[[members]]",
+            f'name = "{member.name}"',
+            f'key = "{key_to_text(member.key)}"',
+        ]
+    for client in draft.clients:
+        lines += [
+            "",
+            "[[clients]]",
+            f'name = "{client.name}"',
+            f'member = "{client.member}"',
+            f'key = "{key_to_text(client.key)}"',
+        ]
+    source = ("\n".join(lines) + "\n").encode()
+    Manifest.from_bytes(source)
+    return source

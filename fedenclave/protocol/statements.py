@@ -1,0 +1,209 @@
+"""What is signed: by the enclave about a round, by a client about its update, by a member.
+
+Every statement names the federation and the manifest's digest. The enclave's statements are also
+the leaves of its log.
+
+SPEC.md, sections 6 and 7.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.errors import MalformedMessage, Reason
+from fedenclave.protocol.records import Record
+from fedenclave.protocol.signing import Statement
+
+VERSION = 1
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+def checked_name(name: str, what: str) -> str:
+    """Return `name` where it may name a federation, organisation or client.
+
+    Raises:
+        MalformedMessage: it is not 1-63 of a-z 0-9 . _ - beginning with a letter or digit.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise MalformedMessage(
+            f"{what} is {name[:80]!r}, want 1-63 of a-z 0-9 . _ - beginning with a letter or digit"
+        )
+    return name
+
+
+class Suite(StrEnum):
+    """HPKE suites (RFC 9180): the KEM differs, HKDF-SHA256 and AES-256-GCM are common."""
+
+    HYBRID = "MLKEM768-X25519"
+    X25519 = "X25519"
+
+
+class Outcome(StrEnum):
+    """What became of an admitted update."""
+
+    INCLUDED = "included"
+    SET_ASIDE = "set-aside"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint(Record):
+    """Size and root of the enclave's log."""
+
+    size: int
+    root: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FederationStatement(Statement):
+    """What every statement says first."""
+
+    version: int
+    federation: str
+    manifest: Digest
+
+    def __post_init__(self) -> None:
+        """Refuse versions and names that are not ours."""
+        if self.version != VERSION:
+            raise MalformedMessage(f"protocol version is {self.version}, want {VERSION}")
+        checked_name(self.federation, "federation")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval(FederationStatement):
+    """A member approves exactly these bytes of a manifest. Signed by the member's key."""
+
+    TYPE: ClassVar[str] = "approval"
+
+    member: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start(FederationStatement):
+    """The first leaf of the log: an enclave took up a manifest and its agreed first model."""
+
+    TYPE: ClassVar[str] = "start"
+
+    model: Digest
+    schema: Digest
+    measurement: Digest
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement(FederationStatement):
+    """A round is open: for whom, on which model, under which key.
+
+    `public_key` is the round's HPKE key. `time` is the host's clock in Unix seconds: a note for
+    people, proof of nothing. `checkpoint` is the log before this statement.
+    """
+
+    TYPE: ClassVar[str] = "announcement"
+
+    round: int
+    base_model: Digest
+    schema: Digest
+    suite: Suite
+    public_key: bytes
+    cohort: tuple[str, ...]
+    checkpoint: Checkpoint
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateHeader(FederationStatement):
+    """What a sealed update is for. Signed by the client together with the wrapped content key.
+
+    `checkpoint` is the newest one the client holds: an enclave that does not know it was rolled
+    back. `num_examples` is not here but inside the ciphertext.
+    """
+
+    TYPE: ClassVar[str] = "update"
+
+    round: int
+    announcement: Digest
+    base_model: Digest
+    client: str
+    schema: Digest
+    sealed_size: int
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission(FederationStatement):
+    """One client's update was opened, checked and admitted to the round."""
+
+    TYPE: ClassVar[str] = "admission"
+
+    round: int
+    client: str
+    update: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection(FederationStatement):
+    """An update was refused. `client` is as the unverified header says, empty where none does."""
+
+    TYPE: ClassVar[str] = "rejection"
+
+    round: int
+    client: str
+    update: Digest
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contribution(Record):
+    """One admitted update and what became of it."""
+
+    client: str
+    organisation: str
+    update: Digest
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortReport(Record):
+    """Who is in a release. Its digest is in the signed release; sorted by client."""
+
+    MAX_SIZE: ClassVar[int] = 16 << 20
+
+    round: int
+    contributions: tuple[Contribution, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release(FederationStatement):
+    """A round's one result. `checkpoint` commits to every statement made before this one.
+
+    `clients` and `organisations` count what is included in the model. `cohort` is the digest of
+    the `CohortReport`.
+    """
+
+    TYPE: ClassVar[str] = "release"
+
+    round: int
+    announcement: Digest
+    base_model: Digest
+    model: Digest
+    schema: Digest
+    cohort: Digest
+    clients: int
+    organisations: int
+    checkpoint: Checkpoint
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abort(FederationStatement):
+    """A round ended without a release; its key is gone and its updates can never be opened."""
+
+    TYPE: ClassVar[str] = "abort"
+
+    round: int
+    checkpoint: Checkpoint
+    time: int

@@ -1,0 +1,115 @@
+"""Read a TOML table strictly: every key known, every key present, every type right.
+
+A typing error in a rules file must never become a default.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from typing import Any, TypeVar
+
+from fedenclave.protocol.errors import ConfigurationError
+
+T = TypeVar("T", str, int, bool)
+
+
+def parse(data: bytes, what: str) -> Table:
+    """Return the top table of a TOML document.
+
+    Raises:
+        ConfigurationError: it is not UTF-8 or not TOML.
+    """
+    try:
+        return Table(tomllib.loads(data.decode()), what)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{what} is not valid toml: {error}") from error
+    # tomllib recurses over nested arrays, so a hostile document can exhaust the stack.
+    except RecursionError as error:
+        raise ConfigurationError(f"{what} is not valid toml: nested too deeply") from error
+
+
+class Table:
+    """One table; `take_*` removes a key, `finish` refuses whatever is left."""
+
+    def __init__(self, values: dict[str, Any], where: str) -> None:
+        """Wrap a copy of `values`; `where` names the table in messages."""
+        self._values = dict(values)
+        self.where = where
+
+    def _take(self, key: str, kind: type[T], kind_name: str) -> T:
+        if key not in self._values:
+            raise ConfigurationError(f"{self.where} has no {key}, want {kind_name}")
+        value = self._values.pop(key)
+        if type(value) is not kind:
+            got = type(value).__name__
+            raise ConfigurationError(f"{self.where} {key} is {got}, want {kind_name}")
+        return value
+
+    def take_text(self, key: str) -> str:
+        """Return a string."""
+        return self._take(key, str, "a text")
+
+    def take_bool(self, key: str) -> bool:
+        """Return true or false."""
+        return self._take(key, bool, "true or false")
+
+    def take_int(self, key: str, *, low: int, high: int) -> int:
+        """Return an integer from `low` to `high`."""
+        value = self._take(key, int, f"an integer from {low} to {high}")
+        if not low <= value <= high:
+            raise ConfigurationError(f"{self.where} {key} is {value}, want {low} to {high}")
+        return value
+
+    def take_positive(self, key: str, *, high: float) -> float:
+        """Return a finite number above 0 and up to `high`; an integer is taken for one."""
+        value = self._values.pop(key, None)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or not 0 < value <= high:
+            raise ConfigurationError(
+                f"{self.where} {key} is {value!r}, want a number above 0 and up to {high:g}"
+            )
+        return float(value)
+
+    def take_choice(self, key: str, choices: tuple[str, ...]) -> str:
+        """Return one of `choices`."""
+        value = self.take_text(key)
+        if value not in choices:
+            raise ConfigurationError(
+                f"{self.where} {key} is {value[:80]!r}, want {' or '.join(map(repr, choices))}"
+            )
+        return value
+
+    def take_texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of strings."""
+        value = self._values.pop(key, None)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ConfigurationError(f"{self.where} {key} is not a list of texts")
+        return tuple(value)
+
+    def take_table(self, key: str) -> Table:
+        """Return a table in this one."""
+        value = self._values.pop(key, None)
+        if not isinstance(value, dict):
+            raise ConfigurationError(f"{self.where} has no table [{key}]")
+        return Table(value, f"{self.where} [{key}]")
+
+    def take_tables(self, key: str) -> list[Table]:
+        """Return an array of at least one table."""
+        value = self._values.pop(key, None)
+        if not isinstance(value, list) or not value or not all(isinstance(v, dict) for v in value):
+            raise ConfigurationError(f"{self.where} has no table [[{key}]]")
+        return [Table(v, f"{self.where} [[{key}]] number {i}") for i, v in enumerate(value, 1)]
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys not taken yet."""
+        return tuple(self._values)
+
+    def finish(self) -> None:
+        """Refuse the table if it holds a key that nobody took."""
+        if self._values:
+            names = ", ".join(sorted(self._values))[:200]
+            raise ConfigurationError(
+                f"{self.where} has unknown keys: {names}",
+                hint="remove them, or check their spelling; nothing unknown is ever ignored",
+            )
