@@ -1,0 +1,203 @@
+"""Admission: everything that is checked when a sealed update arrives.
+
+Does no I/O but reading the update's file, and keeps nothing: the round keeps what is returned.
+Whatever is wrong raises `UpdateRejected` with a closed reason; the numbers are SPEC.md's,
+section 11.1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from fedenclave.enclave.fingerprints import Fingerprinter
+from fedenclave.enclave.host_file import HostFile
+from fedenclave.enclave.scratch import Scratch
+from fedenclave.enclave.workers import Workers
+from fedenclave.protocol import sealed_update as layout
+from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.errors import MalformedMessage, Reason, UpdateRejected
+from fedenclave.protocol.floats import Float32Array
+from fedenclave.protocol.manifest import Manifest, Rules
+from fedenclave.protocol.opening import CannotOpen, RoundKey
+from fedenclave.protocol.sealed_update import PRIVATE_HEADER, TAG_SIZE, Envelope
+from fedenclave.protocol.statements import Announcement, Checkpoint, UpdateHeader
+from fedenclave.protocol.tensors import Schema
+
+# The checks 1-10 need no key; the dot product of float32 is exact to about this much.
+_NORM_SLACK = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRound:
+    """What admission needs to know of the round."""
+
+    manifest: Manifest
+    schema: Schema
+    announcement: Announcement
+    announcement_digest: Digest
+    key: RoundKey
+    knows_checkpoint: Callable[[Checkpoint], bool]
+    admitted: Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An update that passed: what the enclave keeps of it. The content key goes to a key slot."""
+
+    client: str
+    digest: Digest
+    content_key: bytes
+    weight: int
+    shrink: float
+    fingerprints: tuple[bytes, ...]
+    chunks_at: int
+
+
+def check_header(envelope: Envelope, round_: OpenRound) -> UpdateHeader:
+    """Return the header of an envelope for which checks 2-11 hold.
+
+    Raises:
+        UpdateRejected: one does not.
+    """
+    manifest, announcement = round_.manifest, round_.announcement
+    try:
+        claimed = envelope.unverified_header()
+    except MalformedMessage:
+        raise UpdateRejected(Reason.MALFORMED) from None
+    # 2. The client is on the roster.
+    client = manifest.roster.get(claimed.client)
+    if client is None:
+        raise UpdateRejected(Reason.UNKNOWN_CLIENT)
+    # 3. Its key signed this header with this wrapped key.
+    try:
+        header = envelope.verified_header(client.key)
+    except MalformedMessage:
+        raise UpdateRejected(Reason.BAD_SIGNATURE) from None
+    # 4.-10. It is for this federation, manifest, round, base model, schema and cohort.
+    wanted = (
+        (header.federation == manifest.name, Reason.WRONG_FEDERATION),
+        (header.manifest == manifest.digest, Reason.WRONG_MANIFEST),
+        (header.round == announcement.round, Reason.WRONG_ROUND),
+        (header.announcement == round_.announcement_digest, Reason.WRONG_ROUND),
+        (header.base_model == announcement.base_model, Reason.WRONG_BASE_MODEL),
+        (header.schema == round_.schema.digest, Reason.WRONG_SCHEMA),
+        (header.client in announcement.cohort, Reason.NOT_IN_COHORT),
+        # 11. This enclave has been where the client has been (T7).
+        (round_.knows_checkpoint(header.checkpoint), Reason.ENCLAVE_OLDER_THAN_CLIENT),
+        (header.sealed_size == layout.sealed_size(round_.schema), Reason.WRONG_LENGTH),
+        # 12. A client counts at most once in a round (T6).
+        (not round_.admitted(header.client), Reason.REPLAYED),
+    )
+    for holds, reason in wanted:
+        if not holds:
+            raise UpdateRejected(reason)
+    return header
+
+
+def open_update(
+    envelope: Envelope,
+    header: UpdateHeader,
+    file: HostFile,
+    chunks_at: int,
+    round_: OpenRound,
+    fingerprinter: Fingerprinter,
+    serial: int,
+    workers: Workers,
+) -> Opened:
+    """Decrypt every chunk once, judge it, and return what the round keeps.
+
+    Args:
+        envelope: the checked envelope.
+        header: its checked header.
+        file: the sealed update.
+        chunks_at: position of sealed chunk 0 in `file`.
+        round_: the open round.
+        fingerprinter: this round's.
+        serial: this update's serial number for the fingerprints.
+        workers: the threads.
+
+    Raises:
+        UpdateRejected: a chunk does not open, or holds what the rules forbid.
+        RequestRefused: the host's file cannot be read.
+    """
+    # 13. The content key was wrapped to this round's key with exactly this header.
+    try:
+        content_key = round_.key.unwrap(envelope)
+    except CannotOpen:
+        raise UpdateRejected(Reason.CANNOT_OPEN) from None
+    cipher, schema, rules = AESGCM(content_key), round_.schema, round_.manifest.rules
+    offsets, last = layout.chunk_offsets(schema), len(schema.chunks)
+
+    def open_chunk(number: int, size: int, scratch: Scratch) -> bytes:
+        sealed, plain = scratch.sealed_view(size + TAG_SIZE), scratch.plain_view(size)
+        file.read_into(sealed, chunks_at + offsets[number])
+        try:
+            nonce = layout.chunk_nonce(number, last=number == last)
+            cipher.decrypt_into(nonce, sealed, None, plain)
+        except InvalidTag:
+            raise UpdateRejected(Reason.CANNOT_OPEN) from None
+        return fingerprinter.of(sealed, serial=serial, chunk=number)
+
+    def judge(index: int, scratch: Scratch) -> tuple[bytes, float]:
+        # 14. Every chunk opens; 16.-17. finite and within `max_abs`.
+        chunk = schema.chunks[index]
+        fingerprint = open_chunk(index + 1, chunk.size, scratch)
+        return fingerprint, _square_sum(scratch.values(chunk), rules.max_abs)
+
+    def private_header(_: int, scratch: Scratch) -> int:
+        open_chunk(0, PRIVATE_HEADER.size, scratch)
+        return int(PRIVATE_HEADER.unpack(scratch.plain_view(PRIVATE_HEADER.size))[0])
+
+    (num_examples,) = workers.each(1, private_header)
+    weight = _weight(num_examples, rules)
+    judged = workers.each(len(schema.chunks), judge)
+    return Opened(
+        client=header.client,
+        digest=envelope.digest,
+        content_key=content_key,
+        weight=weight,
+        shrink=_shrink(math.sqrt(sum(square for _, square in judged)), rules),
+        fingerprints=tuple(fingerprint for fingerprint, _ in judged),
+        chunks_at=chunks_at,
+    )
+
+
+def _weight(num_examples: int, rules: Rules) -> int:
+    """Return what the update counts (check 15): at least one example, capped (T9)."""
+    if num_examples < 1:
+        raise UpdateRejected(Reason.BAD_NUM_EXAMPLES)
+    return 1 if rules.weighting == "uniform" else min(num_examples, rules.weight_cap)
+
+
+def _square_sum(values: Float32Array, max_abs: float) -> float:
+    """Return the sum of squares of finite values of magnitude at most `max_abs`.
+
+    One pass does for nearly every chunk: a non-finite element makes the sum non-finite, and no
+    element is larger than the root of the sum. `max_abs` is below 2**40, so a sum of honest values
+    cannot overflow.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(np.dot(values, values))
+        if square * (1 + _NORM_SLACK) <= max_abs * max_abs:
+            return square
+        largest = float(np.max(np.abs(values)))
+    if not math.isfinite(largest):
+        raise UpdateRejected(Reason.NOT_FINITE)
+    if largest > max_abs:
+        raise UpdateRejected(Reason.OVER_MAX_ABS)
+    return square
+
+
+def _shrink(norm: float, rules: Rules) -> float:
+    """Return the factor that brings the update within `max_norm` (check 18), or reject it."""
+    if norm <= rules.max_norm:
+        return 1.0
+    if rules.over_norm == "reject":
+        raise UpdateRejected(Reason.OVER_NORM)
+    return rules.max_norm / norm

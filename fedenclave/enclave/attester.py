@@ -1,0 +1,42 @@
+"""Produce evidence that binds 64 bytes of report data. One class per TEE; here: `insecure`.
+
+SPEC.md, section 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.evidence import INSECURE, INSECURE_WARNING, Evidence, InsecureDocument
+from fedenclave.protocol.signing import public_key, sign
+
+
+class Attester(Protocol):
+    """Whatever can vouch for this process."""
+
+    def evidence(self, report_data: bytes, key: Ed25519PrivateKey) -> Evidence:
+        """Return evidence that binds `report_data`; `key` is the enclave's signing key."""
+        ...
+
+
+class InsecureAttester:
+    """Development mode: the process vouches for itself, and says that this is worth nothing."""
+
+    def __init__(self, measurement: Digest, protections: Sequence[str]) -> None:
+        """Keep what was measured and which protections hold."""
+        self._measurement = measurement
+        self._protections = tuple(protections)
+
+    def evidence(self, report_data: bytes, key: Ed25519PrivateKey) -> Evidence:
+        """Return the self-signed document."""
+        document = InsecureDocument(
+            warning=INSECURE_WARNING,
+            report_data=report_data,
+            measurement=self._measurement,
+            protections=self._protections,
+        )
+        return Evidence(format=INSECURE, document=sign(document, key), signing_key=public_key(key))

@@ -1,0 +1,110 @@
+"""The base model lies with the host; the enclave keeps a fingerprint of every chunk of it.
+
+So the enclave holds one model in memory (the one it is making), not two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedenclave.enclave.fingerprints import Fingerprinter
+from fedenclave.enclave.host_file import HostFile
+from fedenclave.enclave.scratch import Scratch
+from fedenclave.enclave.workers import Workers
+from fedenclave.protocol.digests import Digest, equal
+from fedenclave.protocol.errors import Refusal, RequestRefused
+from fedenclave.protocol.floats import Float32Array
+from fedenclave.protocol.model import model_digest
+from fedenclave.protocol.tensors import Schema
+
+
+class BaseModel:
+    """One model's fingerprints, and the host's file it is read from."""
+
+    def __init__(
+        self, schema: Schema, fingerprinter: Fingerprinter, serial: int, marks: Sequence[bytes]
+    ) -> None:
+        """Keep the fingerprints `marks`, made with `serial`."""
+        self._schema = schema
+        self._fingerprinter = fingerprinter
+        self._serial = serial
+        self._marks = marks
+        self._file: HostFile | None = None
+
+    @classmethod
+    def of_agreed_model(
+        cls,
+        file: HostFile,
+        agreed: Digest,
+        schema: Schema,
+        fingerprinter: Fingerprinter,
+        workers: Workers,
+    ) -> BaseModel:
+        """Read the federation's first model and fingerprint it.
+
+        Raises:
+            RequestRefused: its digest is not `agreed`, or it holds a NaN or an infinity.
+        """
+
+        def read(index: int, scratch: Scratch) -> tuple[bytes, bytes]:
+            chunk = schema.chunks[index]
+            plain = scratch.plain_view(chunk.size)
+            file.read_into(plain, chunk.offset)
+            if not np.isfinite(scratch.values(chunk)).all():
+                raise RequestRefused(
+                    Refusal.WRONG_MODEL, hint="the first model holds a NaN or an infinity"
+                )
+            mark = fingerprinter.of(plain, serial=0, chunk=index)
+            return hashlib.sha256(plain).digest(), mark
+
+        read_chunks = workers.each(len(schema.chunks), read)
+        if not equal(model_digest(schema.digest, (digest for digest, _ in read_chunks)), agreed):
+            raise RequestRefused(
+                Refusal.WRONG_MODEL, hint="the first model is not the one the manifest names"
+            )
+        return cls(schema, fingerprinter, 0, [mark for _, mark in read_chunks])
+
+    @classmethod
+    def of_own_model(
+        cls,
+        payload: memoryview,
+        schema: Schema,
+        fingerprinter: Fingerprinter,
+        serial: int,
+        workers: Workers,
+    ) -> BaseModel:
+        """Fingerprint a model that this enclave has just made. `serial` is above all earlier."""
+
+        def mark(index: int, _: Scratch) -> bytes:
+            chunk = schema.chunks[index]
+            data = payload[chunk.offset : chunk.offset + chunk.size]
+            return fingerprinter.of(data, serial=serial, chunk=index)
+
+        marks = workers.each(len(schema.chunks), mark)
+        return cls(schema, fingerprinter, serial, marks)
+
+    def read_from(self, file: HostFile | None) -> None:
+        """Read chunks from `file` from now on."""
+        self._file = file
+
+    def chunk(self, index: int, scratch: Scratch) -> Float32Array:
+        """Return chunk `index` as float32, in the scratch's plaintext buffer.
+
+        Raises:
+            RequestRefused: the host's file cannot be read or holds something else.
+        """
+        chunk = self._schema.chunks[index]
+        plain = scratch.plain_view(chunk.size)
+        if self._file is None:
+            raise RequestRefused(Refusal.STORAGE)
+        self._file.read_into(plain, chunk.offset)
+        if not self._fingerprinter.matches(
+            self._marks[index], plain, serial=self._serial, chunk=index
+        ):
+            raise RequestRefused(
+                Refusal.WRONG_MODEL, hint="the base model's file is not the round's base model"
+            )
+        return scratch.values(chunk)

@@ -1,0 +1,244 @@
+"""One federation inside the enclave: its identity, its log, its model, its rounds.
+
+Does no socket I/O and reads no clock: `service.py` feeds it requests, descriptors and the host's
+time.
+
+Rules:
+  * Nothing happens under a manifest that its members have not approved.
+  * A client is counted at most once in a round.
+  * Nothing is released below `min_cohort` organisations, and no model twice.
+  * After a refusal everything is as before.
+
+SPEC.md, sections 11 and 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fedenclave.enclave.attester import Attester
+from fedenclave.enclave.base_model import BaseModel
+from fedenclave.enclave.differencing import CohortHistory
+from fedenclave.enclave.fingerprints import Fingerprinter
+from fedenclave.enclave.host_file import HostFile
+from fedenclave.enclave.log import Log
+from fedenclave.enclave.mean import Mean
+from fedenclave.enclave.round import Round
+from fedenclave.enclave.secret_memory import KeySlots
+from fedenclave.enclave.workers import Workers
+from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.errors import Refusal, RequestRefused
+from fedenclave.protocol.evidence import NONCE_SIZE, Evidence, report_data
+from fedenclave.protocol.frames import AdmissionResult, Closed
+from fedenclave.protocol.manifest import Manifest, approving_members
+from fedenclave.protocol.signing import public_key
+from fedenclave.protocol.statements import VERSION, Abort, Release, Start
+from fedenclave.protocol.tensors import Schema
+
+
+class Federation:
+    """Everything that the enclave knows of its one federation."""
+
+    def __init__(
+        self,
+        *,
+        manifest: Manifest,
+        approvals: Sequence[bytes],
+        schema: Schema,
+        first_model: HostFile,
+        attester: Attester,
+        measurement: Digest,
+        workers: Workers,
+        slots: KeySlots,
+        time: int,
+    ) -> None:
+        """Take up an approved manifest and its agreed first model.
+
+        Raises:
+            RequestRefused: too few members approve, or schema or model are not the agreed ones.
+        """
+        if len(approving_members(manifest, approvals)) < manifest.threshold:
+            raise RequestRefused(Refusal.NOT_APPROVED)
+        if schema.digest != manifest.schema:
+            raise RequestRefused(
+                Refusal.WRONG_MODEL, hint="the model's schema is not the one the manifest names"
+            )
+        self.manifest = manifest
+        self.schema = schema
+        self._attester = attester
+        self._key = Ed25519PrivateKey.generate()
+        self._workers, self._slots = workers, slots
+        self._models = Fingerprinter()
+        self._base_digest = manifest.initial_model
+        self._base = BaseModel.of_agreed_model(
+            first_model, manifest.initial_model, schema, self._models, self._workers
+        )
+        self._mean = Mean(schema, manifest.rules.max_abs, self._workers)
+        self._history = CohortHistory(manifest.rules.min_cohort)
+        self._log = Log(self._key)
+        self._round_number = 0
+        self._round: Round | None = None
+        self._closed: Closed | None = None
+        self.start = self._log.append(
+            Start(
+                version=VERSION,
+                federation=self.manifest.name,
+                manifest=self.manifest.digest,
+                model=manifest.initial_model,
+                schema=schema.digest,
+                measurement=measurement,
+                time=time,
+            )
+        )
+
+    @property
+    def signing_key(self) -> bytes:
+        """The enclave's raw public key."""
+        return public_key(self._key)
+
+    @property
+    def round_number(self) -> int:
+        """The newest round's number; 0 before the first."""
+        return self._round_number
+
+    @property
+    def admitted(self) -> int:
+        """Updates admitted to the open round."""
+        return len(self._round.admitted) if self._round else 0
+
+    @property
+    def log_size(self) -> int:
+        """Statements signed so far."""
+        return self._log.size
+
+    def evidence(self, nonce: bytes) -> Evidence:
+        """Return evidence that binds `nonce`, the signing key and the manifest.
+
+        Raises:
+            RequestRefused: the nonce has not 32 bytes.
+        """
+        if len(nonce) != NONCE_SIZE:
+            raise RequestRefused(Refusal.MALFORMED)
+        bound = report_data(nonce, self.signing_key, self.manifest.digest)
+        return self._attester.evidence(bound, self._key)
+
+    def open_round(self, cohort: Sequence[str], time: int) -> bytes:
+        """Open the next round and return its signed announcement.
+
+        Raises:
+            RequestRefused: a name is unknown or double, or there are too few organisations.
+        """
+        roster = self.manifest.roster
+        if len(set(cohort)) != len(cohort) or any(client not in roster for client in cohort):
+            raise RequestRefused(Refusal.UNKNOWN_CLIENT)
+        if len(self.manifest.organisations(cohort)) < self.manifest.rules.min_cohort:
+            raise RequestRefused(Refusal.COHORT_TOO_SMALL)
+        self._round = Round(
+            manifest=self.manifest,
+            schema=self.schema,
+            number=self._round_number + 1,
+            base_model=self._base_digest,
+            cohort=sorted(cohort),
+            log=self._log,
+            slots=self._slots,
+            workers=self._workers,
+            time=time,
+        )
+        self._round_number += 1
+        return self._round.announcement_signed
+
+    def _open(self) -> Round:
+        if self._round is None:
+            raise RequestRefused(Refusal.WRONG_STATE)
+        return self._round
+
+    def admit(self, file: HostFile) -> AdmissionResult:
+        """Judge one sealed update; see `Round.admit`."""
+        return self._open().admit(file)
+
+    def close_round(self, base_file: HostFile, time: int) -> Closed:
+        """Aggregate, sign the release, and destroy the round's key. Nothing is written yet.
+
+        Raises:
+            RequestRefused: the cohort does not suffice (the round stays open), or a file is bad.
+        """
+        round_ = self._open()
+        self._base.read_from(base_file)
+        try:
+            model = round_.aggregate(self._mean, self._base, self._history)
+        finally:
+            self._base.read_from(None)
+        report = round_.cohort_report()
+        organisations = round_.organisations()
+        # From here on nothing can fail: everything below moves together.
+        new_base = BaseModel.of_own_model(
+            memoryview(self._mean.model),
+            self.schema,
+            self._models,
+            self._round_number,
+            self._workers,
+        )
+        set_aside = round_.reject_set_aside()
+        release = self._log.append(
+            Release(
+                version=VERSION,
+                federation=self.manifest.name,
+                manifest=self.manifest.digest,
+                round=self._round_number,
+                announcement=round_.announcement_digest,
+                base_model=self._base_digest,
+                model=model,
+                schema=self.schema.digest,
+                cohort=round_.report_digest(report),
+                clients=round_.included_count,
+                organisations=len(organisations),
+                checkpoint=self._log.checkpoint(),
+                time=time,
+            )
+        )
+        self._history.add(self._base_digest, organisations)
+        self._base, self._base_digest = new_base, model
+        self._closed = Closed(release=release, cohort=report.to_bytes(), set_aside=set_aside)
+        self._end_round(round_)
+        return self._closed
+
+    def abort_round(self, time: int) -> bytes:
+        """End the round without a release and return the signed abort."""
+        round_ = self._open()
+        signed = self._log.append(
+            Abort(
+                version=VERSION,
+                federation=self.manifest.name,
+                manifest=self.manifest.digest,
+                round=self._round_number,
+                checkpoint=self._log.checkpoint(),
+                time=time,
+            )
+        )
+        self._end_round(round_)
+        return signed
+
+    def _end_round(self, round_: Round) -> None:
+        round_.destroy()
+        self._slots.wipe()
+        self._round = None
+
+    def last_closed(self) -> Closed:
+        """Return the newest release again: the host may have lost the answer.
+
+        Raises:
+            RequestRefused: there is none.
+        """
+        if self._closed is None:
+            raise RequestRefused(Refusal.WRONG_STATE)
+        return self._closed
+
+    def write_model(self, file: HostFile) -> None:
+        """Write the newest released model to the host's file; may be repeated.
+
+        Raises:
+            RequestRefused: it cannot be written.
+        """
+        file.write(memoryview(self._mean.model))

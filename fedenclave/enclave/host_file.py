@@ -1,0 +1,60 @@
+"""A file of the host's, read into the enclave's own memory before anything looks at it.
+
+The host may change the file at any moment. Whoever reads here gets a private copy, checks that
+copy, and computes on that copy: never on memory that the host shares.
+"""
+
+from __future__ import annotations
+
+import os
+
+from fedenclave.protocol.errors import Refusal, RequestRefused
+
+
+class HostFile:
+    """A descriptor that the host passed. Closed with `close`."""
+
+    def __init__(self, descriptor: int, offset: int = 0) -> None:
+        """Own `descriptor`; positions count from `offset`."""
+        self._descriptor = descriptor
+        self._offset = offset
+
+    def read_into(self, buffer: memoryview, position: int) -> None:
+        """Fill all of `buffer` from `position`. Releases the GIL.
+
+        Raises:
+            RequestRefused: the file cannot be read, or ends before.
+        """
+        try:
+            got = os.preadv(self._descriptor, [buffer], self._offset + position)
+        except OSError:
+            raise RequestRefused(Refusal.STORAGE) from None
+        if got != len(buffer):
+            raise RequestRefused(Refusal.STORAGE)
+
+    def read(self, size: int, position: int) -> bytes:
+        """Return `size` bytes from `position`.
+
+        Raises:
+            RequestRefused: as for `read_into`.
+        """
+        buffer = bytearray(size)
+        self.read_into(memoryview(buffer), position)
+        return bytes(buffer)
+
+    def write(self, data: memoryview) -> None:
+        """Write all of `data` at the beginning.
+
+        Raises:
+            RequestRefused: it cannot be written.
+        """
+        position = 0
+        try:
+            while position < len(data):
+                position += os.pwrite(self._descriptor, data[position:], self._offset + position)
+        except OSError:
+            raise RequestRefused(Refusal.STORAGE) from None
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._descriptor)

@@ -1,0 +1,286 @@
+"""One round: collect sealed updates, aggregate what still is what it was, end.
+
+Does no I/O of its own and reads no clock.
+
+Rules:
+  * A client is counted at most once; the same bytes again get the same answer again.
+  * An update that changed after its admission is set aside, and the pass starts again without it.
+  * A released or aborted round accepts nothing more, and its key is gone.
+
+SPEC.md, section 11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedenclave.enclave.admission import Opened, OpenRound, check_header, open_update
+from fedenclave.enclave.base_model import BaseModel
+from fedenclave.enclave.differencing import CohortHistory
+from fedenclave.enclave.fingerprints import Fingerprinter
+from fedenclave.enclave.host_file import HostFile
+from fedenclave.enclave.log import Log
+from fedenclave.enclave.mean import Admitted, ChangedAfterAdmission, Mean
+from fedenclave.enclave.secret_memory import KeySlots
+from fedenclave.enclave.workers import Workers
+from fedenclave.protocol import sealed_update as layout
+from fedenclave.protocol.digests import Digest, domain_digest, sha256
+from fedenclave.protocol.errors import (
+    MalformedMessage,
+    Reason,
+    Refusal,
+    RequestRefused,
+    UpdateRejected,
+)
+from fedenclave.protocol.frames import AdmissionResult
+from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.opening import RoundKey
+from fedenclave.protocol.sealed_update import Envelope
+from fedenclave.protocol.signing import statement_digest
+from fedenclave.protocol.statements import (
+    VERSION,
+    Admission,
+    Announcement,
+    CohortReport,
+    Contribution,
+    Outcome,
+    Rejection,
+    checked_name,
+)
+from fedenclave.protocol.tensors import Schema
+
+
+class Round:
+    """A round from its announcement to its end."""
+
+    def __init__(
+        self,
+        *,
+        manifest: Manifest,
+        schema: Schema,
+        number: int,
+        base_model: Digest,
+        cohort: Sequence[str],
+        log: Log,
+        slots: KeySlots,
+        workers: Workers,
+        time: int,
+    ) -> None:
+        """Make the round's key and announce it. The cohort has been checked."""
+        self._log, self._slots, self._workers = log, slots, workers
+        self._fingerprinter = Fingerprinter()
+        self._manifest, self._schema = manifest, schema
+        self._next_serial = self._next_slot = 0
+        self.admitted: dict[str, Admitted] = {}
+        self._set_aside: dict[str, Admitted] = {}
+        self._answers: dict[Digest, bytes] = {}
+        key = RoundKey(manifest.suite)
+        announcement = Announcement(
+            version=VERSION,
+            federation=manifest.name,
+            manifest=manifest.digest,
+            round=number,
+            base_model=base_model,
+            schema=schema.digest,
+            suite=manifest.suite,
+            public_key=key.public_bytes,
+            cohort=tuple(cohort),
+            checkpoint=log.checkpoint(),
+            time=time,
+        )
+        self.announcement_signed = log.append(announcement)
+        self.announcement_digest = statement_digest(self.announcement_signed)
+        self._open: OpenRound | None = OpenRound(
+            manifest=manifest,
+            schema=schema,
+            announcement=announcement,
+            announcement_digest=self.announcement_digest,
+            key=key,
+            knows_checkpoint=log.knows,
+            admitted=lambda client: client in self.admitted or client in self._set_aside,
+        )
+        self._announcement = announcement
+
+    def admit(self, file: HostFile) -> AdmissionResult:
+        """Judge one sealed update and return a signed admission or rejection.
+
+        Takes over `file` where the update is admitted, and closes it otherwise.
+
+        Raises:
+            RequestRefused: the host's file cannot be read; nothing was judged.
+        """
+        kept = False
+        try:
+            envelope, chunks_at = self._read_envelope(file)
+            if envelope is not None and envelope.digest in self._answers:
+                return self._admitted_answer(self._answers[envelope.digest])
+            result = self._judge(envelope, file, chunks_at)
+            kept = result.admitted
+            return result
+        finally:
+            if not kept:
+                file.close()
+
+    def _read_envelope(self, file: HostFile) -> tuple[Envelope | None, int]:
+        """Return the envelope (None where it does not decode) and where the chunks begin."""
+        try:
+            size = layout.envelope_size(file.read(layout.HEAD_SIZE, 0))
+            envelope = Envelope.from_bytes(file.read(size, layout.HEAD_SIZE))
+        except MalformedMessage:
+            return None, 0
+        return envelope, layout.HEAD_SIZE + size
+
+    def _judge(self, envelope: Envelope | None, file: HostFile, chunks_at: int) -> AdmissionResult:
+        open_round = self._open
+        if open_round is None:
+            raise RequestRefused(Refusal.WRONG_STATE)
+        try:
+            if envelope is None:
+                # 1. It begins as a sealed update does, and its envelope decodes.
+                raise UpdateRejected(Reason.MALFORMED)
+            header = check_header(envelope, open_round)
+            serial, self._next_serial = self._next_serial, self._next_serial + 1
+            opened = open_update(
+                envelope,
+                header,
+                file,
+                chunks_at,
+                open_round,
+                self._fingerprinter,
+                serial,
+                self._workers,
+            )
+        except UpdateRejected as rejected:
+            return self._rejected_answer(envelope, rejected.reason)
+        return self._keep(opened, file, serial)
+
+    def _keep(self, opened: Opened, file: HostFile, serial: int) -> AdmissionResult:
+        slot = self._next_slot
+        self._next_slot += 1
+        self._slots.put(slot, opened.content_key)
+        self.admitted[opened.client] = Admitted(
+            client=opened.client,
+            organisation=self._manifest.roster[opened.client].member,
+            digest=opened.digest,
+            file=file,
+            chunks_at=opened.chunks_at,
+            content_key=self._slots.get(slot),
+            weight=opened.weight,
+            shrink=opened.shrink,
+            fingerprints=opened.fingerprints,
+            serial=serial,
+        )
+        statement = Admission(
+            version=VERSION,
+            federation=self._manifest.name,
+            manifest=self._manifest.digest,
+            round=self._announcement.round,
+            client=opened.client,
+            update=opened.digest,
+        )
+        self._answers[opened.digest] = self._log.append(statement)
+        return self._admitted_answer(self._answers[opened.digest])
+
+    @staticmethod
+    def _admitted_answer(statement: bytes) -> AdmissionResult:
+        return AdmissionResult(statement=statement, admitted=True, reason="")
+
+    def _rejected_answer(self, envelope: Envelope | None, reason: Reason) -> AdmissionResult:
+        statement = self._reject(_claimed_client(envelope), _digest_of(envelope), reason)
+        return AdmissionResult(statement=statement, admitted=False, reason=reason.value)
+
+    def _reject(self, client: str, update: Digest, reason: Reason) -> bytes:
+        return self._log.append(
+            Rejection(
+                version=VERSION,
+                federation=self._manifest.name,
+                manifest=self._manifest.digest,
+                round=self._announcement.round,
+                client=client,
+                update=update,
+                reason=reason,
+            )
+        )
+
+    def aggregate(self, mean: Mean, base: BaseModel, history: CohortHistory) -> Digest:
+        """Compute the new model into `mean.model` and return its digest.
+
+        An update that changed is set aside; `reject_set_aside` says so, signed.
+
+        Raises:
+            RequestRefused: too few organisations are left, the cohort is too close to an earlier
+                release on this base model, or a file cannot be read. The round stays open.
+        """
+        while True:
+            organisations = self.organisations()
+            if len(organisations) < self._manifest.rules.min_cohort:
+                raise RequestRefused(Refusal.COHORT_TOO_SMALL)
+            history.check(self._announcement.base_model, organisations)
+            try:
+                return mean.run(list(self.admitted.values()), base, self._fingerprinter)
+            except ChangedAfterAdmission as changed:
+                self._take_out(changed.update)
+
+    def _take_out(self, update: Admitted) -> None:
+        self._set_aside[update.client] = self.admitted.pop(update.client)
+        del self._answers[update.digest]
+
+    def reject_set_aside(self) -> tuple[bytes, ...]:
+        """Return a signed rejection for each update that was set aside."""
+        return tuple(
+            self._reject(update.client, update.digest, Reason.CHANGED_AFTER_ADMISSION)
+            for update in self._set_aside.values()
+        )
+
+    def organisations(self) -> set[str]:
+        """Return the organisations whose updates count."""
+        return {update.organisation for update in self.admitted.values()}
+
+    @property
+    def included_count(self) -> int:
+        """Number of updates that count."""
+        return len(self.admitted)
+
+    def cohort_report(self) -> CohortReport:
+        """Return who is in the release, who was set aside, and who is missing."""
+        everyone = {**self.admitted, **self._set_aside}
+        contributions = tuple(
+            Contribution(
+                client=update.client,
+                organisation=update.organisation,
+                update=update.digest,
+                outcome=Outcome.INCLUDED if name in self.admitted else Outcome.SET_ASIDE,
+            )
+            for name, update in sorted(everyone.items())
+        )
+        missing = tuple(name for name in self._announcement.cohort if name not in everyone)
+        return CohortReport(
+            round=self._announcement.round, contributions=contributions, missing=missing
+        )
+
+    @staticmethod
+    def report_digest(report: CohortReport) -> Digest:
+        """Return the digest that the release names."""
+        return domain_digest("cohort", report.to_bytes())
+
+    def destroy(self) -> None:
+        """Drop the round's key and close every file. Nothing of the round can be opened again."""
+        self._open = None
+        for update in (*self.admitted.values(), *self._set_aside.values()):
+            update.file.close()
+        self.admitted.clear()
+        self._set_aside.clear()
+
+
+def _claimed_client(envelope: Envelope | None) -> str:
+    """Return the client an unverified header names, or nothing; never another text of a peer's."""
+    if envelope is None:
+        return ""
+    try:
+        return checked_name(envelope.unverified_header().client, "client")
+    except MalformedMessage:
+        return ""
+
+
+def _digest_of(envelope: Envelope | None) -> Digest:
+    return envelope.digest if envelope is not None else sha256(b"")

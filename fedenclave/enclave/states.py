@@ -1,0 +1,48 @@
+"""The enclave's state machine. Everything that affects transitions lives in this table.
+
+A pair that is not in it is refused, and changes nothing.
+
+SPEC.md, section 12.2.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from fedenclave.protocol.errors import Refusal, RequestRefused
+from fedenclave.protocol.frames import Operation
+
+
+class State(StrEnum):
+    """Where the enclave is."""
+
+    NEW = "new"
+    IDLE = "idle"
+    COLLECTING = "collecting"
+
+
+TRANSITIONS: dict[tuple[State, Operation], State] = {
+    (State.NEW, Operation.START): State.IDLE,
+    (State.NEW, Operation.STATUS): State.NEW,
+    (State.IDLE, Operation.EVIDENCE): State.IDLE,
+    (State.IDLE, Operation.OPEN): State.COLLECTING,
+    (State.IDLE, Operation.FETCH): State.IDLE,
+    (State.IDLE, Operation.STATUS): State.IDLE,
+    (State.COLLECTING, Operation.EVIDENCE): State.COLLECTING,
+    (State.COLLECTING, Operation.ADMIT): State.COLLECTING,
+    (State.COLLECTING, Operation.CLOSE): State.IDLE,
+    (State.COLLECTING, Operation.ABORT): State.IDLE,
+    (State.COLLECTING, Operation.STATUS): State.COLLECTING,
+}
+
+
+def after(state: State, operation: Operation) -> State:
+    """Return the state after `operation`.
+
+    Raises:
+        RequestRefused: the operation is not possible in `state`.
+    """
+    try:
+        return TRANSITIONS[state, operation]
+    except KeyError:
+        raise RequestRefused(Refusal.WRONG_STATE) from None
