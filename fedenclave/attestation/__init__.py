@@ -1,0 +1,1 @@
+"""Appraise evidence: what a client or an auditor runs. Never imported by the enclave."""

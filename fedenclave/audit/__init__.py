@@ -1,0 +1,1 @@
+"""Judge receipts offline: needs no server, no flwr, no torch, no network."""

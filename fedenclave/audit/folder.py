@@ -1,0 +1,93 @@
+"""Verify a folder of receipts: each alone, and together as one history.
+
+Together means: no two receipts of one client for one round that differ, one enclave key unless a
+restart was agreed, and each release built on the one before where both are at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from fedenclave.audit.receipt import ReceiptInvalid, VerifiedReceipt, verify_receipt
+from fedenclave.protocol.digests import to_text
+from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedFile:
+    """One file and what it proves, or why it proves nothing."""
+
+    path: Path
+    verified: VerifiedReceipt | None
+    problem: str
+
+
+def receipt_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the receipt files that `paths` name: files, or folders that hold them.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += sorted(path.glob("*.receipt")) or sorted(path.glob("receipts/*.receipt"))
+        else:
+            files.append(path)
+    if not files:
+        raise ConfigurationError(
+            "no receipts found in " + ", ".join(map(str, paths)),
+            hint="name *.receipt files, or a client folder after its first round",
+        )
+    return files
+
+
+def judge_files(files: Sequence[Path], trusted: Manifest, *, now: int) -> list[JudgedFile]:
+    """Return for each file what it proves under the manifest that the reader trusts.
+
+    Raises:
+        ConfigurationError: a file cannot be read.
+    """
+    judged = []
+    for path in files:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"cannot read receipt {path}: {error.strerror}") from error
+        try:
+            verified = verify_receipt(data, trusted, now=now)
+            judged.append(JudgedFile(path=path, verified=verified, problem=""))
+        except ReceiptInvalid as error:
+            judged.append(JudgedFile(path=path, verified=None, problem=error.message))
+    return judged
+
+
+def contradictions(receipts: Sequence[VerifiedReceipt]) -> list[str]:
+    """Return what receipts that are valid each alone say against each other."""
+    found = []
+    releases: dict[tuple[bytes, int], VerifiedReceipt] = {}
+    keys = {receipt.attestation.signing_key for receipt in receipts}
+    if len(keys) > 1:
+        found.append(
+            f"the receipts are of {len(keys)} enclaves; was a restart agreed between the members?"
+        )
+    for receipt in receipts:
+        if receipt.model is None:
+            continue
+        place = (bytes(receipt.attestation.signing_key), receipt.round)
+        other = releases.setdefault(place, receipt)
+        if other.model != receipt.model:
+            found.append(f"round {receipt.round} has two different releases: a fork")
+    ordered = sorted(releases.items())
+    for ((key, _), earlier), ((next_key, _), later) in pairwise(ordered):
+        adjacent = key == next_key and later.round == earlier.round + 1
+        if adjacent and earlier.model != later.base_model and earlier.model is not None:
+            found.append(
+                f"round {later.round} builds on {to_text(later.base_model)}, and round "
+                f"{earlier.round} released {to_text(earlier.model)}"
+            )
+    return found

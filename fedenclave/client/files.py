@@ -1,0 +1,112 @@
+"""Write files wholly or not at all, and keys so that only their owner can read them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from fedenclave.protocol.errors import ConfigurationError
+
+
+def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write `data` to `path`: a temporary file, fsync, rename, fsync of the folder.
+
+    Raises:
+        ConfigurationError: the folder is missing or not writable, or the disk is full. A file
+            that was there before is still there.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 - both names are strings here
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise _cannot_write(path, error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cannot_write(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot write {path}: {error.strerror}",
+        hint="does the folder exist, may this user write there, is the disk full?",
+    )
+
+
+def read_file(path: Path, what: str) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {what} {path}: {error.strerror}",
+            hint="is the path right, and may this user read it?",
+        ) from error
+
+
+def write_key(path: Path, key: Ed25519PrivateKey) -> None:
+    """Write a private key as PEM with mode 0600; never over an existing file.
+
+    Raises:
+        ConfigurationError: the file exists or cannot be written.
+    """
+    if path.exists():
+        raise ConfigurationError(
+            f"key file {path} exists already", hint="keys are never overwritten; choose another"
+        )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_whole(path, pem, mode=0o600)
+
+
+def read_key(path: Path) -> Ed25519PrivateKey:
+    """Return the private key in a PEM file that only its owner can read.
+
+    Raises:
+        ConfigurationError: it cannot be read, others can read it, or it is no Ed25519 key.
+    """
+    data = read_file(path, "key")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigurationError(
+            f"key file {path} has mode {mode:04o}, want 0600",
+            hint=f"others could have read it. if they have not: chmod 600 {path}",
+        )
+    try:
+        key = load_pem_private_key(data, password=None)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"key file {path} is not a private key in PEM", hint="was it cut or changed?"
+        ) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigurationError(f"key file {path} is not an Ed25519 key")
+    return key

@@ -1,0 +1,195 @@
+"""A data holder's folder: keys, the approved manifest, state, receipts, the newest model.
+
+client.toml       who this is
+member.key        the organisation's key: approves manifests (may live elsewhere)
+client.key        this client's key: signs updates
+federation.toml   the manifest that the owner approved
+approvals/        the members' signed approvals
+state.cbor        rounds taken part in, awaited receipts
+receipts/         one file per round
+model.fem         the newest released model
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fedenclave.client.files import read_file, read_key, write_key, write_whole
+from fedenclave.client.session import ClientSession
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.manifest import Manifest, approving_members
+from fedenclave.protocol.signing import PublicKey, public_key, sign
+from fedenclave.protocol.statements import VERSION, Approval, checked_name
+from fedenclave.protocol.toml_table import parse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The client's and its organisation's names."""
+
+    client: str
+    member: str
+
+
+class ClientFolder:
+    """Implements `ClientStore` on disk."""
+
+    def __init__(self, path: Path) -> None:
+        """Use the folder at `path`; nothing is read yet."""
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, identity: Identity) -> ClientFolder:
+        """Make the folder with new keys.
+
+        Raises:
+            ConfigurationError: it holds a client already, a name is not usable, or it cannot be
+                written.
+        """
+        if (path / "client.toml").exists():
+            raise ConfigurationError(
+                f"{path} holds a client already", hint="choose another folder; nothing was changed"
+            )
+        try:
+            checked_name(identity.client, "client")
+            checked_name(identity.member, "organisation")
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for sub in ("approvals", "receipts"):
+                (path / sub).mkdir(exist_ok=True)
+        except MalformedMessage as error:
+            raise ConfigurationError(error.message) from error
+        except OSError as error:
+            raise ConfigurationError(f"cannot make {path}: {error.strerror}") from error
+        write_key(path / "client.key", Ed25519PrivateKey.generate())
+        write_key(path / "member.key", Ed25519PrivateKey.generate())
+        text = f'client = "{identity.client}"\nmember = "{identity.member}"\n'
+        write_whole(path / "client.toml", text.encode())
+        return cls(path)
+
+    def identity(self) -> Identity:
+        """Return who this is.
+
+        Raises:
+            ConfigurationError: there is no client in the folder, or its file is not right.
+        """
+        if not (self.path / "client.toml").exists():
+            raise ConfigurationError(
+                f"{self.path} holds no client", hint="make one: fedenclave client enroll"
+            )
+        table = parse(read_file(self.path / "client.toml", "client file"), "client.toml")
+        identity = Identity(client=table.take_text("client"), member=table.take_text("member"))
+        table.finish()
+        return identity
+
+    def client_key(self) -> Ed25519PrivateKey:
+        """Return the key that signs updates."""
+        return read_key(self.path / "client.key")
+
+    def public_keys(self) -> tuple[PublicKey, PublicKey]:
+        """Return the client's and the organisation's public keys."""
+        return public_key(self.client_key()), public_key(read_key(self.path / "member.key"))
+
+    def approve(self, manifest_file: Path) -> Path:
+        """Approve a manifest as this organisation, keep both, and return the approval's path.
+
+        Raises:
+            ConfigurationError: the manifest is not usable, or this organisation with its key is
+                not one of its members.
+        """
+        manifest = Manifest.from_bytes(read_file(manifest_file, "manifest"))
+        member = self.identity().member
+        key = read_key(self.path / "member.key")
+        if public_key(key) not in {m.key for m in manifest.members if m.name == member}:
+            raise ConfigurationError(
+                f"manifest does not name {member} with this folder's key as a member",
+                hint="send the coordinator this folder's enrolment.json, and approve what they make",
+            )
+        approval = Approval(
+            version=VERSION, federation=manifest.name, manifest=manifest.digest, member=member
+        )
+        write_whole(self.path / "federation.toml", manifest.source)
+        path = self.path / "approvals" / f"{member}.approval"
+        write_whole(path, sign(approval, key))
+        return path
+
+    def add_approval(self, data: bytes, name: str) -> None:
+        """Keep another member's approval."""
+        write_whole(self.path / "approvals" / f"{name}.approval", data)
+
+    def manifest(self) -> Manifest:
+        """Return the manifest in the folder.
+
+        Raises:
+            ConfigurationError: there is none, or it is not usable.
+        """
+        path = self.path / "federation.toml"
+        if not path.exists():
+            raise ConfigurationError(
+                f"{self.path} holds no approved manifest",
+                hint="review it and approve it: fedenclave federation approve",
+            )
+        return Manifest.from_bytes(read_file(path, "manifest"))
+
+    def approvals(self) -> list[bytes]:
+        """Return the signed approvals in the folder."""
+        paths = sorted((self.path / "approvals").glob("*.approval"))
+        return [read_file(path, "approval") for path in paths]
+
+    def session(self) -> ClientSession:
+        """Return this client's session under the manifest that its owner approved.
+
+        Raises:
+            ConfigurationError: the owner has not approved the manifest, or anything is missing.
+        """
+        identity, manifest, approvals = self.identity(), self.manifest(), self.approvals()
+        if identity.member not in approving_members(manifest, approvals):
+            raise ConfigurationError(
+                f"federation.toml is not approved by {identity.member}, this client's owner",
+                hint="it was changed after the approval, or never approved: review it, then "
+                "fedenclave federation approve",
+            )
+        return ClientSession(
+            manifest=manifest,
+            approvals=approvals,
+            name=identity.client,
+            key=self.client_key(),
+            store=self,
+        )
+
+    def load_state(self) -> bytes | None:
+        """See `ClientStore`."""
+        path = self.path / "state.cbor"
+        return read_file(path, "client state") if path.exists() else None
+
+    def save_state(self, data: bytes) -> None:
+        """See `ClientStore`."""
+        write_whole(self.path / "state.cbor", data, mode=0o600)
+
+    def save_receipt(self, name: str, data: bytes) -> None:
+        """See `ClientStore`."""
+        write_whole(self.path / "receipts" / name, data)
+
+    def save_model(self, model_file: bytes) -> None:
+        """Keep the newest released model."""
+        write_whole(self.path / "model.fem", model_file)
+
+    def receipts(self) -> list[Path]:
+        """Return the receipt files, oldest round first."""
+        return sorted((self.path / "receipts").glob("*.receipt"))
+
+    def forget_chain(self) -> Path:
+        """Set the state aside, so that the next round may come from a new enclave.
+
+        Raises:
+            ConfigurationError: there is no state.
+        """
+        path = self.path / "state.cbor"
+        if not path.exists():
+            raise ConfigurationError("this client has no state to forget")
+        kept = self.path / f"state-{time.time_ns()}.cbor"
+        path.rename(kept)
+        return kept

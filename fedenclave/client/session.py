@@ -1,0 +1,383 @@
+"""One client's part in a federation: nonce, checks, seal, receipt.
+
+Does no I/O but through its store, and reads no clock: callers bring the time.
+
+Rules:
+  * Nothing is sealed before every check of SPEC.md, section 13, has held; `accept` makes them in
+    that order, and what it returns is the only way to `seal`.
+  * At most one update is sealed for a round, and none for a round that is not newer.
+  * The state is written before the sealed bytes are handed out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fedenclave.attestation.appraise import appraise
+from fedenclave.attestation.result import AttestationResult
+from fedenclave.audit.receipt import VerifiedReceipt, verify_receipt
+from fedenclave.client.chain import follow_chain
+from fedenclave.client.state import (
+    MAX_NONCES,
+    MAX_PENDING,
+    ClientState,
+    ClientStore,
+    IssuedNonce,
+    fresh_state,
+)
+from fedenclave.protocol import merkle
+from fedenclave.protocol.digests import Digest, equal, to_text
+from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused, MalformedMessage
+from fedenclave.protocol.evidence import NONCE_SIZE
+from fedenclave.protocol.exchange import Delivery, Hello, Participation, Receipt, RoundOffer
+from fedenclave.protocol.floats import all_finite, difference
+from fedenclave.protocol.manifest import Manifest, approving_members
+from fedenclave.protocol.model import Model
+from fedenclave.protocol.sealed_update import read_envelope, sealed_size
+from fedenclave.protocol.sealing import seal_update
+from fedenclave.protocol.signing import PublicKey, public_key, statement_digest, verify
+from fedenclave.protocol.statements import VERSION, Announcement, UpdateHeader
+
+_NOTHING_SENT = "nothing was sent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedRound:
+    """A round that this client may train for: every check has held. Made by `accept` only."""
+
+    announcement: Announcement
+    announcement_signed: bytes
+    attestation: AttestationResult
+    base: Model
+    participation: Participation
+
+
+class ClientSession:
+    """A client of one federation."""
+
+    def __init__(
+        self,
+        *,
+        manifest: Manifest,
+        approvals: Sequence[bytes],
+        name: str,
+        key: Ed25519PrivateKey,
+        store: ClientStore,
+    ) -> None:
+        """Take the manifest that the data owner approved, and this client's identity.
+
+        Raises:
+            ConfigurationError: the roster does not hold this name with this key, too few members
+                approve, or the stored state is damaged or of another manifest.
+        """
+        entry = manifest.roster.get(name)
+        if entry is None or entry.key != public_key(key):
+            raise ConfigurationError(
+                f"client {name} with this key is not on the manifest's roster",
+                hint="enrol this client's public key and have the members approve the new manifest",
+            )
+        approving = approving_members(manifest, approvals)
+        if len(approving) < manifest.threshold:
+            raise ConfigurationError(
+                f"manifest is approved by {len(approving)} members, want {manifest.threshold}",
+                hint="collect the members' approvals of exactly this file",
+            )
+        self.manifest, self.name = manifest, name
+        self._approvals, self._key, self._store = tuple(approvals), key, store
+        self._state = self._load()
+
+    def _load(self) -> ClientState:
+        data = self._store.load_state()
+        if data is None:
+            return fresh_state(self.manifest.digest, self.manifest.initial_model)
+        try:
+            state = ClientState.from_bytes(data)
+        except MalformedMessage as error:
+            raise ConfigurationError(
+                f"client state is damaged: {error.message}",
+                hint="restore it from a backup; without it this client cannot know which rounds "
+                "it has taken part in",
+            ) from error
+        if not equal(state.manifest, self.manifest.digest):
+            raise ConfigurationError(
+                f"client state belongs to manifest {to_text(state.manifest)}, "
+                f"want {to_text(self.manifest.digest)}",
+                hint="a new manifest needs a new client folder in this version",
+            )
+        return state
+
+    @property
+    def state(self) -> ClientState:
+        """What this client remembers."""
+        return self._state
+
+    def _save(self, state: ClientState) -> None:
+        self._store.save_state(state.to_bytes())
+        self._state = state
+
+    def hello(self, now: int) -> Hello:
+        """Return a fresh nonce for the next round's evidence."""
+        nonce = os.urandom(NONCE_SIZE)
+        issued = IssuedNonce(nonce=nonce, time=now)
+        nonces = (*self._state.nonces, issued)[-MAX_NONCES:]
+        self._save(replace(self._state, nonces=nonces))
+        return Hello(
+            client=self.name,
+            key=public_key(self._key),
+            nonce=nonce,
+            chain_round=self._state.head_round,
+        )
+
+    def accept(self, offer: RoundOffer, model_file: bytes, now: int) -> AcceptedRound:
+        """Check everything, and return the round to train for.
+
+        Args:
+            offer: as the host sent it.
+            model_file: the base model's file, as the host sent it.
+            now: Unix seconds.
+
+        Raises:
+            EnclaveRefused: a check does not hold. Nothing was sealed, and nothing is remembered.
+        """
+        try:
+            return self._accept(offer, model_file, now)
+        except MalformedMessage as error:
+            raise EnclaveRefused(
+                f"the round's offer does not hold: {error.message}", hint=_NOTHING_SENT
+            ) from error
+
+    def _accept(self, offer: RoundOffer, model_file: bytes, now: int) -> AcceptedRound:
+        # 1. One of this client's own fresh nonces is under the root.
+        nonce, root = self._own_nonce(offer, now)
+        # 2. The evidence satisfies the policy, and binds that root, a key and this manifest.
+        attestation = appraise(offer.evidence, self.manifest, root, now)
+        key = attestation.signing_key
+        self._check_same_enclave(key)
+        # 3. That key signed the announcement, for this federation and manifest.
+        announcement = verify(Announcement, offer.announcement, key)
+        self._check_announcement(announcement)
+        # 4. The log has not become shorter or another (T7).
+        self._check_checkpoint(announcement)
+        # 5. The chain of releases leads from the agreed start to the base model (T8).
+        head = follow_chain(self._state, offer.releases, key, self.manifest)
+        if not equal(head.model, announcement.base_model):
+            raise EnclaveRefused(
+                f"the round is on model {to_text(announcement.base_model)}, which no chain of "
+                f"releases leads to; the chain ends at {to_text(head.model)}",
+                hint=_NOTHING_SENT,
+            )
+        # 6. The model's bytes are that model.
+        base = self._check_model(model_file, announcement)
+        accepted_state = replace(
+            self._state, enclave_key=key, head_round=head.round, head_model=head.model
+        )
+        self._save(accepted_state)
+        return AcceptedRound(
+            announcement=announcement,
+            announcement_signed=offer.announcement,
+            attestation=attestation,
+            base=base,
+            participation=Participation(
+                round=announcement.round,
+                evidence=offer.evidence,
+                nonce=nonce,
+                nonce_index=offer.nonce_index,
+                nonce_count=offer.nonce_count,
+                nonce_path=offer.nonce_path,
+                announcement=offer.announcement,
+                envelope=b"",
+                time=now,
+            ),
+        )
+
+    def accept_released_model(self, releases: Sequence[bytes], model_file: bytes) -> Model:
+        """Return a model after the chain of releases to it has been checked.
+
+        Raises:
+            EnclaveRefused: this client has not appraised an enclave yet, or the chain does not
+                lead to this model.
+        """
+        if not self._state.enclave_key:
+            raise EnclaveRefused("this client has not taken part in a round yet")
+        try:
+            head = follow_chain(
+                self._state, releases, PublicKey(self._state.enclave_key), self.manifest
+            )
+            model = Model.from_bytes(model_file)
+        except MalformedMessage as error:
+            raise EnclaveRefused(f"the model does not hold: {error.message}") from error
+        if not equal(model.digest(), head.model):
+            raise EnclaveRefused("the model is not the one that the chain of releases leads to")
+        self._save(replace(self._state, head_round=head.round, head_model=head.model))
+        return model
+
+    def _own_nonce(self, offer: RoundOffer, now: int) -> tuple[bytes, Digest]:
+        limit = self.manifest.attestation.freshness_seconds
+        fresh = {n.nonce for n in self._state.nonces if 0 <= now - n.time <= limit}
+        if offer.nonce not in fresh:
+            raise EnclaveRefused(
+                f"the evidence is not for a nonce of this client's of the last {limit} s",
+                hint="it is old, or made for somebody else, or the clock was set; the next round "
+                "asks anew",
+            )
+        root = merkle.root_from_path(
+            offer.nonce, index=offer.nonce_index, size=offer.nonce_count, path=offer.nonce_path
+        )
+        if root is None:
+            raise EnclaveRefused(
+                "the path from this client's nonce to the evidence is not a path",
+                hint=_NOTHING_SENT,
+            )
+        return offer.nonce, root
+
+    def _check_same_enclave(self, key: PublicKey) -> None:
+        known = self._state.enclave_key
+        if known and not equal(known, key):
+            raise EnclaveRefused(
+                "the aggregator is another enclave than in this client's earlier rounds",
+                hint="an enclave that lost its state could repeat rounds (rollback). if the "
+                "operator's restart is agreed: `fedenclave client forget-chain`",
+            )
+
+    def _check_announcement(self, announcement: Announcement) -> None:
+        manifest = self.manifest
+        if announcement.federation != manifest.name or announcement.manifest != manifest.digest:
+            raise EnclaveRefused(
+                "the round is announced under another manifest than the approved one",
+                hint=_NOTHING_SENT,
+            )
+        if announcement.suite is not manifest.suite or announcement.schema != manifest.schema:
+            raise EnclaveRefused(
+                "the round's suite or schema is not the manifest's", hint=_NOTHING_SENT
+            )
+        if announcement.round <= self._state.sealed_round:
+            raise EnclaveRefused(
+                f"round is {announcement.round}, and this client sealed for round "
+                f"{self._state.sealed_round} already",
+                hint="a second update for one round could be subtracted from the first (replay)",
+            )
+        cohort = announcement.cohort
+        if self.name not in cohort or any(name not in manifest.roster for name in cohort):
+            raise EnclaveRefused(
+                "the round's cohort does not hold this client, or holds a client that is not on "
+                "the roster",
+                hint=_NOTHING_SENT,
+            )
+        organisations = len(manifest.organisations(cohort))
+        if organisations < manifest.rules.min_cohort:
+            raise EnclaveRefused(
+                f"the round's cohort has {organisations} organisations, "
+                f"want {manifest.rules.min_cohort}",
+                hint=_NOTHING_SENT,
+            )
+
+    def _check_checkpoint(self, announcement: Announcement) -> None:
+        for held in self._state.checkpoint:
+            offered = announcement.checkpoint
+            shorter = offered.size < held.size
+            if shorter or (offered.size == held.size and offered.root != held.root):
+                raise EnclaveRefused(
+                    f"the enclave's log has {offered.size} entries, and this client has seen "
+                    f"{held.size} or others",
+                    hint="the enclave was rolled back or forked; keep this client's folder as "
+                    "proof and tell the other members",
+                )
+
+    def _check_model(self, model_file: bytes, announcement: Announcement) -> Model:
+        model = Model.from_bytes(model_file)
+        if model.schema.digest != announcement.schema:
+            raise EnclaveRefused("the model has another schema than the round", hint=_NOTHING_SENT)
+        digest = model.digest()
+        if not equal(digest, announcement.base_model):
+            raise EnclaveRefused(
+                f"the model is {to_text(digest)}, and the round is announced on "
+                f"{to_text(announcement.base_model)}",
+                hint="the host sent a model of its own; nothing was trained and nothing was sent",
+            )
+        return model
+
+    def seal(self, accepted: AcceptedRound, trained: bytes | bytearray, num_examples: int) -> bytes:
+        """Return the sealed update for an accepted round, and remember having sealed it.
+
+        Args:
+            accepted: from `accept`.
+            trained: the flat payload after training, in the base model's schema.
+            num_examples: examples trained on, at least 1.
+
+        Raises:
+            ValueError: payload or count do not fit.
+            EnclaveRefused: the update is not finite, or one for this or a later round is sealed.
+        """
+        announcement, schema = accepted.announcement, accepted.base.schema
+        if num_examples < 1:
+            raise ValueError(f"num_examples is {num_examples}, want at least 1")
+        if announcement.round <= self._state.sealed_round:
+            raise EnclaveRefused(f"round {announcement.round} is sealed already")
+        update = difference(schema, trained, accepted.base.payload)
+        if not all_finite(schema, update):
+            raise EnclaveRefused(
+                "the trained model holds a NaN or an infinity, and nothing was sent",
+                hint="training diverged: lower the learning rate, or look at the data",
+            )
+        held = self._state.checkpoint[0] if self._state.checkpoint else announcement.checkpoint
+        header = UpdateHeader(
+            version=VERSION,
+            federation=self.manifest.name,
+            manifest=self.manifest.digest,
+            round=announcement.round,
+            announcement=statement_digest(accepted.announcement_signed),
+            base_model=announcement.base_model,
+            client=self.name,
+            schema=schema.digest,
+            sealed_size=sealed_size(schema),
+            checkpoint=held,
+        )
+        sealed = seal_update(
+            update=update,
+            num_examples=num_examples,
+            schema=schema,
+            header=header,
+            suite=announcement.suite,
+            round_key=announcement.public_key,
+            signing_key=self._key,
+        )
+        envelope = read_envelope(memoryview(sealed))
+        participation = replace(accepted.participation, envelope=envelope.to_bytes())
+        self._save(
+            replace(
+                self._state,
+                sealed_round=announcement.round,
+                checkpoint=(announcement.checkpoint,),
+                nonces=(),
+                pending=(*self._state.pending, participation)[-MAX_PENDING:],
+            )
+        )
+        return bytes(sealed)
+
+    def take_delivery(self, delivery: Delivery, now: int) -> VerifiedReceipt:
+        """Complete, verify and keep the receipt of a round.
+
+        Raises:
+            EnclaveRefused: this client has no part in that round.
+            ReceiptInvalid: what was delivered proves nothing. Nothing is kept.
+        """
+        part = next((p for p in self._state.pending if p.round == delivery.round), None)
+        if part is None:
+            raise EnclaveRefused(f"no receipt is awaited for round {delivery.round}")
+        receipt = Receipt(
+            version=VERSION,
+            client=self.name,
+            manifest=self.manifest.source,
+            approvals=self._approvals,
+            participation=part,
+            delivery=delivery,
+        ).to_bytes()
+        verified = verify_receipt(receipt, self.manifest, now=now)
+        self._store.save_receipt(f"round-{delivery.round:06d}.receipt", receipt)
+        rest = tuple(p for p in self._state.pending if p.round != delivery.round)
+        self._save(replace(self._state, pending=rest))
+        return verified

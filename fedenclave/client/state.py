@@ -1,0 +1,96 @@
+"""What a client remembers between messages, as one record that is written whole.
+
+SPEC.md, section 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.exchange import MAX_OFFER, Participation
+from fedenclave.protocol.records import Record
+from fedenclave.protocol.statements import Checkpoint
+
+MAX_NONCES = 8
+MAX_PENDING = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedNonce(Record):
+    """A nonce that was sent out, and when (Unix seconds)."""
+
+    nonce: bytes
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientState(Record):
+    """Everything; `enclave_key` is empty and the checkpoint list too before the first round."""
+
+    MAX_SIZE: ClassVar[int] = MAX_OFFER * MAX_PENDING
+
+    manifest: Digest
+    enclave_key: bytes
+    head_round: int
+    head_model: Digest
+    sealed_round: int
+    checkpoint: tuple[Checkpoint, ...]
+    nonces: tuple[IssuedNonce, ...]
+    pending: tuple[Participation, ...]
+
+
+def fresh_state(manifest: Digest, initial_model: Digest) -> ClientState:
+    """Return the state of a client that has not taken part yet."""
+    return ClientState(
+        manifest=manifest,
+        enclave_key=b"",
+        head_round=0,
+        head_model=initial_model,
+        sealed_round=0,
+        checkpoint=(),
+        nonces=(),
+        pending=(),
+    )
+
+
+class ClientStore(Protocol):
+    """Where a client's state and receipts go. `save_state` returns once the state is durable."""
+
+    def load_state(self) -> bytes | None:
+        """Return the encoded state, or None where there is none yet."""
+        ...
+
+    def save_state(self, data: bytes) -> None:
+        """Replace the state, wholly or not at all."""
+        ...
+
+    def save_receipt(self, name: str, data: bytes) -> None:
+        """Keep a receipt under a file name."""
+        ...
+
+
+class MemoryStore:
+    """A store for simulations: lives as long as the object."""
+
+    def __init__(self, state: bytes | None = None) -> None:
+        """Begin with `state`."""
+        self.state = state
+        self.receipts: dict[str, bytes] = {}
+
+    def load_state(self) -> bytes | None:
+        """See `ClientStore`."""
+        return self.state
+
+    def save_state(self, data: bytes) -> None:
+        """See `ClientStore`."""
+        self.state = data
+
+    def save_receipt(self, name: str, data: bytes) -> None:
+        """See `ClientStore`."""
+        self.receipts[name] = data
+
+
+Clock = Callable[[], float]

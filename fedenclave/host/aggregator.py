@@ -1,0 +1,314 @@
+"""The host's side of a federation: one enclave, its ciphertext store, its released models, its log.
+
+Relays and keeps; judges nothing. Whoever asks what a round's statements are worth must verify them
+(`fedenclave.client`, `fedenclave.audit`).
+
+Its methods may be called from several threads: updates arrive side by side, everything else one
+after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+from fedenclave.host.enclave_process import EnclaveProcess
+from fedenclave.host.store import CiphertextStore, StoredUpdate, StoreFull
+from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.errors import ConfigurationError, Refusal, RequestRefused
+from fedenclave.protocol.evidence import Evidence
+from fedenclave.protocol.frames import (
+    AbortRequest,
+    AdmissionResult,
+    Closed,
+    CloseRequest,
+    Empty,
+    EvidenceRequest,
+    OpenRequest,
+    Operation,
+    SignedStatement,
+    Started,
+    StartRequest,
+    StatusReply,
+)
+from fedenclave.protocol.model import Model, model_file_head
+from fedenclave.protocol.signing import statement_digest
+
+DEFAULT_STORE_BYTES = 64 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundResult:
+    """What a closed round gives: the enclave's statements, and the new model's file."""
+
+    closed: Closed
+    model: bytes
+
+
+class AggregatorApi(Protocol):
+    """What a strategy needs of an aggregator, local or behind gRPC.
+
+    Every method may raise `RequestRefused` (the enclave refuses; nothing changed), `EnclaveDied`,
+    `StoreFull`, or for a remote one `AggregatorUnreachable`.
+    """
+
+    def info(self) -> tuple[bytes, tuple[bytes, ...], Started]:
+        """Return the manifest, the approvals, and what the enclave said at its start."""
+        ...
+
+    def evidence(self, nonce: bytes) -> bytes:
+        """Return encoded evidence over `nonce` (32 bytes)."""
+        ...
+
+    def open_round(self, cohort: Sequence[str]) -> bytes:
+        """Open the next round and return its signed announcement."""
+        ...
+
+    def submit(self, sealed: Iterable[bytes]) -> AdmissionResult:
+        """Hand over one sealed update in parts, and return the enclave's signed answer."""
+        ...
+
+    def close_round(self) -> RoundResult:
+        """Aggregate and release."""
+        ...
+
+    def abort_round(self) -> bytes:
+        """End the round without a release and return the signed abort."""
+        ...
+
+    def leaves(self, first: int) -> tuple[Digest, ...]:
+        """Return the log's leaves (digests of signed statements) from number `first` on."""
+        ...
+
+    def model(self) -> bytes:
+        """Return the file of the current base model."""
+        ...
+
+    def status(self) -> StatusReply:
+        """Return where the enclave is."""
+        ...
+
+    def close(self) -> None:
+        """End the connection, or the local enclave."""
+        ...
+
+
+class Aggregator:
+    """A federation on this host, in a folder: `models/`, `ciphertext/`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        manifest: bytes,
+        approvals: Sequence[bytes],
+        model: Model,
+        store_bytes: int = DEFAULT_STORE_BYTES,
+        code: Path | None = None,
+    ) -> None:
+        """Start the enclave on an approved manifest and its agreed first model.
+
+        Args:
+            folder: for models and ciphertext; made if missing.
+            manifest: the manifest file's bytes.
+            approvals: members' signed approvals.
+            model: the agreed first model.
+            store_bytes: limit of the ciphertext store.
+            code: another copy of the package for the enclave to run (tests, demonstrations).
+
+        Raises:
+            RequestRefused: the enclave does not take up this manifest or model.
+            EnclaveDied: the enclave's process ended.
+            ConfigurationError: the folder cannot be used.
+        """
+        self._manifest, self._approvals = manifest, tuple(approvals)
+        self._lock = threading.RLock()
+        self._models = folder / "models"
+        self._base = self._models / "round-0.fem"
+        self._head = model_file_head(model.schema)
+        try:
+            self._models.mkdir(parents=True, exist_ok=True)
+            self._store = CiphertextStore(folder / "ciphertext", store_bytes)
+            self._base.write_bytes(model.to_bytes())
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot use folder {folder}: {error.strerror}",
+                hint="name a folder that this user can write to",
+            ) from error
+        self._leaves: list[Digest] = []
+        self._known: set[Digest] = set()
+        self._round = 0
+        self._model_pending = False
+        self._enclave = EnclaveProcess(code=code, log=folder / "enclave.log")
+        try:
+            self._started = self._start(model)
+        except BaseException:
+            self.close()
+            raise
+        self._log(self._started.start)
+
+    def _log(self, *signed: bytes) -> bool:
+        """Add signed statements as leaves; return whether the last was new."""
+        before = len(self._known)
+        for leaf in map(statement_digest, signed):
+            if leaf not in self._known:
+                self._known.add(leaf)
+                self._leaves.append(leaf)
+        return len(self._known) > before
+
+    def _start(self, model: Model) -> Started:
+        request = StartRequest(
+            manifest=self._manifest,
+            approvals=self._approvals,
+            schema=model.schema.to_bytes(),
+            payload_offset=len(self._head),
+            time=int(time.time()),
+        )
+        with _Opened(self._base, os.O_RDONLY) as base:
+            return self._enclave.request(Operation.START, request, Started, [base.number])
+
+    @property
+    def enclave_pid(self) -> int:
+        """The enclave's process id."""
+        return self._enclave.pid
+
+    def info(self) -> tuple[bytes, tuple[bytes, ...], Started]:
+        """See `AggregatorApi`."""
+        return self._manifest, self._approvals, self._started
+
+    def evidence(self, nonce: bytes) -> bytes:
+        """See `AggregatorApi`."""
+        request = EvidenceRequest(nonce=nonce)
+        return self._enclave.request(Operation.EVIDENCE, request, Evidence).to_bytes()
+
+    def open_round(self, cohort: Sequence[str]) -> bytes:
+        """See `AggregatorApi`."""
+        request = OpenRequest(cohort=tuple(cohort), time=int(time.time()))
+        with self._lock:
+            if self._model_pending:
+                raise RequestRefused(
+                    Refusal.WRONG_STATE,
+                    hint="the last round's model is not written yet; close that round again",
+                )
+            signed = self._enclave.request(Operation.OPEN, request, SignedStatement).statement
+            self._round += 1
+            self._log(signed)
+        return signed
+
+    def submit(self, sealed: Iterable[bytes]) -> AdmissionResult:
+        """See `AggregatorApi`."""
+        update = self._store.create()
+        try:
+            # Outside the lock: a slow sender holds up nobody else.
+            for part in sealed:
+                update.append(part)
+            with self._lock:
+                return self._admit(update)
+        except BaseException:
+            update.discard()
+            raise
+
+    def _admit(self, update: StoredUpdate) -> AdmissionResult:
+        result = self._enclave.request(
+            Operation.ADMIT, Empty(), AdmissionResult, [update.descriptor]
+        )
+        # The same bytes again get the same statement again, which is in the log already.
+        if self._log(result.statement) and result.admitted:
+            update.keep()
+        else:
+            update.discard()
+        return result
+
+    def close_round(self) -> RoundResult:
+        """See `AggregatorApi`."""
+        with self._lock:
+            try:
+                return self._close_round()
+            except OSError as error:
+                raise StoreFull(
+                    f"cannot write the new model: {error.strerror}",
+                    hint="free disk space, and close the round again: nothing is lost",
+                ) from error
+
+    def _close_round(self) -> RoundResult:
+        target = self._models / f"round-{self._round}.fem"
+        partial = target.with_suffix(".partial")
+        request = CloseRequest(
+            base_offset=len(self._head), model_offset=len(self._head), time=int(time.time())
+        )
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
+        with _Opened(self._base, os.O_RDONLY) as base, _Opened(partial, flags) as model:
+            os.pwrite(model.number, self._head, 0)
+            closed = self._close_or_fetch(request, base.number, model.number)
+        # The enclave has released. Until its model is in place, closing again fetches it again.
+        self._model_pending = True
+        file = partial.read_bytes()
+        partial.replace(target)
+        self._model_pending = False
+        self._log(*closed.set_aside, closed.release)
+        self._base = target
+        self._store.clear()
+        return RoundResult(closed=closed, model=file)
+
+    def _close_or_fetch(self, request: CloseRequest, base: int, model: int) -> Closed:
+        """Close the round; or fetch its release again, where only the write of it failed before."""
+        if self._model_pending:
+            return self._enclave.request(Operation.FETCH, request, Closed, [model])
+        try:
+            return self._enclave.request(Operation.CLOSE, request, Closed, [base, model])
+        except RequestRefused as refused:
+            released = refused.refusal is Refusal.STORAGE and self.status().state == "idle"
+            self._model_pending = released
+            raise
+
+    def abort_round(self) -> bytes:
+        """See `AggregatorApi`."""
+        request = AbortRequest(time=int(time.time()))
+        with self._lock:
+            signed = self._enclave.request(Operation.ABORT, request, SignedStatement).statement
+            self._log(signed)
+            self._store.clear()
+        return signed
+
+    def leaves(self, first: int) -> tuple[Digest, ...]:
+        """See `AggregatorApi`."""
+        return tuple(self._leaves[first:])
+
+    def model(self) -> bytes:
+        """See `AggregatorApi`."""
+        return self._base.read_bytes()
+
+    def status(self) -> StatusReply:
+        """See `AggregatorApi`."""
+        return self._enclave.request(Operation.STATUS, Empty(), StatusReply)
+
+    def close(self) -> None:
+        """End the enclave and delete the ciphertext."""
+        self._enclave.close()
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+
+class _Opened:
+    """A file descriptor for the length of a with block."""
+
+    def __init__(self, path: Path, flags: int) -> None:
+        self.number = os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def __enter__(self) -> _Opened:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.number)

@@ -1,0 +1,127 @@
+"""The host's bookkeeping of a round: nonces to a Merkle root, offers out, deliveries back.
+
+Whoever carries messages (Flower's strategy, the simulation) asks this for what to put in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fedenclave.host.aggregator import AggregatorApi, RoundResult
+from fedenclave.protocol import merkle
+from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.errors import MalformedMessage
+from fedenclave.protocol.exchange import Delivery, Hello, RoundOffer
+from fedenclave.protocol.frames import AdmissionResult
+from fedenclave.protocol.signing import Signed, statement_digest
+from fedenclave.protocol.statements import Checkpoint, Release
+
+
+class RoundCoordinator:
+    """Runs rounds against one aggregator. Holds signed bytes, verifies nothing."""
+
+    def __init__(self, aggregator: AggregatorApi, *, send_manifest: bool) -> None:
+        """Use `aggregator`; `send_manifest` only in a development federation."""
+        self._aggregator = aggregator
+        manifest, approvals, _ = aggregator.info()
+        self._manifest = manifest if send_manifest else b""
+        self._approvals = approvals if send_manifest else ()
+        self._releases: list[tuple[int, bytes]] = []
+        self._leaves: list[Digest] = []
+        self._answers: dict[str, AdmissionResult] = {}
+        self._round = 0
+
+    def open(self, hellos: Mapping[str, Hello]) -> dict[str, RoundOffer]:
+        """Open a round for the clients that said hello, and return each one's offer.
+
+        Args:
+            hellos: newest hello per client name.
+
+        Raises:
+            RequestRefused: the enclave does not open a round for this cohort.
+        """
+        names = sorted(hellos)
+        nonces = [hellos[name].nonce for name in names]
+        evidence = self._aggregator.evidence(merkle.root(nonces))
+        announcement = self._aggregator.open_round(names)
+        self._round += 1
+        self._answers = {}
+        paths = merkle.inclusion_paths(nonces)
+        return {
+            name: RoundOffer(
+                evidence=evidence,
+                nonce=nonces[index],
+                nonce_index=index,
+                nonce_count=len(nonces),
+                nonce_path=paths[index],
+                announcement=announcement,
+                releases=self._releases_after(hellos[name].chain_round),
+                manifest=self._manifest,
+                approvals=self._approvals,
+            )
+            for index, name in enumerate(names)
+        }
+
+    def _releases_after(self, round_: int) -> tuple[bytes, ...]:
+        return tuple(signed for number, signed in self._releases if number > round_)
+
+    def submit(self, client: str, sealed: bytes) -> AdmissionResult:
+        """Hand one sealed update over; `client` is only for whom the receipt is kept."""
+        result = self._aggregator.submit([sealed])
+        known = self._answers.get(client)
+        # A later rejection (a replay, a forgery in the client's name) must not displace the answer
+        # that admitted the client's update.
+        if known is None or not known.admitted:
+            self._answers[client] = result
+        return result
+
+    def close(self) -> tuple[RoundResult, dict[str, Delivery]]:
+        """Aggregate; return the result and each answered client's delivery.
+
+        Raises:
+            RequestRefused: the cohort does not suffice; the round is still open.
+        """
+        result = self._aggregator.close_round()
+        release = Release.from_bytes(Signed.from_bytes(result.closed.release).payload)
+        self._releases.append((self._round, result.closed.release))
+        deliveries = self._deliver(
+            release.checkpoint, release=result.closed.release, cohort=result.closed.cohort
+        )
+        return result, deliveries
+
+    def abort(self) -> dict[str, Delivery]:
+        """Abort; return each answered client's delivery."""
+        abort = self._aggregator.abort_round()
+        return self._deliver(None, abort=abort)
+
+    def _deliver(
+        self,
+        checkpoint: Checkpoint | None,
+        *,
+        release: bytes = b"",
+        cohort: bytes = b"",
+        abort: bytes = b"",
+    ) -> dict[str, Delivery]:
+        self._leaves.extend(self._aggregator.leaves(len(self._leaves)))
+        places = {leaf: index for index, leaf in enumerate(self._leaves)}
+        tree = self._leaves[: checkpoint.size] if checkpoint is not None else []
+        paths = merkle.inclusion_paths(tree)
+        deliveries = {}
+        for client, result in self._answers.items():
+            index = places.get(statement_digest(result.statement))
+            if index is None:
+                raise MalformedMessage("the aggregator's log lacks an answer that it gave")
+            deliveries[client] = Delivery(
+                round=self._round,
+                answer=result.statement,
+                release=release,
+                cohort=cohort,
+                abort=abort,
+                leaf_index=index if index < len(tree) else 0,
+                leaf_path=paths[index] if index < len(tree) else (),
+            )
+        return deliveries
+
+    def chain(self) -> Sequence[bytes]:
+        """Return every signed release so far."""
+        return tuple(signed for _, signed in self._releases)
