@@ -1,0 +1,1 @@
+"""A Flower app in quickstart form, made confidential by two lines."""

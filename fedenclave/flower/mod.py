@@ -1,0 +1,223 @@
+"""The client's mod: the app sees nothing before the enclave is appraised, and sends nothing itself.
+
+Rules:
+  * A message without FedEnclave's record is refused; so is everything when a check fails.
+  * What the app returns is read here and goes no further: its arrays leave sealed, its metrics and
+    the text of its exceptions do not leave at all (T13).
+  * A node without a client folder takes part in development federations only, and only where it
+    was told so (`fedenclave-insecure=true`) or runs inside Flower's simulation engine.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+import numpy as np
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Error,
+    Message,
+    RecordDict,
+)
+from numpy.typing import NDArray
+
+from fedenclave.client.session import AcceptedRound
+from fedenclave.flower import carrier
+from fedenclave.flower.carrier import BULK, RECORD, Kind
+from fedenclave.flower.node import FlowerNode, open_node
+from fedenclave.protocol.errors import EnclaveRefused, FedEnclaveError
+from fedenclave.protocol.exchange import Delivery, RoundOffer
+from fedenclave.protocol.model import Model
+from fedenclave.protocol.tensors import pack, unpack
+
+CallNext = Callable[[Message, Context], Message]
+
+MOD_FAILED_PRECONDITION = 6
+CLIENT_APP_RAISED_EXCEPTION = 2
+_WITHHELD = "the client app raised an exception; its text stays in the client's own log"
+
+
+def confidential() -> Callable[[Message, Context, CallNext], Message]:
+    """Return the mod. It must be the first in `ClientApp(mods=[...])`: first is outermost."""
+    return _mod
+
+
+def _mod(message: Message, context: Context, call_next: CallNext) -> Message:
+    try:
+        record = message.content.get(RECORD)
+        if not isinstance(record, ConfigRecord):
+            raise EnclaveRefused(
+                "the message carries no offer from an enclave, and was not given to the app",
+                hint="wrap the server's strategy: Confidential(...)",
+            )
+        kind = carrier.text_of(record, "kind")
+        node = open_node(context, record)
+        _take_deliveries(node, record)
+        return _HANDLERS[kind](message, context, call_next, node, record)
+    except KeyError:
+        return _refuse(message, EnclaveRefused("the message is of no known kind"))
+    except FedEnclaveError as refusal:
+        return _refuse(message, refusal)
+
+
+def _refuse(message: Message, refusal: FedEnclaveError) -> Message:
+    """Answer with the refusal, and say it in the client's log too."""
+    print(f"error: {refusal.message}", file=sys.stderr)
+    if refusal.hint:
+        print(f"hint: {refusal.hint}", file=sys.stderr)
+    return Message(Error(MOD_FAILED_PRECONDITION, refusal.message), reply_to=message)
+
+
+def _take_deliveries(node: FlowerNode, record: ConfigRecord) -> None:
+    for data in carrier.bytes_list(record, "deliveries"):
+        # A delivery that proves nothing must not keep the client from a round that does.
+        try:
+            receipt = node.session().take_delivery(Delivery.from_bytes(data), _now())
+        except FedEnclaveError as refusal:
+            print(f"error: {refusal.message}", file=sys.stderr)
+        else:
+            print(f"round {receipt.round}: {receipt.verdict.value}; receipt kept", file=sys.stderr)
+
+
+def _hello(
+    message: Message, _: Context, _call: CallNext, node: FlowerNode, record: ConfigRecord
+) -> Message:
+    del record
+    reply = ConfigRecord({"kind": Kind.HELLO.value, "hello": node.hello(_now()).to_bytes()})
+    node.keep()
+    return Message(RecordDict({RECORD: reply}), reply_to=message)
+
+
+def _train(
+    message: Message, context: Context, call_next: CallNext, node: FlowerNode, record: ConfigRecord
+) -> Message:
+    offer = RoundOffer.from_bytes(carrier.bytes_of(record, "offer"))
+    model_file = carrier.read_bulk(message.content, BULK)
+    session = node.session_for(offer)
+    accepted = session.accept(offer, model_file, _now())
+    node.save_model(model_file)
+    if accepted.attestation.insecure:
+        print(
+            f"insecure: round {accepted.announcement.round} is aggregated in development mode; "
+            "no hardware protects the updates",
+            file=sys.stderr,
+        )
+    weighted_by = session.manifest.rules.weighted_by
+    del message.content[BULK]
+    reply = _call_app(message, context, call_next, accepted.base, record)
+    if reply is None:
+        node.keep()
+        return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _WITHHELD), reply_to=message)
+    payload = _trained_payload(reply, accepted)
+    sealed = session.seal(accepted, payload, _num_examples(reply, weighted_by))
+    answer = ConfigRecord({"kind": Kind.TRAIN.value, "hello": session.hello(_now()).to_bytes()})
+    node.keep()
+    return Message(
+        RecordDict({RECORD: answer, BULK: carrier.bulk_record(sealed)}), reply_to=message
+    )
+
+
+def _evaluate(
+    message: Message, context: Context, call_next: CallNext, node: FlowerNode, record: ConfigRecord
+) -> Message:
+    model = _released_model(message, node, record)
+    del message.content[BULK]
+    reply = _call_app(message, context, call_next, model, record)
+    node.keep()
+    if reply is None:
+        return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _WITHHELD), reply_to=message)
+    # What the app measured stays here: the manifest releases model parameters and nothing else.
+    answer = ConfigRecord({"kind": Kind.EVALUATE.value})
+    return Message(RecordDict({RECORD: answer}), reply_to=message)
+
+
+def _deliver(
+    message: Message, _: Context, _call: CallNext, node: FlowerNode, record: ConfigRecord
+) -> Message:
+    _released_model(message, node, record)
+    node.keep()
+    answer = ConfigRecord({"kind": Kind.DELIVER.value})
+    return Message(RecordDict({RECORD: answer}), reply_to=message)
+
+
+_HANDLERS = {
+    Kind.HELLO.value: _hello,
+    Kind.TRAIN.value: _train,
+    Kind.EVALUATE.value: _evaluate,
+    Kind.DELIVER.value: _deliver,
+}
+
+
+def _released_model(message: Message, node: FlowerNode, record: ConfigRecord) -> Model:
+    """Return the message's model after its chain of releases has been checked, and keep it."""
+    model_file = carrier.read_bulk(message.content, BULK)
+    releases = carrier.bytes_list(record, "releases")
+    model = node.session().accept_released_model(releases, model_file)
+    node.save_model(model_file)
+    return model
+
+
+def _call_app(
+    message: Message, context: Context, call_next: CallNext, model: Model, record: ConfigRecord
+) -> Message | None:
+    """Give the app an ordinary message, and return its reply; None where it raised."""
+    arrays_key = carrier.text_of(record, "arrays-key")
+    message.content[arrays_key] = ArrayRecord(
+        {name: _array(values) for name, values in unpack(model.schema, model.payload).items()}
+    )
+    del message.content[RECORD]
+    try:
+        reply = call_next(message, context)
+    except Exception:
+        traceback.print_exc()
+        return None
+    if reply.has_error():
+        print(f"error: the client app answered with an error: {reply.error}", file=sys.stderr)
+        return None
+    return reply
+
+
+def _array(values: NDArray[np.generic]) -> Array:
+    return Array(np.ascontiguousarray(values))
+
+
+def _trained_payload(reply: Message, accepted: AcceptedRound) -> bytearray:
+    records = list(reply.content.array_records.values())
+    if len(records) != 1:
+        raise EnclaveRefused(
+            f"the client app returned {len(records)} array records, want 1; nothing was sent"
+        )
+    tensors = {name: array.numpy() for name, array in records[0].items()}
+    try:
+        return pack(accepted.base.schema, tensors)
+    except ValueError as error:
+        raise EnclaveRefused(
+            f"the client app's model does not fit the agreed one: {error}; nothing was sent",
+            hint="return the same tensors, with the same types, that the message brought",
+        ) from error
+
+
+def _num_examples(reply: Message, key: str) -> int:
+    for metrics in reply.content.metric_records.values():
+        value = metrics.get(key)
+        if isinstance(value, int | float):
+            if value >= 1 and float(value).is_integer():
+                return int(value)
+            raise EnclaveRefused(
+                f"the client app reports {value!r} as {key}, want a whole number from 1; nothing "
+                "was sent"
+            )
+    raise EnclaveRefused(
+        f"the client app reports no metric {key}, which the manifest weighs by; nothing was sent",
+        hint=f'return MetricRecord({{"{key}": len(dataset)}})',
+    )
+
+
+def _now() -> int:
+    return int(time.time())

@@ -1,0 +1,185 @@
+"""Whose node this is: a client folder named in the node's own configuration, or a development node.
+
+The folder's path comes from the SuperNode's `--node-config` and never from the run configuration:
+the operator writes the latter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flwr.app import ConfigRecord, Context
+
+from fedenclave.client.folder import ClientFolder
+from fedenclave.client.session import ClientSession
+from fedenclave.client.state import ClientState, IssuedNonce, MemoryStore, fresh_state
+from fedenclave.flower import carrier
+from fedenclave.host.enclave_process import measure_enclave
+from fedenclave.protocol.digests import from_text, to_text
+from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused
+from fedenclave.protocol.evidence import NONCE_SIZE
+from fedenclave.protocol.exchange import Hello, RoundOffer
+from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.signing import public_key
+
+FOLDER_KEY = "fedenclave-dir"
+INSECURE_KEY = "fedenclave-insecure"
+_STATE = "fedenclave.development"
+
+
+class FlowerNode:
+    """What the mod needs of a node. This one has a folder on disk."""
+
+    def __init__(self, folder: ClientFolder) -> None:
+        """Use the folder's approved manifest and keys."""
+        self._folder = folder
+        self._session = folder.session()
+
+    def session(self) -> ClientSession:
+        """Return the client's session."""
+        return self._session
+
+    def session_for(self, offer: RoundOffer) -> ClientSession:
+        """Return the session to judge `offer` with. What the offer says of rules is ignored."""
+        del offer
+        return self._session
+
+    def hello(self, now: int) -> Hello:
+        """Return a fresh nonce."""
+        return self._session.hello(now)
+
+    def save_model(self, model_file: bytes) -> None:
+        """Keep the newest checked model."""
+        self._folder.save_model(model_file)
+
+    def keep(self) -> None:
+        """Make the node's memory durable; a folder is so already."""
+
+
+class DevelopmentNode(FlowerNode):
+    """A node that takes its rules from the operator: for research, on data of no importance.
+
+    Its keys, nonces and state live in Flower's context. It still checks everything that it can,
+    also that the enclave claims to run the same code as is installed here.
+    """
+
+    def __init__(self, context: Context) -> None:
+        """Use what the context remembers."""
+        self._context = context
+        record = context.state.get(_STATE)
+        self._memory = record if isinstance(record, ConfigRecord) else ConfigRecord()
+        key = carrier.bytes_of(self._memory, "key") or os.urandom(32)
+        self._memory["key"] = key
+        self._key = Ed25519PrivateKey.from_private_bytes(key)
+        self._name = f"node-{context.node_id}"
+        self._store = MemoryStore(carrier.bytes_of(self._memory, "state") or None)
+        self._development_session: ClientSession | None = None
+        manifest = carrier.bytes_of(self._memory, "manifest")
+        if manifest:
+            self._begin(manifest, carrier.bytes_list(self._memory, "approvals"))
+
+    def _begin(self, source: bytes, approvals: Sequence[bytes]) -> ClientSession:
+        manifest = Manifest.from_bytes(source)
+        if not manifest.development:
+            raise EnclaveRefused(
+                "the federation's manifest is not a development one, and this node has no client "
+                "folder",
+                hint=f"enrol this node and name its folder: --node-config '{FOLDER_KEY}=\"...\"'",
+            )
+        own = from_text(_installed_measurement())
+        if manifest.attestation.insecure != (own,):
+            raise EnclaveRefused(
+                "the enclave runs other code than is installed here: its measurement is "
+                f"{', '.join(map(to_text, manifest.attestation.insecure))}, want {to_text(own)}",
+                hint="install the same versions of Python, FedEnclave, numpy, cryptography, cbor2",
+            )
+        if self._store.state is None:
+            self._store.state = self._first_state(manifest).to_bytes()
+        self._development_session = ClientSession(
+            manifest=manifest,
+            approvals=approvals,
+            name=self._name,
+            key=self._key,
+            store=self._store,
+        )
+        self._memory["manifest"] = source
+        self._memory["approvals"] = list(approvals)
+        return self._development_session
+
+    def _first_state(self, manifest: Manifest) -> ClientState:
+        """Return a fresh state that knows the nonce sent out before there was a manifest."""
+        state = fresh_state(manifest.digest, manifest.initial_model)
+        nonce = carrier.bytes_of(self._memory, "nonce")
+        issued = int(str(self._memory.get("nonce-time", 0)))
+        return replace(state, nonces=(IssuedNonce(nonce=nonce, time=issued),) if nonce else ())
+
+    def session(self) -> ClientSession:
+        """See `FlowerNode`."""
+        if self._development_session is None:
+            raise EnclaveRefused("this development node has not been offered a round yet")
+        return self._development_session
+
+    def session_for(self, offer: RoundOffer) -> ClientSession:
+        """See `FlowerNode`; the first offer brings the rules, later ones cannot change them."""
+        if self._development_session is not None:
+            return self._development_session
+        return self._begin(offer.manifest, offer.approvals)
+
+    def hello(self, now: int) -> Hello:
+        """See `FlowerNode`."""
+        if self._development_session is not None:
+            return self._development_session.hello(now)
+        nonce = os.urandom(NONCE_SIZE)
+        self._memory["nonce"], self._memory["nonce-time"] = nonce, now
+        return Hello(client=self._name, key=public_key(self._key), nonce=nonce, chain_round=0)
+
+    def save_model(self, model_file: bytes) -> None:
+        """Keep nothing: a development node has no folder."""
+
+    def keep(self) -> None:
+        """Write the memory back into Flower's context."""
+        if self._store.state is not None:
+            self._memory["state"] = self._store.state
+        self._context.state[_STATE] = self._memory
+
+
+def open_node(context: Context, record: ConfigRecord) -> FlowerNode:
+    """Return this node.
+
+    Raises:
+        ConfigurationError: the node's configuration names no folder and allows no development.
+    """
+    del record
+    path = context.node_config.get(FOLDER_KEY)
+    if isinstance(path, str) and path:
+        return FlowerNode(ClientFolder(Path(path)))
+    if context.node_config.get(INSECURE_KEY) is True or _in_simulation():
+        print(
+            "insecure: this node takes its rules from the operator (development); use no data "
+            "that matters",
+            file=sys.stderr,
+        )
+        return DevelopmentNode(context)
+    raise ConfigurationError(
+        f"this node's configuration names no client folder ({FOLDER_KEY})",
+        hint=f"start the SuperNode with --node-config '{FOLDER_KEY}=\"/path\"', or, with data of "
+        f"no importance, '{INSECURE_KEY}=true'",
+    )
+
+
+def _in_simulation() -> bool:
+    """Return whether this process is a worker of Flower's simulation engine, which runs on ray."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+@cache
+def _installed_measurement() -> str:
+    return str(json.loads(measure_enclave())["measurement"])

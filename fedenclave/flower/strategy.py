@@ -1,0 +1,380 @@
+"""The strategy wrapper: Flower chooses who trains when, the enclave averages.
+
+The wrapped strategy samples nodes and writes the train configuration as ever. Its aggregation is
+not called: the ServerApp only ever holds ciphertext and released models.
+
+Rules:
+  * Nothing here is trusted. Clients check the enclave; this code only carries.
+  * A refused update, a lost node, a round without enough organisations: said, and the run goes on
+    on the last released model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from logging import ERROR, INFO, WARNING
+
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, FedProx, Result, Strategy
+
+from fedenclave.flower import carrier
+from fedenclave.flower.aggregators import Development, Remote
+from fedenclave.flower.carrier import BULK, RECORD, Kind
+from fedenclave.host.aggregator import AggregatorApi
+from fedenclave.host.rounds import RoundCoordinator
+from fedenclave.protocol.errors import (
+    ConfigurationError,
+    FedEnclaveError,
+    MalformedMessage,
+    RequestRefused,
+)
+from fedenclave.protocol.exchange import Delivery, Hello, RoundOffer
+from fedenclave.protocol.manifest import Manifest, Rules
+from fedenclave.protocol.model import Model
+from fedenclave.protocol.tensors import unpack
+
+_HELLO_SECONDS = 120.0
+
+
+class Confidential(Strategy):
+    """Wrap `FedAvg` or `FedProx`: same rounds, same API, sealed updates."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        *,
+        aggregator: str | None = None,
+        root_certificate: str | None = None,
+        insecure_plaintext: bool = False,
+        rules: Rules | None = None,
+    ) -> None:
+        """Wrap `strategy`.
+
+        Args:
+            strategy: Flower's own, unchanged: `FedAvg` or `FedProx`.
+            aggregator: `host:port` of a gateway; None starts a local development enclave, which is
+                insecure and says so.
+            root_certificate: PEM file to check the gateway's TLS certificate with.
+            insecure_plaintext: talk to the gateway without TLS. Updates are sealed all the same;
+                what TLS would hide is who talks when.
+            rules: a development federation's rules; with a gateway the manifest has them.
+
+        Raises:
+            ConfigurationError: the strategy's rule is not one that the enclave computes.
+        """
+        _check_supported(strategy)
+        self._inner = strategy
+        self._connection: Development | Remote
+        if aggregator is None:
+            self._connection = Development(rules)
+        else:
+            self._connection = Remote(aggregator, root_certificate, insecure_plaintext)
+        self._timeout = 3600.0
+        self._aggregator: AggregatorApi | None = None
+        self._coordinator: RoundCoordinator | None = None
+        self._manifest: Manifest | None = None
+        self._model: Model | None = None
+        self._initial: ArrayRecord | None = None
+        self._hellos: dict[int, tuple[Hello, float]] = {}
+        self._deliveries: dict[str, list[Delivery]] = {}
+        self._cohort: dict[int, str] = {}
+
+    # --- Flower's interface ------------------------------------------------------------------
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Run the rounds, then hand every client the receipts that it still awaits.
+
+        Takes and returns what Flower's `Strategy.start` does.
+        """
+        self._timeout, self._initial = timeout, initial_arrays
+        try:
+            result = super().start(
+                grid,
+                initial_arrays,
+                num_rounds,
+                timeout,
+                train_config,
+                evaluate_config,
+                evaluate_fn,
+            )
+            self._deliver_outstanding(grid)
+            return result
+        except FedEnclaveError as error:
+            log(ERROR, "error: %s", error.message)
+            if error.hint:
+                log(ERROR, "hint: %s", error.hint)
+            raise
+        finally:
+            if self._aggregator is not None:
+                self._connection.close(self._aggregator)
+
+    def summary(self) -> None:
+        """Log what is wrapped and who aggregates."""
+        log(INFO, "\t├──> Aggregated by: %s", self._connection.description)
+        self._inner.summary()
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let the wrapped strategy choose nodes, and offer them an attested round."""
+        del arrays  # the base model is the enclave's last release, not what a caller hands in
+        messages = list(self._inner.configure_train(server_round, ArrayRecord(), config, grid))
+        chosen = [message.metadata.dst_node_id for message in messages]
+        if not chosen:
+            return []
+        self._say_hello(chosen, grid)
+        coordinator = self._ensure_started(grid)
+        offers = self._open_round(coordinator, chosen)
+        if not offers:
+            return []
+        bulk = carrier.bulk_record(self._current_model().to_bytes())
+        return [
+            self._train_message(message, offers[message.metadata.dst_node_id], bulk)
+            for message in messages
+            if message.metadata.dst_node_id in offers
+        ]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Hand the sealed updates to the enclave, and return the model that it releases."""
+        if not self._cohort or self._coordinator is None:
+            return None, None
+        answered = _without_errors(replies)
+        for message in answered:
+            self._submit(message)
+        try:
+            result, deliveries = self._coordinator.close()
+        except RequestRefused as refused:
+            log(WARNING, "round %s: no release: %s", server_round, refused)
+            self._queue(self._coordinator.abort())
+            return None, None
+        finally:
+            self._cohort = {}
+        self._queue(deliveries)
+        self._model = Model.from_bytes(result.model)
+        return _array_record(self._model), None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send the released model to the nodes that the wrapped strategy chooses."""
+        del arrays
+        if self._coordinator is None:
+            return []
+        messages = self._inner.configure_evaluate(server_round, ArrayRecord(), config, grid)
+        bulk = carrier.bulk_record(self._current_model().to_bytes())
+        return [self._model_message(message, Kind.EVALUATE, bulk) for message in messages]
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Return nothing: clients' metrics do not leave them (the manifest's release policy)."""
+        if _without_errors(replies) and server_round == 1:
+            log(INFO, "clients' metrics stay with them: the manifest releases parameters only")
+        return None
+
+    # --- hello: one fresh nonce from every client ----------------------------------------------
+
+    def _say_hello(self, chosen: list[int], grid: Grid) -> None:
+        """Ask nodes for a nonce where the one we hold is missing or going stale."""
+        nodes = chosen
+        if self._coordinator is None and isinstance(self._connection, Development):
+            # A development manifest is written once: whoever may ever take part must be in it.
+            nodes = sorted(set(chosen) | set(grid.get_node_ids()))
+        stale = time.time() - self._freshness() / 2
+        nodes = [n for n in nodes if n not in self._hellos or self._hellos[n][1] < stale]
+        if not nodes:
+            return
+        record = RecordDict({RECORD: ConfigRecord({"kind": Kind.HELLO.value})})
+        messages = [
+            Message(content=record, message_type=MessageType.TRAIN, dst_node_id=node)
+            for node in nodes
+        ]
+        replies = grid.send_and_receive(messages, timeout=min(self._timeout, _HELLO_SECONDS))
+        for reply in _without_errors(replies):
+            self._take_hello(reply)
+
+    def _freshness(self) -> float:
+        return self._manifest.attestation.freshness_seconds if self._manifest else _HELLO_SECONDS
+
+    def _take_hello(self, message: Message) -> None:
+        try:
+            record = message.content[RECORD]
+            hello = Hello.from_bytes(carrier.bytes_of(record, "hello"))  # type: ignore[arg-type]
+        except (KeyError, MalformedMessage) as error:
+            log(WARNING, "node %s: no usable nonce: %s", message.metadata.src_node_id, error)
+            return
+        self._hellos[message.metadata.src_node_id] = (hello, time.time())
+
+    # --- the aggregator ------------------------------------------------------------------------
+
+    def _ensure_started(self, grid: Grid) -> RoundCoordinator:
+        del grid
+        if self._coordinator is None:
+            if self._initial is None:
+                raise ConfigurationError("start() has not been called")
+            tensors = {name: array.numpy() for name, array in self._initial.items()}
+            hellos = [hello for hello, _ in self._hellos.values()]
+            self._aggregator, self._model = self._connection.start(tensors, hellos)
+            source, _, started = self._aggregator.info()
+            self._manifest = Manifest.from_bytes(source)
+            for warning in started.warnings:
+                log(WARNING, "enclave: %s", warning)
+            self._coordinator = RoundCoordinator(
+                self._aggregator, send_manifest=self._manifest.development
+            )
+        return self._coordinator
+
+    def _current_model(self) -> Model:
+        if self._model is None:
+            raise ConfigurationError("no model yet")
+        return self._model
+
+    def _open_round(
+        self, coordinator: RoundCoordinator, chosen: list[int]
+    ) -> dict[int, RoundOffer]:
+        roster = self._manifest.roster if self._manifest is not None else {}
+        hellos: dict[str, Hello] = {}
+        nodes: dict[int, str] = {}
+        for node in chosen:
+            if node not in self._hellos:
+                log(WARNING, "node %s gave no nonce and is left out of this round", node)
+                continue
+            hello, _ = self._hellos.pop(node)
+            if hello.client not in roster or hello.client in hellos:
+                log(WARNING, "node %s is not a new client of the roster; it is left out", node)
+                continue
+            hellos[hello.client], nodes[node] = hello, hello.client
+        try:
+            offers = coordinator.open(hellos)
+        except RequestRefused as refused:
+            log(WARNING, "no round is opened: %s", refused)
+            return {}
+        self._cohort = nodes
+        return {node: offers[client] for node, client in nodes.items()}
+
+    # --- messages ------------------------------------------------------------------------------
+
+    def _train_message(self, message: Message, offer: RoundOffer, bulk: ArrayRecord) -> Message:
+        client = self._cohort[message.metadata.dst_node_id]
+        record = self._record(Kind.TRAIN, client)
+        record["offer"] = offer.to_bytes()
+        return self._rewritten(message, record, bulk)
+
+    def _model_message(self, message: Message, kind: Kind, bulk: ArrayRecord) -> Message:
+        client = self._client_of(message.metadata.dst_node_id)
+        record = self._record(kind, client)
+        record["releases"] = list(self._coordinator.chain()) if self._coordinator else []
+        return self._rewritten(message, record, bulk)
+
+    def _client_of(self, node: int) -> str:
+        return self._hellos[node][0].client if node in self._hellos else ""
+
+    def _record(self, kind: Kind, client: str) -> ConfigRecord:
+        deliveries = [delivery.to_bytes() for delivery in self._deliveries.pop(client, [])]
+        return ConfigRecord(
+            {
+                "kind": kind.value,
+                "arrays-key": getattr(self._inner, "arrayrecord_key", "arrays"),
+                "deliveries": deliveries,
+            }
+        )
+
+    def _rewritten(self, message: Message, record: ConfigRecord, bulk: ArrayRecord) -> Message:
+        content = RecordDict({RECORD: record, BULK: bulk})
+        for key, config in message.content.config_records.items():
+            content[key] = config
+        return Message(
+            content=content,
+            message_type=message.metadata.message_type,
+            dst_node_id=message.metadata.dst_node_id,
+        )
+
+    def _submit(self, message: Message) -> None:
+        node = message.metadata.src_node_id
+        client = self._cohort.get(node)
+        if client is None or self._coordinator is None:
+            log(WARNING, "node %s answered and was not asked; ignored", node)
+            return
+        self._take_hello(message)
+        try:
+            sealed = carrier.read_bulk(message.content, BULK)
+        except MalformedMessage as error:
+            log(WARNING, "client %s sent no sealed update: %s", client, error)
+            return
+        result = self._coordinator.submit(client, sealed)
+        if not result.admitted:
+            log(WARNING, "client %s: update rejected: %s", client, result.reason)
+
+    def _queue(self, deliveries: Mapping[str, Delivery]) -> None:
+        for client, delivery in deliveries.items():
+            self._deliveries.setdefault(client, []).append(delivery)
+
+    def _deliver_outstanding(self, grid: Grid) -> None:
+        """Send every client its last receipts and the final model."""
+        if self._coordinator is None:
+            return
+        nodes = [n for n, (hello, _) in self._hellos.items() if hello.client in self._deliveries]
+        alive = set(grid.get_node_ids())
+        bulk = carrier.bulk_record(self._current_model().to_bytes())
+        messages = [
+            Message(content=RecordDict(), message_type=MessageType.TRAIN, dst_node_id=node)
+            for node in nodes
+            if node in alive
+        ]
+        if messages:
+            log(INFO, "handing %s clients their receipts", len(messages))
+            outgoing = [self._model_message(message, Kind.DELIVER, bulk) for message in messages]
+            _without_errors(grid.send_and_receive(outgoing, timeout=self._timeout))
+
+
+def _check_supported(strategy: Strategy) -> None:
+    """Accept strategies whose aggregation is the weighted mean, and nothing that adds to it."""
+    mean = FedAvg.aggregate_train
+    if type(strategy) in (FedAvg, FedProx) or (
+        isinstance(strategy, FedAvg)
+        and type(strategy).aggregate_train in (mean, FedProx.aggregate_train)
+    ):
+        return
+    raise ConfigurationError(
+        f"strategy {type(strategy).__name__} computes a rule of its own, which this version's "
+        "enclave does not",
+        hint="use FedAvg or FedProx; the enclave computes the weighted mean",
+    )
+
+
+def _without_errors(replies: Iterable[Message]) -> list[Message]:
+    """Return the replies that carry content, and log the others."""
+    answered = []
+    for message in replies:
+        if message.has_error():
+            log(WARNING, "no update from one node: %s", message.error.reason)
+        else:
+            answered.append(message)
+    return answered
+
+
+def _array_record(model: Model) -> ArrayRecord:
+    tensors = unpack(model.schema, model.payload)
+    return ArrayRecord({name: Array(values) for name, values in tensors.items()})
