@@ -1,0 +1,8 @@
+"""`python -m fedenclave.cli` is the `fedenclave` command."""
+
+import sys
+
+from fedenclave.cli.main import run
+
+if __name__ == "__main__":
+    sys.exit(run())

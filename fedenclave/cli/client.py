@@ -1,0 +1,105 @@
+"""`fedenclave client`: a data holder's own folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from fedenclave.cli.terminal import out, print_insecure, print_json
+from fedenclave.client.dry_run import dry_run
+from fedenclave.client.files import read_file, write_whole
+from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.membership.enrolment import Enrolment
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.manifest import approving_members
+from fedenclave.protocol.model import Model
+
+app = typer.Typer(help="A data holder's keys, approvals and records.", no_args_is_help=True)
+Folder = Annotated[Path, typer.Option("--dir", help="The client folder.")]
+
+
+@app.command()
+def enroll(
+    folder: Folder,
+    organisation: Annotated[str, typer.Option(help="The organisation that owns the client.")],
+    client: Annotated[str | None, typer.Option(help="The client's name.")] = None,
+) -> None:
+    """Make keys and write enrolment.json for the coordinator."""
+    identity = Identity(client=client or organisation, member=organisation)
+    made = ClientFolder.create(folder, identity)
+    client_key, member_key = made.public_keys()
+    enrolment = Enrolment(
+        client=identity.client,
+        member=identity.member,
+        client_key=client_key,
+        member_key=member_key,
+    )
+    write_whole(folder / "enrolment.json", enrolment.to_json().encode())
+    out.print(f"keys made in {folder} (mode 0600); send the coordinator only enrolment.json")
+
+
+@app.command("add-approvals")
+def add_approvals(
+    folder: Folder, approvals: Annotated[list[Path], typer.Argument(help="*.approval files")]
+) -> None:
+    """Keep other members' approvals of the manifest in the folder."""
+    client = ClientFolder(folder)
+    manifest = client.manifest()
+    for path in approvals:
+        data = read_file(path, "approval")
+        members = approving_members(manifest, [data])
+        if not members:
+            raise ConfigurationError(
+                f"{path} is no member's approval of the manifest in {folder}",
+                hint="it approves another file, or was changed; nothing was kept of it",
+            )
+        client.add_approval(data, members.pop())
+    have = len(approving_members(manifest, client.approvals()))
+    out.print(f"{have} members approve, {manifest.threshold} needed")
+
+
+@app.command("dry-run")
+def show_dry_run(
+    folder: Folder,
+    model: Annotated[
+        Path | None, typer.Option(help="A model file; default: the newest in the folder.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Seal a made-up update and show what would leave this machine, for whom, under which rules."""
+    client = ClientFolder(folder)
+    path = model or folder / "model.fem"
+    try:
+        shown = dry_run(client, Model.from_bytes(read_file(path, "model")))
+    except MalformedMessage as error:
+        raise ConfigurationError(f"{path}: {error.message}") from error
+    if as_json:
+        print_json(shown)
+        return
+    table = Table(title="what would leave this machine", show_header=False, show_lines=True)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for key, value in shown.items():
+        text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+        table.add_row(key.replace("_", " "), text)
+    out.print(table)
+    print_insecure("the manifest accepts development evidence")
+
+
+@app.command("forget-chain")
+def forget_chain(
+    folder: Folder,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Let the next round come from a new enclave: only after an agreed restart."""
+    if not yes:
+        typer.confirm(
+            "this client will accept a new enclave and repeat rounds it has done. was the restart "
+            "agreed with the other members?",
+            abort=True,
+        )
+    kept = ClientFolder(folder).forget_chain()
+    out.print(f"set aside as {kept}; receipts are untouched")

@@ -1,0 +1,202 @@
+"""`fedenclave demo`: the main job, from nothing to verified receipts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from fedenclave.audit.folder import JudgedFile
+from fedenclave.audit.receipt import summary
+from fedenclave.cli.terminal import err, out, print_error, print_insecure, print_json
+from fedenclave.protocol.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from fedenclave.demo.hospital import DemoResult
+
+_METHODS = ("local", "federated", "pooled")
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where to put everything that is made.")] = Path(
+        "fedenclave-demo"
+    ),
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds of training.")] = 6,
+    as_json: Annotated[bool, typer.Option("--json", help="Results on stdout as JSON.")] = False,
+) -> None:
+    """Four hospitals train one heart-disease model; then the operator cheats, and is refused."""
+    hospital = _load()
+    began = time.monotonic()
+    print_insecure("this demonstration runs in development mode; no TEE hardware is used")
+    progress = Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    )
+    with progress:
+        task = progress.add_task("setting up", total=rounds, visible=False)
+
+        def say(step: str, why: str) -> None:
+            progress.console.print(f"[cyan]{time.monotonic() - began:5.0f} s  {step:<11}[/]{why}")
+
+        def advance(done: int, total: int) -> None:
+            shown = f"round {min(done + 1, total)}"
+            progress.update(task, completed=done, total=total, visible=True, description=shown)
+
+        result = hospital.run_demo(folder, rounds=rounds, say=say, advance=advance)
+    if as_json:
+        print_json(_as_json(result))
+    else:
+        _show(result, folder, time.monotonic() - began)
+    if not result.holds:
+        print_error(
+            ConfigurationError(
+                "the demonstration did not show what it should",
+                hint=f"look into {result.folder}/flower for the logs",
+            )
+        )
+        raise typer.Exit(1)
+
+
+def _load() -> Any:
+    """Import what needs the optional packages, or say which to install."""
+    missing = [name for name in ("flwr", "torch", "matplotlib") if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            f"the demonstration needs {', '.join(missing)}, which is not installed",
+            hint="pip install 'fedenclave[demo]'",
+        )
+    from fedenclave.demo import hospital
+
+    return hospital
+
+
+def _show(result: DemoResult, folder: Path, seconds: float) -> None:
+    out.print()
+    out.print(_scores(result.results))
+    out.print(_honest(result.results))
+    out.print()
+    out.print(_receipts(result.receipts))
+    for line in result.contradictions:
+        err.print(f"error: {line}", markup=False)
+    out.print(_attack(result))
+    out.print(f"done in {seconds:.0f} s. in {folder}:", highlight=False)
+    out.print("  results.png   the comparison as a plot", highlight=False)
+    out.print("  README.txt    what every file is", highlight=False)
+    out.print(f"next: fedenclave receipts verify {folder}/hospitals/cleveland", highlight=False)
+
+
+def _scores(results: Mapping[str, Any]) -> Table:
+    splits = results["splits"]
+    table = Table(
+        title=f"accuracy on own test patients, {results['num_splits']} random splits",
+        caption="mean ± standard deviation; pooled is what the hospitals may not do",
+    )
+    table.add_column("hospital", no_wrap=True)
+    for method in _METHODS:
+        table.add_column("alone" if method == "local" else method, no_wrap=True)
+    table.add_column("this run", no_wrap=True)
+    table.add_column("AUC alone→fed.", no_wrap=True)
+    last = results["rounds"][-1]
+    for name in [place for place in splits["local"]["accuracy"] if place != "all rows"]:
+        table.add_row(
+            name,
+            *(_spread(splits[method]["accuracy"][name]) for method in _METHODS),
+            _figure(last[name]),
+            _auc(splits, name),
+        )
+    return table
+
+
+def _spread(cell: Mapping[str, float]) -> str:
+    return f"{_figure(cell['mean'])}±{_figure(cell['std'])}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")
+
+
+def _auc(splits: Mapping[str, Any], name: str) -> str:
+    local, federated = splits["local"]["auc"][name], splits["federated"]["auc"][name]
+    if local is None or federated is None:
+        return "one healthy"
+    return f"{_figure(local['mean'])}→{_figure(federated['mean'])}"
+
+
+def _honest(results: Mapping[str, Any]) -> str:
+    wins = results["federated_against_local"]
+    accuracy, auc = wins["accuracy"], wins["auc"]
+    return (
+        "[dim]read it fairly: a hospital's own well-trained model is a strong rival. splits in "
+        "which federated accuracy is above/below it: "
+        + ", ".join(f"{name} {count}" for name, count in accuracy.items())
+        + "; AUC: "
+        + ", ".join(f"{name} {count}" for name, count in auc.items())
+        + ". one test patient more or less is 1 to 6 points.[/]"
+    )
+
+
+def _receipts(receipts: Mapping[str, Sequence[JudgedFile]]) -> Table:
+    table = Table(title="receipts, verified offline from each hospital's own folder")
+    for heading in ("hospital", "valid", "its updates were", "averaged with", "evidence"):
+        table.add_column(heading)
+    for name, files in receipts.items():
+        valid = [file.verified for file in files if file.verified is not None]
+        verdicts = sorted({receipt.verdict.value for receipt in valid})
+        organisations = sorted({len(receipt.organisations) for receipt in valid})
+        table.add_row(
+            name,
+            f"{len(valid)} of {len(files)}",
+            ", ".join(verdicts),
+            " or ".join(map(str, organisations)) + " hospitals",
+            ", ".join(sorted({receipt.attestation.format for receipt in valid})),
+        )
+    return table
+
+
+def _attack(result: DemoResult) -> Panel:
+    lines = [
+        f"The operator added one line to [bold]{result.swapped_file}[/] that writes every opened "
+        "update to a file, and started that.",
+        "",
+        f"{len(result.refusals)} of 4 hospitals refused; {len(result.sealed_for_swapped)} sealed "
+        "an update for it. What a hospital's log says:",
+        "",
+        *(f"  {refusal}" for refusal in result.refusals[:1]),
+        "",
+        "[dim]In development mode the enclave measures itself, so an operator who also rewrites "
+        "the measuring gets further. On a TEE the hardware measures.[/]",
+    ]
+    return Panel("\n".join(lines), title="the attack", border_style="red")
+
+
+def _as_json(result: DemoResult) -> dict[str, object]:
+    return {
+        "insecure": True,
+        "folder": str(result.folder),
+        "holds": result.holds,
+        "results": result.results,
+        "receipts": {
+            name: [
+                summary(file.verified) if file.verified is not None else {"problem": file.problem}
+                for file in files
+            ]
+            for name, files in result.receipts.items()
+        },
+        "contradictions": result.contradictions,
+        "attack": {
+            "swapped_file": result.swapped_file,
+            "refusals": result.refusals,
+            "sealed_for_it": result.sealed_for_swapped,
+        },
+    }

@@ -1,0 +1,149 @@
+"""`fedenclave federation`: write, approve and read a manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from fedenclave.cli.terminal import out, print_insecure, print_json
+from fedenclave.client.files import read_file, write_whole
+from fedenclave.client.folder import ClientFolder
+from fedenclave.host.enclave_process import measure_enclave
+from fedenclave.membership.enrolment import read_enrolment, roster_of
+from fedenclave.membership.first_model import read_first_model
+from fedenclave.protocol.digests import from_text, to_text
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.manifest import Manifest, Rules, approving_members
+from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
+from fedenclave.protocol.statements import Suite
+
+app = typer.Typer(help="Write, approve and read a federation's manifest.", no_args_is_help=True)
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Option(help="The federation's name.")],
+    enrolment: Annotated[list[Path], typer.Option(help="An enrolment file; once per client.")],
+    model: Annotated[Path, typer.Option(help="The agreed first model: .npz or .fem.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path(),
+    threshold: Annotated[int | None, typer.Option(help="Approvals needed; default: all.")] = None,
+    min_cohort: Annotated[int, typer.Option(help="Organisations in every release.")] = 3,
+    weight_cap: Annotated[int, typer.Option(help="Examples a client counts at most.")] = 100_000,
+    max_abs: Annotated[float, typer.Option(help="Largest element of an update.")] = 100.0,
+    max_norm: Annotated[float, typer.Option(help="Largest norm of an update.")] = 1000.0,
+    over_norm: Annotated[str, typer.Option(help="Above it: reject or clip.")] = "reject",
+    weighting: Annotated[str, typer.Option(help="examples or uniform.")] = "examples",
+    freshness_seconds: Annotated[int, typer.Option(help="Evidence's greatest age.")] = 600,
+    suite: Annotated[Suite, typer.Option(help="HPKE suite.")] = Suite.HYBRID,
+    insecure_measurement: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Development measurement to accept; default: that of the installed code."
+        ),
+    ] = None,
+) -> None:
+    """Write federation.toml and first-model.fem from enrolments and a model."""
+    members, clients = roster_of([read_enrolment(path) for path in enrolment])
+    first = read_first_model(model)
+    pins = insecure_measurement or [str(json.loads(measure_enclave())["measurement"])]
+    try:
+        measurements = [from_text(pin) for pin in pins]
+    except MalformedMessage as error:
+        raise ConfigurationError(error.message) from error
+    source = write_manifest(
+        ManifestDraft(
+            name=name,
+            threshold=len(members) if threshold is None else threshold,
+            development=False,
+            members=members,
+            clients=clients,
+            freshness_seconds=freshness_seconds,
+            insecure_measurements=measurements,
+            suite=suite,
+            schema=first.schema.digest,
+            initial_model=first.digest(),
+            rules=Rules(
+                weighting=weighting,
+                weighted_by="num-examples",
+                weight_cap=weight_cap,
+                max_abs=max_abs,
+                max_norm=max_norm,
+                over_norm=over_norm,
+                min_cohort=min_cohort,
+            ),
+        )
+    )
+    write_whole(out_dir / "federation.toml", source)
+    write_whole(out_dir / "first-model.fem", first.to_bytes())
+    out.print(f"wrote {out_dir / 'federation.toml'} and {out_dir / 'first-model.fem'}")
+    out.print("next: every member reviews it and runs `fedenclave federation approve`")
+    print_insecure("the manifest accepts development evidence; no hardware vouches for the code")
+
+
+@app.command()
+def approve(
+    manifest: Annotated[Path, typer.Argument(help="federation.toml")],
+    folder: Annotated[Path, typer.Option("--dir", help="The client folder.")],
+) -> None:
+    """Approve a manifest as this folder's organisation; print where the approval lies."""
+    path = ClientFolder(folder).approve(manifest)
+    out.print(f"approved; send this file to the operator and the other members: {path}")
+
+
+@app.command()
+def show(
+    manifest: Annotated[Path, typer.Argument(help="federation.toml")],
+    approvals: Annotated[
+        Path | None, typer.Option(help="Folder with *.approval files to check.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Print a manifest's rules, digest and approvals."""
+    parsed = Manifest.from_bytes(read_file(manifest, "manifest"))
+    files = sorted(approvals.glob("*.approval")) if approvals is not None else []
+    approving = approving_members(parsed, [read_file(path, "approval") for path in files])
+    facts = _facts(parsed, approving)
+    if as_json:
+        print_json(facts)
+        return
+    table = Table(title=f"federation {parsed.name}", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in facts.items():
+        table.add_row(key.replace("_", " "), _plain(value))
+    out.print(table)
+    if parsed.attestation.insecure:
+        print_insecure("this manifest accepts development evidence")
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _facts(manifest: Manifest, approving: set[str]) -> dict[str, object]:
+    rules = manifest.rules
+    return {
+        "digest": to_text(manifest.digest),
+        "development": manifest.development,
+        "members": [member.name for member in manifest.members],
+        "clients": [client.name for client in manifest.clients],
+        "approvals": f"{len(approving)} of {len(manifest.members)}, {manifest.threshold} needed",
+        "approved_by": sorted(approving),
+        "accepted_evidence": ["insecure"],
+        "measurements": [to_text(pin) for pin in manifest.attestation.insecure],
+        "evidence_freshness_seconds": manifest.attestation.freshness_seconds,
+        "rule": f"mean, weighted by {rules.weighting}",
+        "weight_cap": rules.weight_cap,
+        "max_abs": rules.max_abs,
+        "max_norm": f"{rules.max_norm} ({rules.over_norm})",
+        "min_cohort": f"{rules.min_cohort} organisations",
+        "differential_privacy": "off",
+        "released": "model parameters only",
+        "suite": manifest.suite.value,
+        "schema": to_text(manifest.schema),
+        "first_model": to_text(manifest.initial_model),
+    }

@@ -1,0 +1,68 @@
+"""The `fedenclave` command."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedenclave.cli import aggregator, client, demo, federation, receipts, simulate
+from fedenclave.cli.terminal import out, print_error, print_json
+from fedenclave.protocol.errors import FedEnclaveError
+
+app = typer.Typer(
+    help="Federated learning with attested, encrypted aggregation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(federation.app, name="federation")
+app.add_typer(client.app, name="client")
+app.add_typer(receipts.app, name="receipts")
+app.add_typer(aggregator.app, name="aggregator")
+app.add_typer(simulate.app, name="simulate")
+app.command()(demo.demo)
+
+
+@app.command()
+def measure(
+    code: Annotated[
+        Path | None,
+        typer.Option(help="Folder that holds another copy of the fedenclave package."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Also the files and versions.")] = False,
+) -> None:
+    """Print the development measurement of the enclave's code."""
+    import json
+
+    from fedenclave.host.enclave_process import measure_enclave
+
+    report = json.loads(measure_enclave(code))
+    if as_json:
+        print_json(report)
+    else:
+        out.print(report["measurement"], highlight=False)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    out.print(metadata.version("fedenclave"), highlight=False)
+
+
+def run() -> int:
+    """Run the command line; return the exit status: 0 done, 1 refused or failed, 2 usage."""
+    try:
+        app(standalone_mode=True)
+    except FedEnclaveError as error:
+        print_error(error)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0

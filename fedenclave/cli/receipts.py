@@ -1,0 +1,99 @@
+"""`fedenclave receipts`: judge receipts, offline."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from fedenclave.audit.folder import JudgedFile, contradictions, judge_files, receipt_files
+from fedenclave.audit.receipt import summary
+from fedenclave.cli.terminal import err, out, print_insecure, print_json
+from fedenclave.client.files import read_file
+from fedenclave.protocol.digests import to_text
+from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.manifest import Manifest
+
+app = typer.Typer(help="Judge receipts, offline.", no_args_is_help=True)
+Paths = Annotated[list[Path], typer.Argument(help="Receipt files, or client folders.")]
+ManifestPath = Annotated[
+    Path | None,
+    typer.Option("--manifest", help="The agreed federation.toml; default: the client folder's."),
+]
+AsJson = Annotated[bool, typer.Option("--json")]
+
+
+@app.command()
+def verify(paths: Paths, manifest: ManifestPath = None, as_json: AsJson = False) -> None:
+    """Verify every receipt against the agreed manifest; exit 1 if one proves nothing."""
+    judged = _judge(paths, manifest)
+    valid = [file.verified for file in judged if file.verified is not None]
+    against = contradictions(valid)
+    if as_json:
+        files = [_as_json(file) for file in judged]
+        print_json({"receipts": files, "contradictions": against})
+    else:
+        out.print(_table(judged))
+        for line in against:
+            err.print(f"error: {line}", markup=False)
+    if any(receipt.attestation.insecure for receipt in valid):
+        print_insecure(
+            "development evidence: the receipts prove what the enclave process said of itself"
+        )
+    if len(valid) < len(judged) or against:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_receipts(paths: Paths, manifest: ManifestPath = None, as_json: AsJson = False) -> None:
+    """List receipts, each verified first; like `verify`, but always ends with 0."""
+    judged = _judge(paths, manifest)
+    if as_json:
+        print_json([_as_json(file) for file in judged])
+    else:
+        out.print(_table(judged))
+
+
+def _judge(paths: list[Path], manifest: Path | None) -> list[JudgedFile]:
+    if manifest is None:
+        beside = paths[0] / "federation.toml"
+        if len(paths) != 1 or not beside.is_file():
+            raise ConfigurationError(
+                "no manifest to judge the receipts by",
+                hint="name the one that you trust: --manifest federation.toml",
+            )
+        manifest = beside
+    trusted = Manifest.from_bytes(read_file(manifest, "manifest"))
+    return judge_files(receipt_files(paths), trusted, now=int(time.time()))
+
+
+def _as_json(file: JudgedFile) -> dict[str, object]:
+    if file.verified is None:
+        return {"file": str(file.path), "valid": False, "problem": file.problem}
+    return {"file": str(file.path), "valid": True, **summary(file.verified)}
+
+
+def _table(judged: list[JudgedFile]) -> Table:
+    table = Table(title="receipts")
+    for heading in ("round", "client", "proves", "with", "model", "evidence", "host's clock"):
+        table.add_column(heading, overflow="fold")
+    for file in judged:
+        receipt = file.verified
+        if receipt is None:
+            table.add_row("?", file.path.name, "[red]nothing[/]: " + file.problem, "", "", "", "")
+            continue
+        proves = receipt.verdict.value + (f": {receipt.reason}" if receipt.reason else "")
+        table.add_row(
+            str(receipt.round),
+            receipt.client,
+            proves,
+            f"{len(receipt.organisations)} orgs" if receipt.organisations else "nobody",
+            to_text(receipt.model)[7:15] if receipt.model is not None else "none",
+            receipt.attestation.format,
+            datetime.fromtimestamp(receipt.time, UTC).strftime("%m-%d %H:%MZ"),
+        )
+    return table

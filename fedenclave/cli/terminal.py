@@ -1,0 +1,30 @@
+"""How commands speak: results on stdout, errors and warnings on stderr, never a traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+
+from fedenclave.protocol.errors import FedEnclaveError
+
+out = Console()
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_error(error: FedEnclaveError) -> None:
+    """Print what went wrong, and what to do about it."""
+    err.print(f"error: {error.message}", markup=False)
+    if error.hint:
+        err.print(f"hint: {error.hint}", markup=False)
+
+
+def print_insecure(what: str) -> None:
+    """Say that something rests on nothing but the operator's word."""
+    err.print(f"insecure: {what}", style="bold yellow", markup=False)
+
+
+def print_json(value: Mapping[str, object] | Sequence[object]) -> None:
+    """Print JSON for programs, and nothing else, on stdout."""
+    print(json.dumps(value, indent=2))

@@ -1,0 +1,75 @@
+"""Where the Flower apps that come with FedEnclave lie: in the installed package or the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import fedenclave
+from fedenclave.demo.errors import DeploymentError
+
+
+def app_folder(name: str) -> Path:
+    """Return the folder of the app `name` (it holds the app's pyproject.toml).
+
+    Raises:
+        DeploymentError: it is not there.
+    """
+    package = Path(fedenclave.__file__).parent
+    for folder in (package / "apps" / name, package.parent / "clients" / name):
+        if (folder / "pyproject.toml").is_file():
+            return folder
+    raise DeploymentError(
+        f"the app {name} is not installed", hint="reinstall the package: pip install fedenclave"
+    )
+
+
+def run_module(app: str, module: str, arguments: Sequence[str]) -> str:
+    """Run `python -m module` of an app in a process of its own and return what it prints.
+
+    In its own process, because the framework itself must not load torch or matplotlib.
+
+    Raises:
+        DeploymentError: it failed; the message is the module's own.
+    """
+    path = os.pathsep.join([str(app_folder(app)), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise _failure(module, done.stderr)
+    return done.stdout
+
+
+def run_module_json(app: str, module: str, arguments: Sequence[str]) -> dict[str, object]:
+    """Return the JSON object that `run_module` prints with `--json`.
+
+    Raises:
+        DeploymentError: it failed or printed something else.
+    """
+    printed = run_module(app, module, [*arguments, "--json"])
+    try:
+        value = json.loads(printed)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise DeploymentError(f"{module} printed no JSON object")
+    return value
+
+
+def _failure(module: str, stderr: str) -> DeploymentError:
+    lines = stderr.strip().splitlines() or ["it said nothing"]
+    message = next((ln.removeprefix("error: ") for ln in lines if ln.startswith("error: ")), "")
+    hint = next((ln.removeprefix("hint: ") for ln in lines if ln.startswith("hint: ")), "")
+    if not message and "No module named" in lines[-1]:
+        message, hint = lines[-1], "install what the demonstration needs: fedenclave[demo]"
+    return DeploymentError(message or f"{module} failed: {lines[-1]}", hint=hint)

@@ -1,0 +1,279 @@
+"""A Flower deployment on loopback: one SuperLink, several SuperNodes, TLS, registered node keys.
+
+Not a simulation: these are the programs that hospitals and an operator run, talking over
+sockets. Not for more than one machine either: everything listens on 127.0.0.1 only.
+
+Rules:
+  * A SuperNode gets in only with a key that was registered before.
+  * What a node needs to know about itself goes into its node configuration or its own
+    environment, never into the run configuration, which the SuperLink sends to everybody.
+  * A run has succeeded when the SuperLink says so: `flwr run` exits with 0 either way.
+
+Who inherits what: a ServerApp's process gets the SuperLink's environment, a ClientApp's process
+that of its SuperNode, both by way of a flower-superexec.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedenclave.demo.certificates import (
+    NodeKey,
+    ServerCertificate,
+    make_node_key,
+    make_server_certificate,
+)
+from fedenclave.demo.errors import DeploymentError
+from fedenclave.demo.ports import HOST, check_port_is_free, pick_free_ports
+from fedenclave.demo.processes import Child, ProcessGroup
+from fedenclave.demo.settings import Setting, write_settings
+
+CONNECTION = "tls"
+CONNECTED = re.compile(r"SuperNode ID: \d+")
+STARTED_RUN = re.compile(r"Successfully started run (\d+)")
+COMPLETED = "finished:completed"
+# flwr reads these as words of a command line and as file names.
+NODE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+START_TIMEOUT_S = 60.0
+COMMAND_TIMEOUT_S = 60.0
+RUN_TIMEOUT_S = 900.0
+SLOW_HINT = "the machine may be busy; end other work and start again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One SuperNode: its name, what its ClientApp reads, and its own environment."""
+
+    name: str
+    config: Mapping[str, Setting] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRun:
+    """A run that the SuperLink calls completed."""
+
+    run_id: int
+    seconds: float
+    log: Path
+
+
+class FlowerDeployment:
+    """Starts the programs in a group, which ends them, and runs Flower apps on them."""
+
+    def __init__(
+        self,
+        group: ProcessGroup,
+        nodes: Sequence[Node],
+        *,
+        port: int | None = None,
+        server_environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Prepare a deployment.
+
+        Args:
+            group: Entered already; its folder takes keys, logs and Flower's files.
+            nodes: At least one, with different names.
+            port: The SuperLink's, by default a free one.
+            server_environment: Added to the SuperLink's environment, so to the ServerApp's.
+
+        Raises:
+            DeploymentError: The port is taken.
+            ValueError: A node's name or setting cannot be used.
+        """
+        names = [node.name for node in nodes]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"nodes are named {names}, want one or more different names")
+        for name in names:
+            if not NODE_NAME.fullmatch(name):
+                raise ValueError(f"node is named {name!r}, want lower case, digits and '-'")
+        self._group = group
+        self._nodes = list(nodes)
+        self._settings = [write_settings(node.config) for node in nodes]
+        self._server_environment = dict(server_environment or {})
+        own_port, *self._node_ports = pick_free_ports(1 + len(nodes))
+        self.port = (
+            own_port
+            if port is None
+            else check_port_is_free(port, used_by="the SuperLink", option="--port")
+        )
+        self.superlink: Child | None = None
+        self.supernodes: dict[str, Child] = {}
+        self._runs = 0
+
+    @property
+    def address(self) -> str:
+        """Where the SuperLink listens, as `host:port`."""
+        return f"{HOST}:{self.port}"
+
+    def start(self, *, on_step: Callable[[str], None] = lambda step: None) -> None:
+        """Start everything and wait until every SuperNode is connected.
+
+        Args:
+            on_step: Told what is being done next, for a progress bar: 3 steps.
+
+        Raises:
+            DeploymentError: A program ended early or was not ready in time.
+        """
+        on_step("starting the SuperLink")
+        keys_folder = self._group.folder / "keys"
+        server = make_server_certificate(keys_folder, now=datetime.now(UTC))
+        self._write_connection(server)
+        self._start_superlink(server)
+        on_step("registering node keys")
+        keys = [make_node_key(keys_folder, f"node-{node.name}") for node in self._nodes]
+        self._register(keys)
+        on_step("connecting SuperNodes")
+        self._start_supernodes(server, keys)
+
+    def run(
+        self,
+        app: Path,
+        run_config: Mapping[str, Setting] | None = None,
+        *,
+        on_line: Callable[[str], None] = lambda line: None,
+        timeout_s: float = RUN_TIMEOUT_S,
+    ) -> FinishedRun:
+        """Run a Flower app and wait for its end.
+
+        Args:
+            app: The folder that holds the app's pyproject.toml.
+            run_config: Overrides; every key has to be in the app's own configuration.
+            on_line: Given each line of the ServerApp's log, without colours, as it comes.
+            timeout_s: After this many seconds the run counts as failed.
+
+        Raises:
+            DeploymentError: The run did not complete, or a program ended meanwhile.
+        """
+        self._runs += 1
+        command = ["flwr", "run", str(app.resolve()), CONNECTION, "--stream"]
+        if run_config:
+            command += ["--run-config", write_settings(run_config)]
+        began = time.monotonic()
+        child = self._group.start(f"run-{self._runs}", command)
+        found: list[int] = []
+
+        def look_for_run_id(line: str) -> None:
+            if not found and (match := STARTED_RUN.search(line)):
+                found.append(int(match.group(1)))
+            on_line(line)
+
+        exit_code = self._group.follow(child, look_for_run_id, timeout_s=timeout_s, hint=SLOW_HINT)
+        if not found:
+            raise child.failure(
+                f"did not start a run (exit code {exit_code})",
+                f"look for a mistake in {app / 'pyproject.toml'} or the run configuration",
+            )
+        self._check_completed(found[0], child)
+        return FinishedRun(run_id=found[0], seconds=time.monotonic() - began, log=child.log)
+
+    def stop(self) -> None:
+        """Ask the SuperNodes, then the SuperLink to end; the group sees to the rest."""
+        self._group.stop(list(self.supernodes.values()))
+        if self.superlink is not None:
+            self._group.stop([self.superlink])
+
+    def _write_connection(self, server: ServerCertificate) -> None:
+        # json writes a string as TOML's basic string reads it.
+        (self._group.flower_home / "config.toml").write_text(
+            f'[superlink]\ndefault = "{CONNECTION}"\n\n'
+            f'[superlink.{CONNECTION}]\naddress = "{self.address}"\n'
+            f"root-certificates = {json.dumps(str(server.ca_certificate.resolve()))}\n"
+        )
+
+    def _start_superlink(self, server: ServerCertificate) -> None:
+        command = ["flower-superlink", "--host", HOST, "--port", str(self.port)]
+        command += ["--ssl-ca-certfile", str(server.ca_certificate.resolve())]
+        command += ["--ssl-certfile", str(server.certificate.resolve())]
+        command += ["--ssl-keyfile", str(server.private_key.resolve())]
+        command += ["--enable-supernode-auth"]
+        self.superlink = self._group.start(
+            "superlink", command, environment=self._server_environment
+        )
+        trusted = ssl.create_default_context(cafile=server.ca_certificate)
+        self._group.wait_until_ready(
+            self.superlink,
+            lambda: _answers(self.port, trusted),
+            timeout_s=START_TIMEOUT_S,
+            hint=SLOW_HINT,
+        )
+
+    def _register(self, keys: Sequence[NodeKey]) -> None:
+        register = ["flwr", "supernode", "register"]
+        # All at once: each spends a second on importing flwr and next to nothing on its work.
+        commands = [
+            self._group.start(
+                f"register-{node.name}",
+                [*register, str(key.public_key.resolve()), CONNECTION, "--name", node.name],
+            )
+            for node, key in zip(self._nodes, keys, strict=True)
+        ]
+        for command in commands:
+            command.may_end = True
+        for command in commands:
+            exit_code = self._group.follow(command, _ignore, timeout_s=COMMAND_TIMEOUT_S)
+            if exit_code != 0:
+                raise command.failure(
+                    f"could not register a node key (exit code {exit_code})",
+                    "start again with an empty folder",
+                )
+
+    def _start_supernodes(self, server: ServerCertificate, keys: Sequence[NodeKey]) -> None:
+        for node, key, port, settings in zip(
+            self._nodes, keys, self._node_ports, self._settings, strict=True
+        ):
+            command = ["flower-supernode", "--superlink", self.address]
+            command += ["--root-certificates", str(server.ca_certificate.resolve())]
+            command += ["--auth-supernode-private-key", str(key.private_key.resolve())]
+            command += ["--host", HOST, "--port", str(port)]
+            if settings:
+                command += ["--node-config", settings]
+            self.supernodes[node.name] = self._group.start(
+                f"supernode-{node.name}", command, environment=node.environment
+            )
+        for child in self.supernodes.values():
+            self._group.wait_until_ready(
+                child, CONNECTED, timeout_s=START_TIMEOUT_S, hint=SLOW_HINT
+            )
+
+    def _check_completed(self, run_id: int, run: Child) -> None:
+        command = ["flwr", "list", CONNECTION, "--run-id", str(run_id), "--format", "json"]
+        question = self._group.start(f"{run.name}-outcome", command)
+        lines: list[str] = []
+        self._group.follow(question, lines.append, timeout_s=COMMAND_TIMEOUT_S, hint=SLOW_HINT)
+        try:
+            (outcome,) = json.loads("\n".join(lines))["runs"]
+            status, details = str(outcome["status"]), str(outcome["status-details"])
+        except (ValueError, KeyError, TypeError):
+            raise question.failure("did not tell how the run ended", SLOW_HINT) from None
+        if status != COMPLETED:
+            # The log ends with a traceback, which is for those who open it.
+            raise DeploymentError(
+                f"{run.name} ended as {status}, want {COMPLETED}: {details or 'no details given'}",
+                hint=f"read the ServerApp's log {run.log}; the nodes' logs lie beside it",
+            )
+
+
+def _answers(port: int, trusted: ssl.SSLContext) -> bool:
+    """Say whether the SuperLink answers on its health address, with a certificate of ours."""
+    connection = http.client.HTTPSConnection(HOST, port, timeout=2, context=trusted)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _ignore(line: str) -> None:
+    """Take a line that nobody wants."""

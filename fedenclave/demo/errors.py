@@ -1,0 +1,13 @@
+"""The one error with which the demo's machinery refuses to go on.
+
+Rule: a message says what happened, what was got and what was wanted, in lower case; the hint
+says what to do next. A caller's own bug is ValueError instead.
+"""
+
+from __future__ import annotations
+
+from fedenclave.protocol.errors import FedEnclaveError
+
+
+class DeploymentError(FedEnclaveError):
+    """A process, port or run of the demo's deployment is not as it has to be."""

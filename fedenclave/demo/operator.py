@@ -1,0 +1,94 @@
+"""The operator's side of the demonstration: the aggregator, and one who changes a line of it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import fedenclave
+from fedenclave.demo.certificates import make_server_certificate
+from fedenclave.demo.errors import DeploymentError
+from fedenclave.demo.ports import pick_free_ports
+from fedenclave.demo.processes import Child, ProcessGroup
+from fedenclave.host.serve import READY
+
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningAggregator:
+    """A gateway with its enclave."""
+
+    address: str
+    root_certificate: Path
+    child: Child
+
+
+def start_aggregator(
+    group: ProcessGroup, federation: Path, name: str, *, code: Path | None = None
+) -> RunningAggregator:
+    """Start gateway and enclave with TLS on a free loopback port.
+
+    Args:
+        group: ends it.
+        federation: the folder with federation.toml, approvals/ and first-model.fem.
+        name: of the child and its folder.
+        code: a folder with another copy of the package, for the operator who changed it.
+
+    Raises:
+        DeploymentError: it did not start.
+    """
+    folder = federation / name
+    tls = make_server_certificate(folder / "tls", now=datetime.now(UTC))
+    (port,) = pick_free_ports(1)
+    address = f"127.0.0.1:{port}"
+    config = folder / "aggregator.toml"
+    config.write_text(
+        f'folder = "{folder}"\n'
+        f'manifest = "{(federation / "federation.toml")}"\n'
+        f'approvals = "{(federation / "approvals")}"\n'
+        f'model = "{(federation / "first-model.fem")}"\n'
+        f'listen = "{address}"\n'
+        f"store_limit = {1 << 30}\n\n"
+        "[tls]\n"
+        f'certificate = "{tls.certificate}"\n'
+        f'key = "{tls.private_key}"\n'
+    )
+    environment = {"PYTHONPATH": str(code)} if code is not None else {}
+    child = group.start(
+        name,
+        [sys.executable, "-m", "fedenclave.cli", "aggregator", "run", "--config", str(config)],
+        environment=environment,
+    )
+    group.wait_until_ready(child, READY, timeout_s=START_SECONDS)
+    return RunningAggregator(address=address, root_certificate=tls.ca_certificate, child=child)
+
+
+SWAPPED_FILE = "enclave/admission.py"
+_ORIGINAL = "        return fingerprinter.of(sealed, serial=serial, chunk=number)\n"
+_CHANGED = (
+    "        open('/tmp/stolen-updates', 'ab').write(bytes(plain))\n"
+    "        return fingerprinter.of(sealed, serial=serial, chunk=number)\n"
+)
+
+
+def change_a_line(folder: Path) -> Path:
+    """Copy the package to `folder` with one line added that copies every opened update to a file.
+
+    The copy is started, never used: it is refused before it gets a single update.
+
+    Raises:
+        DeploymentError: the enclave's code has no such line any more.
+    """
+    source = Path(fedenclave.__file__).parent
+    target = folder / "fedenclave"
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "apps"))
+    file = target / SWAPPED_FILE
+    text = file.read_text()
+    if text.count(_ORIGINAL) != 1:
+        raise DeploymentError(f"{SWAPPED_FILE} has no line to change for the demonstration")
+    file.write_text(text.replace(_ORIGINAL, _CHANGED))
+    return folder

@@ -1,0 +1,50 @@
+"""What the demonstration leaves behind to look at: evidence as files, and a guide to the folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fedenclave.audit.folder import JudgedFile
+from fedenclave.audit.receipt import summary
+from fedenclave.protocol.exchange import Receipt
+
+_GUIDE = """What is in this folder
+
+federation.toml        the rules that all four hospitals approved
+approvals/             their signed approvals
+first-model.fem        the model that everybody agreed to start from
+hospitals/NAME/        what a hospital has on its own machine: keys, data, receipts, newest model
+evidence/              the enclave's evidence, round by round, and what the receipts prove, as JSON
+models/                the released models, round by round
+aggregator/            what the operator has: ciphertext (deleted after each round), models, logs
+swapped-code/          the enclave's code with the operator's added line, and
+swapped-aggregator/    what that got: nothing
+flower/                logs of the SuperLink, the SuperNodes and the runs
+results.json, .png     local, federated and pooled models compared
+
+Try:
+  fedenclave receipts verify hospitals/cleveland
+  fedenclave federation show federation.toml --approvals approvals
+  fedenclave client dry-run --dir hospitals/cleveland
+Then change one byte of a receipt and verify again.
+
+All of it ran in development mode (insecure): no hardware vouches for the enclave's code.
+"""
+
+
+def write_evidence(folder: Path, receipts: Mapping[str, Sequence[JudgedFile]]) -> None:
+    """Write each round's evidence, and what each receipt proves, beside the receipts."""
+    target = folder / "evidence"
+    target.mkdir(exist_ok=True)
+    for name, files in receipts.items():
+        for file in files:
+            if file.verified is None:
+                continue
+            receipt = Receipt.from_bytes(file.path.read_bytes())
+            round_ = f"round-{file.verified.round:06d}"
+            (target / f"{round_}.evidence").write_bytes(receipt.participation.evidence)
+            proof = json.dumps(summary(file.verified), indent=2)
+            (target / f"{round_}-{name}.json").write_text(proof + "\n")
+    (folder / "README.txt").write_text(_GUIDE)

@@ -1,0 +1,64 @@
+"""A small Flower app without torch, wrapped by the mod, and grids of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+pytest.importorskip("flwr", reason="flwr is not installed: pip install 'fedenclave[flower]'")
+
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedenclave.flower import confidential
+from tests.flower.memory_grid import MemoryGrid
+
+# Many tensors of odd names, two types: what one flat array has to carry.
+INITIAL = {
+    "layers.0.weight": np.arange(12, dtype=np.float32).reshape(3, 4) / 7,
+    "layers.0.bias": np.zeros(3, dtype=np.float32),
+    "half": np.ones((2, 2), dtype=np.float16),
+    "scalar": np.array(1.5, dtype=np.float32),
+}
+TrainStep = Callable[[int, dict[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+def initial_arrays() -> ArrayRecord:
+    return ArrayRecord({name: Array(values) for name, values in INITIAL.items()})
+
+
+def make_app(step: TrainStep, *, num_examples: object = None) -> ClientApp:
+    """Return an app whose training is `step(node, arrays)`, weighted by ten times the node."""
+    app = ClientApp(mods=[confidential()])
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        arrays = {name: a.numpy() for name, a in message.content.array_records["arrays"].items()}
+        new = step(context.node_id, arrays)
+        weight = 10 * context.node_id if num_examples is None else num_examples
+        metrics = MetricRecord({"num-examples": weight, "secret-loss": 123456.789})
+        record = ArrayRecord({name: Array(np.asarray(values)) for name, values in new.items()})
+        return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        metrics = MetricRecord({"num-examples": 5, "accuracy": 0.123456})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+    return app
+
+
+def add_node_number(node: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: (values + node).astype(values.dtype) for name, values in arrays.items()}
+
+
+@pytest.fixture
+def grid() -> MemoryGrid:
+    """Three development nodes whose training adds their number to every parameter."""
+    return development_grid(make_app(add_node_number))
+
+
+def development_grid(app: ClientApp, nodes: tuple[int, ...] = (11, 12, 13)) -> MemoryGrid:
+    return MemoryGrid(app, {node: {"fedenclave-insecure": True} for node in nodes})

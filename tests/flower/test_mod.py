@@ -1,0 +1,180 @@
+"""The mod: what a hostile server gets out of a client (T1, T3, T8, T13)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from flwr.app import Message, RecordDict
+from flwr.serverapp.strategy import FedAvg
+
+from fedenclave.flower import Confidential, carrier
+from fedenclave.protocol.exchange import RoundOffer
+from tests.flower.conftest import (
+    INITIAL,
+    add_node_number,
+    development_grid,
+    initial_arrays,
+    make_app,
+)
+from tests.flower.memory_grid import MemoryGrid
+
+
+def run(grid: MemoryGrid, rounds: int = 1) -> object:
+    strategy = Confidential(FedAvg(fraction_train=1.0, fraction_evaluate=0.0))
+    return strategy.start(grid=grid, initial_arrays=initial_arrays(), num_rounds=rounds)
+
+
+def test_plain_message_without_an_offer_never_reaches_the_app() -> None:
+    called = []
+
+    def step(node: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        called.append(node)
+        return arrays
+
+    grid = development_grid(make_app(step))
+    FedAvg(fraction_train=1.0, fraction_evaluate=0.0).start(
+        grid=grid, initial_arrays=initial_arrays(), num_rounds=1
+    )
+    assert not called
+    assert all("carries no offer from an enclave" in error for error in grid.errors)
+
+
+def test_nothing_readable_of_an_update_is_in_any_reply() -> None:
+    canary = np.frombuffer(b"CANARYcanary", dtype=np.float32).reshape(3)
+    assert np.isfinite(canary).all()
+
+    def step(node: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {**add_node_number(node, arrays), "layers.0.bias": canary.copy()}
+
+    grid = development_grid(make_app(step))
+    run(grid)
+    trained = [answer for answer in grid.answered if b"FEU1" in answer]
+    assert len(trained) == 3
+    for answer in trained:
+        assert b"CANARY" not in answer
+        assert b"secret-loss" not in answer
+        assert b"num-examples" not in answer
+
+
+def test_exception_text_of_the_app_stays_with_the_client(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def step(node: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if node == 12:
+            raise RuntimeError("patient 4711 has a missing value")
+        return add_node_number(node, arrays)
+
+    grid = development_grid(make_app(step))
+    run(grid)
+    assert not any(b"4711" in answer for answer in grid.answered)
+    assert any("stays in the client's own log" in error for error in grid.errors)
+    assert "patient 4711" in capsys.readouterr().err
+
+
+def test_server_that_swaps_the_model_is_refused(grid: MemoryGrid) -> None:
+    def swap(message: Message) -> Message:
+        if carrier.BULK in message.content:
+            data = bytearray(carrier.read_bulk(message.content, carrier.BULK))
+            data[-1] ^= 1
+            message.content[carrier.BULK] = carrier.bulk_record(bytes(data))
+        return message
+
+    grid.on_request[12] = swap
+    run(grid)
+    assert any("the round is announced on" in error for error in grid.errors)
+    assert sum(b"FEU1" in answer for answer in grid.answered) == 2
+
+
+def test_server_that_repeats_an_earlier_offer_is_refused(grid: MemoryGrid) -> None:
+    offers: list[bytes] = []
+
+    def repeat(message: Message) -> Message:
+        record = message.content.config_records[carrier.RECORD]
+        if record["kind"] == "train":
+            offers.append(record["offer"])
+            record["offer"] = offers[0]
+        return message
+
+    grid.on_request[12] = repeat
+    run(grid, rounds=2)
+    assert any("not for a nonce of this client's" in error for error in grid.errors)
+
+
+def test_server_that_changes_the_rules_of_a_later_round_is_ignored(grid: MemoryGrid) -> None:
+    def change(message: Message) -> Message:
+        record = message.content.config_records[carrier.RECORD]
+        if record["kind"] == "train" and len(grid.sent) > 6:
+            offer = RoundOffer.from_bytes(record["offer"])
+            weaker = offer.manifest.replace(b"min_cohort = 2", b"min_cohort = 1")
+            record["offer"] = replace(offer, manifest=weaker).to_bytes()
+        return message
+
+    grid.on_request[12] = change
+    result = run(grid, rounds=2)
+    assert result.arrays is not None
+    assert not grid.errors
+
+
+def test_damaged_offer_of_any_kind_is_one_refusal(grid: MemoryGrid) -> None:
+    def damage(message: Message) -> Message:
+        record = message.content.config_records[carrier.RECORD]
+        if record["kind"] == "train":
+            record["offer"] = record["offer"][:-3]
+        return message
+
+    grid.on_request[12] = damage
+    run(grid)
+    assert any("is not valid cbor" in error for error in grid.errors)
+
+
+def test_node_without_folder_or_permission_refuses() -> None:
+    app = make_app(add_node_number)
+    grid = MemoryGrid(app, {node: {} for node in (11, 12)})
+    strategy = Confidential(FedAvg(fraction_train=1.0, fraction_evaluate=0.0))
+    with pytest.raises(Exception, match="0 clients said hello"):
+        strategy.start(grid=grid, initial_arrays=initial_arrays(), num_rounds=1)
+    assert all("names no client folder" in error for error in grid.errors)
+
+
+@pytest.mark.parametrize("examples", [0, -1, 2.5, float("nan")])
+def test_bad_example_count_is_refused_at_the_client(examples: float) -> None:
+    app = make_app(add_node_number, num_examples=examples)
+    grid = development_grid(app)
+    run(grid)
+    assert any("want a whole number from 1" in error for error in grid.errors)
+    assert not any(b"FEU1" in answer for answer in grid.answered)
+
+
+def test_model_with_other_tensors_is_refused_at_the_client() -> None:
+    def step(node: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {**arrays, "extra": np.zeros(2, dtype=np.float32)}
+
+    grid = development_grid(make_app(step))
+    run(grid)
+    assert any("does not fit the agreed one" in error for error in grid.errors)
+
+
+def test_message_with_an_unknown_kind_is_refused(grid: MemoryGrid) -> None:
+    def rename(message: Message) -> Message:
+        message.content.config_records[carrier.RECORD]["kind"] = "dump"
+        return message
+
+    grid.on_request[12] = rename
+    run(grid)
+    assert any("of no known kind" in error for error in grid.errors)
+
+
+def test_flat_array_carries_the_model_in_one_piece(grid: MemoryGrid) -> None:
+    pieces = []
+
+    def look(message: Message) -> Message:
+        records: RecordDict = message.content
+        pieces.extend(len(record) for record in records.array_records.values())
+        return message
+
+    grid.on_request[11] = look
+    run(grid)
+    assert set(pieces) == {1}
+    assert len(INITIAL) > 1
