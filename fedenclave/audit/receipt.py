@@ -23,7 +23,9 @@ from fedenclave.protocol.statements import (
     Abort,
     Admission,
     Announcement,
+    Checkpoint,
     CohortReport,
+    Contribution,
     Outcome,
     Rejection,
     Release,
@@ -117,7 +119,9 @@ def _verify(receipt: Receipt, trusted: Manifest, now: int) -> VerifiedReceipt:
     header = envelope.verified_header(client.key)
     _check_header(header, receipt.client, announcement, part.announcement, trusted)
     # 5. The enclave answered to exactly this update.
-    rejection = _check_answer(delivery.answer, key, receipt.client, envelope.digest, part.round)
+    answer = _check_answer(delivery.answer, key, receipt.client, envelope.digest, part.round)
+    _same_rules(answer.manifest, answer.federation, trusted)
+    rejection = answer if isinstance(answer, Rejection) else None
     base = VerifiedReceipt(
         client=receipt.client,
         federation=trusted.name,
@@ -133,11 +137,24 @@ def _verify(receipt: Receipt, trusted: Manifest, now: int) -> VerifiedReceipt:
         clients=(),
         time=announcement.time,
     )
-    if rejection is not None:
-        return base
+    # 6.-7. The same key ended the round: with an abort, or with a release that counts right.
+    _require(bool(delivery.abort) != bool(delivery.release), "the round has not one end")
     if delivery.abort:
-        return _aborted(base, verify(Abort, delivery.abort, key), trusted)
-    return _released(base, receipt, announcement, key, trusted)
+        checkpoint, verified = _aborted(base, receipt, key, trusted)
+    else:
+        checkpoint, verified = _released(base, receipt, announcement, key, trusted)
+    # 8. The answer is in the log that the round's end commits to.
+    _require(
+        merkle.includes(
+            checkpoint.root,
+            statement_digest(delivery.answer),
+            index=delivery.leaf_index,
+            size=checkpoint.size,
+            path=delivery.leaf_path,
+        ),
+        "the enclave's answer is not in the log that the round's end commits to",
+    )
+    return verified
 
 
 def _root_of_path(nonce: bytes, index: int, count: int, path: tuple[Digest, ...]) -> Digest:
@@ -168,8 +185,8 @@ def _check_header(
 
 def _check_answer(
     answer: bytes, key: PublicKey, client: str, update: Digest, round_: int
-) -> Rejection | None:
-    """Return the rejection, or None where the answer is an admission."""
+) -> Rejection | Admission:
+    """Return the enclave's answer, a rejection or an admission of exactly this update."""
     statement: Rejection | Admission
     if Signed.from_bytes(answer).type == Rejection.TYPE:
         statement = verify(Rejection, answer, key)
@@ -178,13 +195,18 @@ def _check_answer(
     _require(statement.client == client, "the enclave's answer is to another client")
     _require(equal(statement.update, update), "the enclave's answer is to another update")
     _require(statement.round == round_, "the enclave's answer is of another round")
-    return statement if isinstance(statement, Rejection) else None
+    return statement
 
 
-def _aborted(base: VerifiedReceipt, abort: Abort, trusted: Manifest) -> VerifiedReceipt:
+def _aborted(
+    base: VerifiedReceipt, receipt: Receipt, key: PublicKey, trusted: Manifest
+) -> tuple[Checkpoint, VerifiedReceipt]:
+    abort = verify(Abort, receipt.delivery.abort, key)
     _same_rules(abort.manifest, abort.federation, trusted)
     _require(abort.round == base.round, "the abort is of another round")
-    return replace(base, verdict=Verdict.ABORTED)
+    _require(not receipt.delivery.cohort, "an aborted round has no cohort report")
+    verdict = Verdict.REJECTED if base.reason else Verdict.ABORTED
+    return abort.checkpoint, replace(base, verdict=verdict)
 
 
 def _released(
@@ -193,7 +215,7 @@ def _released(
     announcement: Announcement,
     key: PublicKey,
     trusted: Manifest,
-) -> VerifiedReceipt:
+) -> tuple[Checkpoint, VerifiedReceipt]:
     delivery = receipt.delivery
     # 6. The release is of this round, on this base model, by the same key.
     release = verify(Release, delivery.release, key)
@@ -206,42 +228,55 @@ def _released(
     _require(
         equal(release.base_model, announcement.base_model), "the release has another base model"
     )
-    # 7. The cohort report is the one it names, counts right, and holds this update exactly once.
-    report = CohortReport.from_bytes(delivery.cohort)
+    # 7. The cohort report is the one it names and counts right; an admitted update is in it exactly
+    #    once, a rejected one not at all.
     _require(
         equal(release.cohort, domain_digest("cohort", delivery.cohort)),
         "the cohort report is not the one that the release names",
     )
+    report = CohortReport.from_bytes(delivery.cohort)
+    included = _check_report(report, release, announcement, trusted)
+    if base.reason:
+        _require(
+            all(c.update != base.update for c in report.contributions),
+            "the update was rejected, and is in the cohort report",
+        )
+        return release.checkpoint, base
+    own = [c for c in report.contributions if c.client == base.client]
+    _require(len(own) == 1, f"the update is in the cohort report {len(own)} times, want once")
+    _require(equal(own[0].update, base.update), "the cohort report names another update")
+    included_own = own[0].outcome is Outcome.INCLUDED
+    return release.checkpoint, replace(
+        base,
+        verdict=Verdict.INCLUDED if included_own else Verdict.SET_ASIDE,
+        model=release.model,
+        organisations=tuple(sorted({c.organisation for c in included})),
+        clients=tuple(c.client for c in included),
+    )
+
+
+def _check_report(
+    report: CohortReport, release: Release, announcement: Announcement, trusted: Manifest
+) -> list[Contribution]:
+    """Return the contributions that are in the model, of a report that counts right."""
+    names = [c.client for c in report.contributions]
+    _require(len(set(names)) == len(names), "the cohort report names a client twice")
+    for contribution in report.contributions:
+        _require(contribution.client in announcement.cohort, "the cohort report names a stranger")
+        owner = trusted.roster.get(contribution.client)
+        _require(
+            owner is not None and owner.member == contribution.organisation,
+            "the cohort report gives a client to another organisation",
+        )
     included = [c for c in report.contributions if c.outcome is Outcome.INCLUDED]
-    organisations = sorted({c.organisation for c in included})
+    organisations = {c.organisation for c in included}
     _require(len(included) == release.clients, "the release counts other clients")
     _require(len(organisations) == release.organisations, "the release counts other organisations")
     _require(
         len(organisations) >= trusted.rules.min_cohort,
         f"{len(organisations)} organisations are in the release, want {trusted.rules.min_cohort}",
     )
-    own = [c for c in report.contributions if c.client == base.client]
-    _require(len(own) == 1, f"the update is in the cohort report {len(own)} times, want once")
-    _require(equal(own[0].update, base.update), "the cohort report names another update")
-    # 8. The admission is in the log that the release commits to.
-    _require(
-        merkle.includes(
-            release.checkpoint.root,
-            statement_digest(delivery.answer),
-            index=delivery.leaf_index,
-            size=release.checkpoint.size,
-            path=delivery.leaf_path,
-        ),
-        "the admission is not in the log that the release commits to",
-    )
-    included_own = own[0].outcome is Outcome.INCLUDED
-    return replace(
-        base,
-        verdict=Verdict.INCLUDED if included_own else Verdict.SET_ASIDE,
-        model=release.model,
-        organisations=tuple(organisations),
-        clients=tuple(c.client for c in included),
-    )
+    return included
 
 
 def summary(verified: VerifiedReceipt) -> dict[str, object]:

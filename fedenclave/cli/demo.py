@@ -106,7 +106,7 @@ def _scores(results: Mapping[str, Any]) -> Table:
     for method in _METHODS:
         table.add_column("alone" if method == "local" else method, no_wrap=True)
     table.add_column("this run", no_wrap=True)
-    table.add_column("AUC alone→fed.", no_wrap=True)
+    table.add_column("AUC, alone→", no_wrap=True)
     last = results["rounds"][-1]
     for name in [place for place in splits["local"]["accuracy"] if place != "all rows"]:
         table.add_row(

@@ -106,7 +106,7 @@ class ClientFolder:
         if public_key(key) not in {m.key for m in manifest.members if m.name == member}:
             raise ConfigurationError(
                 f"manifest does not name {member} with this folder's key as a member",
-                hint="send the coordinator this folder's enrolment.json, and approve what they make",
+                hint="send the coordinator this folder's enrolment.json and approve what they make",
             )
         approval = Approval(
             version=VERSION, federation=manifest.name, manifest=manifest.digest, member=member

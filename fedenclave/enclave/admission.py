@@ -126,6 +126,9 @@ def open_update(
         UpdateRejected: a chunk does not open, or holds what the rules forbid.
         RequestRefused: the host's file cannot be read.
     """
+    # The file ends where its header says: a truncated one is its sender's fault, not the host's.
+    if file.size() != chunks_at + header.sealed_size:
+        raise UpdateRejected(Reason.WRONG_LENGTH)
     # 13. The content key was wrapped to this round's key with exactly this header.
     try:
         content_key = round_.key.unwrap(envelope)
@@ -134,29 +137,29 @@ def open_update(
     cipher, schema, rules = AESGCM(content_key), round_.schema, round_.manifest.rules
     offsets, last = layout.chunk_offsets(schema), len(schema.chunks)
 
-    def open_chunk(number: int, size: int, scratch: Scratch) -> bytes:
-        sealed, plain = scratch.sealed_view(size + TAG_SIZE), scratch.plain_view(size)
-        file.read_into(sealed, chunks_at + offsets[number])
-        try:
-            nonce = layout.chunk_nonce(number, last=number == last)
-            cipher.decrypt_into(nonce, sealed, None, plain)
-        except InvalidTag:
-            raise UpdateRejected(Reason.CANNOT_OPEN) from None
-        return fingerprinter.of(sealed, serial=serial, chunk=number)
+    # 15. The private header is one number, which becomes a Python integer: it needs no scratch.
+    nonce = layout.chunk_nonce(0, last=False)
+    sealed_header = file.read(PRIVATE_HEADER.size + TAG_SIZE, chunks_at)
+    try:
+        (num_examples,) = PRIVATE_HEADER.unpack(cipher.decrypt(nonce, sealed_header, None))
+    except InvalidTag:
+        raise UpdateRejected(Reason.CANNOT_OPEN) from None
+    weight = _weight(num_examples, rules)
 
     def judge(index: int, scratch: Scratch) -> tuple[bytes, float]:
         # 14. Every chunk opens; 16.-17. finite and within `max_abs`.
-        chunk = schema.chunks[index]
-        fingerprint = open_chunk(index + 1, chunk.size, scratch)
+        chunk, number = schema.chunks[index], index + 1
+        sealed = scratch.sealed_view(chunk.size + TAG_SIZE)
+        file.read_into(sealed, chunks_at + offsets[number])
+        nonce = layout.chunk_nonce(number, last=number == last)
+        try:
+            cipher.decrypt_into(nonce, sealed, None, scratch.plain_view(chunk.size))
+        except InvalidTag:
+            raise UpdateRejected(Reason.CANNOT_OPEN) from None
+        fingerprint = fingerprinter.of(sealed, serial=serial, chunk=number)
         return fingerprint, _square_sum(scratch.values(chunk), rules.max_abs)
 
-    def private_header(_: int, scratch: Scratch) -> int:
-        open_chunk(0, PRIVATE_HEADER.size, scratch)
-        return int(PRIVATE_HEADER.unpack(scratch.plain_view(PRIVATE_HEADER.size))[0])
-
-    (num_examples,) = workers.each(1, private_header)
-    weight = _weight(num_examples, rules)
-    judged = workers.each(len(schema.chunks), judge)
+    judged = workers.each(last, judge)
     return Opened(
         client=header.client,
         digest=envelope.digest,
@@ -186,7 +189,8 @@ def _square_sum(values: Float32Array, max_abs: float) -> float:
         square = float(np.dot(values, values))
         if square * (1 + _NORM_SLACK) <= max_abs * max_abs:
             return square
-        largest = float(np.max(np.abs(values)))
+        # Both are NaN where there is one. `np.abs` would copy plaintext to ordinary memory.
+        largest = max(float(values.max()), -float(values.min()))
     if not math.isfinite(largest):
         raise UpdateRejected(Reason.NOT_FINITE)
     if largest > max_abs:

@@ -1,36 +1,47 @@
 """Which cohorts were released on which base model (T5).
 
 Two releases on one base model whose cohorts differ by a few organisations would, subtracted, show
-what those few contributed.
+what those few contributed. An organisation with several clients differs where one of them does.
+
+Compares pairs: that three or more releases on one base model cannot be combined to the same end
+is not promised. Releases on one base model are rare, since every release makes another model.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping
 
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import Refusal, RequestRefused
 
 
 class CohortHistory:
-    """The organisations of every release so far, by base model."""
+    """The clients of every release so far with their organisations, by base model."""
 
     def __init__(self, min_cohort: int) -> None:
         """Refuse cohorts that differ by fewer than `min_cohort` organisations."""
         self._min_cohort = min_cohort
-        self._released: defaultdict[Digest, list[frozenset[str]]] = defaultdict(list)
+        self._released: defaultdict[Digest, list[dict[str, str]]] = defaultdict(list)
 
-    def check(self, base: Digest, organisations: AbstractSet[str]) -> None:
+    def check(self, base: Digest, cohort: Mapping[str, str]) -> None:
         """Refuse a cohort too close to one already released on `base`; equal cohorts may repeat.
+
+        Args:
+            base: the base model's digest.
+            cohort: the organisation of every client that counts.
 
         Raises:
             RequestRefused: it differs from an earlier one by fewer than `min_cohort`.
         """
         for earlier in self._released[base]:
-            if 0 < len(earlier ^ organisations) < self._min_cohort:
-                raise RequestRefused(Refusal.DIFFERENCING)
+            clients = earlier.keys() ^ cohort.keys()
+            by_client = {earlier.get(client) or cohort[client] for client in clients}
+            by_organisation = set(earlier.values()) ^ set(cohort.values())
+            for differing in (by_client, by_organisation):
+                if 0 < len(differing) < self._min_cohort:
+                    raise RequestRefused(Refusal.DIFFERENCING)
 
-    def add(self, base: Digest, organisations: AbstractSet[str]) -> None:
+    def add(self, base: Digest, cohort: Mapping[str, str]) -> None:
         """Remember a release."""
-        self._released[base].append(frozenset(organisations))
+        self._released[base].append(dict(cohort))

@@ -171,7 +171,7 @@ class Federation:
         finally:
             self._base.read_from(None)
         report = round_.cohort_report()
-        organisations = round_.organisations()
+        included = round_.included()
         # From here on nothing can fail: everything below moves together.
         new_base = BaseModel.of_own_model(
             memoryview(self._mean.model),
@@ -192,13 +192,13 @@ class Federation:
                 model=model,
                 schema=self.schema.digest,
                 cohort=round_.report_digest(report),
-                clients=round_.included_count,
-                organisations=len(organisations),
+                clients=len(included),
+                organisations=len(set(included.values())),
                 checkpoint=self._log.checkpoint(),
                 time=time,
             )
         )
-        self._history.add(self._base_digest, organisations)
+        self._history.add(self._base_digest, included)
         self._base, self._base_digest = new_base, model
         self._closed = Closed(release=release, cohort=report.to_bytes(), set_aside=set_aside)
         self._end_round(round_)
@@ -239,6 +239,9 @@ class Federation:
         """Write the newest released model to the host's file; may be repeated.
 
         Raises:
-            RequestRefused: it cannot be written.
+            RequestRefused: it cannot be written, or it is gone: an unfinished pass of a later
+                round has taken its place.
         """
+        if self._mean.digest != self._base_digest:
+            raise RequestRefused(Refusal.WRONG_STATE)
         file.write(memoryview(self._mean.model))

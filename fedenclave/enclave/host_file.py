@@ -19,6 +19,17 @@ class HostFile:
         self._descriptor = descriptor
         self._offset = offset
 
+    def size(self) -> int:
+        """Return the bytes after `offset`, as they are now: the host may change that.
+
+        Raises:
+            RequestRefused: it cannot be said.
+        """
+        try:
+            return os.fstat(self._descriptor).st_size - self._offset
+        except OSError:
+            raise RequestRefused(Refusal.STORAGE) from None
+
     def read_into(self, buffer: memoryview, position: int) -> None:
         """Fill all of `buffer` from `position`. Releases the GIL.
 
@@ -27,7 +38,7 @@ class HostFile:
         """
         try:
             got = os.preadv(self._descriptor, [buffer], self._offset + position)
-        except OSError:
+        except (OSError, OverflowError):  # the latter for a position of the host's above 2**63
             raise RequestRefused(Refusal.STORAGE) from None
         if got != len(buffer):
             raise RequestRefused(Refusal.STORAGE)
@@ -52,7 +63,7 @@ class HostFile:
         try:
             while position < len(data):
                 position += os.pwrite(self._descriptor, data[position:], self._offset + position)
-        except OSError:
+        except (OSError, OverflowError):
             raise RequestRefused(Refusal.STORAGE) from None
 
     def close(self) -> None:

@@ -67,6 +67,7 @@ class Mean:
         self._bits = fixed_point.scale_bits(max_abs)
         self._workers = workers
         self._offsets = layout.chunk_offsets(schema)
+        self.digest: Digest | None = None
         self.model = np.zeros(schema.payload_size, np.uint8)
         self.model[:] = 0  # np.zeros maps pages lazily; this touches them
 
@@ -74,6 +75,9 @@ class Mean:
         self, updates: Sequence[Admitted], base: BaseModel, fingerprinter: Fingerprinter
     ) -> Digest:
         """Compute the new model into `self.model` and return its digest.
+
+        Until the last chunk has passed, `self.digest` is None: what lies in `self.model` then must
+        not leave, not even where the pass failed and an earlier release is asked for again.
 
         Args:
             updates: at least one; what admission kept.
@@ -84,45 +88,36 @@ class Mean:
             ChangedAfterAdmission: an update's file has changed; run again without it.
             RequestRefused: a file cannot be read, or the base model's file is not the base model.
         """
+        self.digest = None
         factors = fixed_point.factors(
             [u.weight for u in updates], [u.shrink for u in updates], self._bits
         )
         ciphers = [AESGCM(u.content_key) for u in updates]
+        last = len(self._schema.chunks)
 
         def aggregate_chunk(index: int, scratch: Scratch) -> bytes:
-            chunk = self._schema.chunks[index]
+            chunk, number = self._schema.chunks[index], index + 1
             count = chunk.size // chunk.dtype.itemsize
             total, work = scratch.sum(count), scratch.double(count)
+            sealed = scratch.sealed_view(chunk.size + TAG_SIZE)
+            plain = scratch.plain_view(chunk.size)
+            nonce = layout.chunk_nonce(number, last=number == last)
             total[:] = 0
             for update, cipher, factor in zip(updates, ciphers, factors, strict=True):
-                self._open(update, cipher, index, chunk, scratch, fingerprinter)
+                update.file.read_into(sealed, update.chunks_at + self._offsets[number])
+                if not fingerprinter.matches(
+                    update.fingerprints[index], sealed, serial=update.serial, chunk=number
+                ):
+                    raise ChangedAfterAdmission(update)
+                cipher.decrypt_into(nonce, sealed, None, plain)
                 fixed_point.add(total, scratch.values(chunk), factor, work)
             fixed_point.finish(total, len(updates), self._bits, work)
             np.add(work, base.chunk(index, scratch), out=work)
             return self._keep(chunk, work)
 
         digests = self._workers.each(len(self._schema.chunks), aggregate_chunk)
-        return model_digest(self._schema.digest, digests)
-
-    def _open(
-        self,
-        update: Admitted,
-        cipher: AESGCM,
-        index: int,
-        chunk: Chunk,
-        scratch: Scratch,
-        fingerprinter: Fingerprinter,
-    ) -> None:
-        """Decrypt the chunk that admission judged into the scratch, or refuse it."""
-        number = index + 1
-        sealed = scratch.sealed_view(chunk.size + TAG_SIZE)
-        update.file.read_into(sealed, update.chunks_at + self._offsets[number])
-        if not fingerprinter.matches(
-            update.fingerprints[index], sealed, serial=update.serial, chunk=number
-        ):
-            raise ChangedAfterAdmission(update)
-        nonce = layout.chunk_nonce(number, last=number == len(self._schema.chunks))
-        cipher.decrypt_into(nonce, sealed, None, scratch.plain_view(chunk.size))
+        self.digest = model_digest(self._schema.digest, digests)
+        return self.digest
 
     def _keep(self, chunk: Chunk, values: np.typing.NDArray[np.float64]) -> bytes:
         """Round `values` into the new model and return the chunk's SHA-256."""
@@ -130,5 +125,8 @@ class Mean:
             # Only float16 can overflow: a wider type's largest number plus 2**40 rounds to itself.
             np.clip(values, -_FLOAT16_MAX, _FLOAT16_MAX, out=values)
         kept = self.model[chunk.offset : chunk.offset + chunk.size]
-        kept.view(chunk.dtype.storage)[:] = narrow(values, chunk.dtype)
+        if chunk.dtype is DType.FLOAT32:
+            np.copyto(kept.view(np.float32), values, casting="same_kind")
+        else:
+            kept.view(chunk.dtype.storage)[:] = narrow(values, chunk.dtype)
         return hashlib.sha256(kept).digest()

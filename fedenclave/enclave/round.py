@@ -123,9 +123,13 @@ class Round:
 
     def _read_envelope(self, file: HostFile) -> tuple[Envelope | None, int]:
         """Return the envelope (None where it does not decode) and where the chunks begin."""
+        length = file.size()
         try:
-            size = layout.envelope_size(file.read(layout.HEAD_SIZE, 0))
-            envelope = Envelope.from_bytes(file.read(size, layout.HEAD_SIZE))
+            size = layout.envelope_size(file.read(min(length, layout.HEAD_SIZE), 0))
+            # A file that ends early is its sender's fault, and not an unreadable one.
+            envelope = Envelope.from_bytes(
+                file.read(min(size, length - layout.HEAD_SIZE), layout.HEAD_SIZE)
+            )
         except MalformedMessage:
             return None, 0
         return envelope, layout.HEAD_SIZE + size
@@ -215,7 +219,7 @@ class Round:
             organisations = self.organisations()
             if len(organisations) < self._manifest.rules.min_cohort:
                 raise RequestRefused(Refusal.COHORT_TOO_SMALL)
-            history.check(self._announcement.base_model, organisations)
+            history.check(self._announcement.base_model, self.included())
             try:
                 return mean.run(list(self.admitted.values()), base, self._fingerprinter)
             except ChangedAfterAdmission as changed:
@@ -232,14 +236,13 @@ class Round:
             for update in self._set_aside.values()
         )
 
+    def included(self) -> dict[str, str]:
+        """Return the organisation of every client whose update counts."""
+        return {client: update.organisation for client, update in self.admitted.items()}
+
     def organisations(self) -> set[str]:
         """Return the organisations whose updates count."""
-        return {update.organisation for update in self.admitted.values()}
-
-    @property
-    def included_count(self) -> int:
-        """Number of updates that count."""
-        return len(self.admitted)
+        return set(self.included().values())
 
     def cohort_report(self) -> CohortReport:
         """Return who is in the release, who was set aside, and who is missing."""

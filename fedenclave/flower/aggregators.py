@@ -70,9 +70,13 @@ class Development:
             rules=rules,
         )
         self._folder = tempfile.TemporaryDirectory(prefix="fedenclave-")
-        aggregator = Aggregator(
-            Path(self._folder.name), manifest=manifest.source, approvals=approvals, model=model
-        )
+        try:
+            aggregator = Aggregator(
+                Path(self._folder.name), manifest=manifest.source, approvals=approvals, model=model
+            )
+        except BaseException:
+            self._folder.cleanup()
+            raise
         return aggregator, model
 
     def close(self, aggregator: AggregatorApi) -> None:

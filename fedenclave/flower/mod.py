@@ -184,7 +184,8 @@ def _call_app(
 
 
 def _array(values: NDArray[np.generic]) -> Array:
-    return Array(np.ascontiguousarray(values))
+    # Not ascontiguousarray: it turns a scalar into an array of one.
+    return Array(np.array(values, order="C"))
 
 
 def _trained_payload(reply: Message, accepted: AcceptedRound) -> bytearray:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from logging import ERROR, INFO, WARNING
 
+import numpy as np
 from flwr.app import (
     Array,
     ArrayRecord,
@@ -377,4 +378,4 @@ def _without_errors(replies: Iterable[Message]) -> list[Message]:
 
 def _array_record(model: Model) -> ArrayRecord:
     tensors = unpack(model.schema, model.payload)
-    return ArrayRecord({name: Array(values) for name, values in tensors.items()})
+    return ArrayRecord({name: Array(np.array(values)) for name, values in tensors.items()})

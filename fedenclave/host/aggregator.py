@@ -141,7 +141,7 @@ class Aggregator:
                 hint="name a folder that this user can write to",
             ) from error
         self._leaves: list[Digest] = []
-        self._known: set[Digest] = set()
+        self._admissions: set[Digest] = set()
         self._round = 0
         self._model_pending = False
         self._enclave = EnclaveProcess(code=code, log=folder / "enclave.log")
@@ -152,14 +152,9 @@ class Aggregator:
             raise
         self._log(self._started.start)
 
-    def _log(self, *signed: bytes) -> bool:
-        """Add signed statements as leaves; return whether the last was new."""
-        before = len(self._known)
-        for leaf in map(statement_digest, signed):
-            if leaf not in self._known:
-                self._known.add(leaf)
-                self._leaves.append(leaf)
-        return len(self._known) > before
+    def _log(self, *signed: bytes) -> None:
+        """Add signed statements as leaves, each as often as the enclave does."""
+        self._leaves.extend(map(statement_digest, signed))
 
     def _start(self, model: Model) -> Started:
         request = StartRequest(
@@ -217,8 +212,13 @@ class Aggregator:
         result = self._enclave.request(
             Operation.ADMIT, Empty(), AdmissionResult, [update.descriptor]
         )
-        # The same bytes again get the same statement again, which is in the log already.
-        if self._log(result.statement) and result.admitted:
+        leaf = statement_digest(result.statement)
+        # The same update again gets its admission again, which is in the log already. A rejection
+        # is a new entry each time, also where its bytes are those of an earlier one.
+        if leaf not in self._admissions:
+            self._log(result.statement)
+        if result.admitted and leaf not in self._admissions:
+            self._admissions.add(leaf)
             update.keep()
         else:
             update.discard()

@@ -14,7 +14,7 @@ from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.exchange import Delivery, Hello, RoundOffer
 from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.signing import Signed, statement_digest
-from fedenclave.protocol.statements import Checkpoint, Release
+from fedenclave.protocol.statements import Abort, Checkpoint, Release
 
 
 class RoundCoordinator:
@@ -91,12 +91,13 @@ class RoundCoordinator:
 
     def abort(self) -> dict[str, Delivery]:
         """Abort; return each answered client's delivery."""
-        abort = self._aggregator.abort_round()
-        return self._deliver(None, abort=abort)
+        signed = self._aggregator.abort_round()
+        abort = Abort.from_bytes(Signed.from_bytes(signed).payload)
+        return self._deliver(abort.checkpoint, abort=signed)
 
     def _deliver(
         self,
-        checkpoint: Checkpoint | None,
+        checkpoint: Checkpoint,
         *,
         release: bytes = b"",
         cohort: bytes = b"",
@@ -104,7 +105,7 @@ class RoundCoordinator:
     ) -> dict[str, Delivery]:
         self._leaves.extend(self._aggregator.leaves(len(self._leaves)))
         places = {leaf: index for index, leaf in enumerate(self._leaves)}
-        tree = self._leaves[: checkpoint.size] if checkpoint is not None else []
+        tree = self._leaves[: checkpoint.size]
         paths = merkle.inclusion_paths(tree)
         deliveries = {}
         for client, result in self._answers.items():

@@ -4,8 +4,10 @@ The encoding is RFC 8949 section 4.2.1 restricted to unsigned integers, byte and
 booleans, arrays and maps with text keys. No floats, no tags, no null: nothing in the protocol
 needs them, and each is a way to write the same thing twice.
 
-Decoding hands the bytes to cbor2 with every tag refused, then encodes the result again and
-compares: whatever was not canonical (order, length, indefinite form, trailing bytes) differs.
+Decoding first counts the values without making an object of any of them: a byte of an empty array
+is a list of 56 bytes in Python, so that a message of 32 MiB could fill a client's memory. Then the
+bytes go to cbor2 with every tag refused, and the result is encoded again and compared: whatever
+was not canonical (order, length, indefinite form, trailing bytes) differs.
 
 SPEC.md, section 1.
 """
@@ -20,6 +22,13 @@ from fedenclave.protocol.errors import MalformedMessage
 
 MAX_DEPTH = 8
 """No message nests deeper than 5; 8 leaves room without letting a peer recurse."""
+
+MAX_VALUES = 1 << 18
+"""Values in one message. The largest honest ones, a report on 8,192 clients and the schema of a
+model of 10,000 tensors, have fewer than half of it; decoded it is about 35 MiB."""
+
+_UNSIGNED, _BYTES, _TEXT, _ARRAY, _MAP = 0, 2, 3, 4, 5
+_SIMPLE = 7
 
 # Tags that cbor2 would turn into objects (dates, bignums, regular expressions, references ...).
 _KNOWN_TAGS = (*range(6), *range(20, 40), 100, *range(255, 270), 1004, 43000, 55799)
@@ -60,6 +69,31 @@ def encode(value: Any) -> bytes:
     return cbor2.dumps(_canonical(value))
 
 
+def _check_count(data: bytes) -> None:
+    """Refuse bytes of more than MAX_VALUES values, by their heads alone."""
+    position, wanted, seen = 0, 1, 0
+    while wanted:
+        kind, argument = data[position] >> 5, data[position] & 0x1F
+        position += 1
+        if 24 <= argument < 28:
+            size = 1 << (argument - 24)
+            argument = int.from_bytes(data[position : position + size], "big")
+            position += size
+        elif argument >= 28:
+            raise ValueError("indefinite lengths are not part of the protocol")
+        wanted, seen = wanted - 1, seen + 1
+        if kind in (_BYTES, _TEXT):
+            position += argument
+        elif kind == _ARRAY:
+            wanted += argument
+        elif kind == _MAP:
+            wanted += 2 * argument
+        elif kind not in (_UNSIGNED, _SIMPLE):
+            raise ValueError("negative integers and tags are not part of the protocol")
+        if wanted + seen > MAX_VALUES:
+            raise ValueError("too many values")
+
+
 def decode(data: bytes, *, max_size: int) -> Any:
     """Return the value that `data` encodes.
 
@@ -73,6 +107,7 @@ def decode(data: bytes, *, max_size: int) -> Any:
     if len(data) > max_size:
         raise MalformedMessage(f"message has {len(data)} bytes, want at most {max_size}")
     try:
+        _check_count(data)
         value = cbor2.loads(
             data,
             tag_hook=_refuse_tag,

@@ -52,6 +52,7 @@ class Delivery(Record):
     """What became of a client's update in a round: the statements that its receipt needs.
 
     `release` and `cohort` are empty where the round was aborted, `abort` where it was not.
+    `leaf_path` leads from the answer to the log's root in the release or the abort.
     """
 
     MAX_SIZE: ClassVar[int] = MAX_OFFER

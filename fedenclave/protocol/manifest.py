@@ -25,6 +25,8 @@ MAX_CLIENTS = 8192
 MAX_ABS_LIMIT = 2.0**40
 MAX_WEIGHT_CAP = 2**40
 MAX_NORM_LIMIT = 2.0**100
+MIN_BOUND = 2.0**-40
+"""Below it the squares by which admission judges an element would be lost in float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,8 +185,8 @@ def _rules(table: Table) -> Rules:
         weighting=table.take_choice("weighting", ("examples", "uniform")),
         weighted_by=table.take_text("weighted_by"),
         weight_cap=table.take_int("weight_cap", low=1, high=MAX_WEIGHT_CAP),
-        max_abs=table.take_positive("max_abs", high=MAX_ABS_LIMIT),
-        max_norm=table.take_positive("max_norm", high=MAX_NORM_LIMIT),
+        max_abs=table.take_number("max_abs", low=MIN_BOUND, high=MAX_ABS_LIMIT),
+        max_norm=table.take_number("max_norm", low=MIN_BOUND, high=MAX_NORM_LIMIT),
         over_norm=table.take_choice("over_norm", ("reject", "clip")),
         min_cohort=table.take_int("min_cohort", low=2, high=MAX_CLIENTS),
     )

@@ -67,6 +67,9 @@ class TensorSpec(Record):
             )
         if len(self.shape) > MAX_RANK:
             raise MalformedMessage(f"tensor has rank {len(self.shape)}, want at most {MAX_RANK}")
+        # Also where another dimension is 0, and nothing is stored: numpy takes no such shape.
+        if any(size > MAX_PARAMETERS for size in self.shape):
+            raise MalformedMessage(f"tensor has a dimension above {MAX_PARAMETERS}")
 
     @property
     def count(self) -> int:

@@ -5,13 +5,21 @@ A typing error in a rules file must never become a default.
 
 from __future__ import annotations
 
-import math
 import tomllib
 from typing import Any, TypeVar
 
 from fedenclave.protocol.errors import ConfigurationError
 
 T = TypeVar("T", str, int, bool)
+
+
+def _shown(value: object) -> str:
+    """Return `value` for a message: short, and never an error of its own."""
+    if isinstance(value, int) and abs(value) >= 2**64:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, bool | int | float):
+        return repr(value)
+    return type(value).__name__
 
 
 def parse(data: bytes, what: str) -> Table:
@@ -22,7 +30,8 @@ def parse(data: bytes, what: str) -> Table:
     """
     try:
         return Table(tomllib.loads(data.decode()), what)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    # TOMLDecodeError is a ValueError, and so is what int() says of 5,000 digits.
+    except ValueError as error:
         raise ConfigurationError(f"{what} is not valid toml: {error}") from error
     # tomllib recurses over nested arrays, so a hostile document can exhaust the stack.
     except RecursionError as error:
@@ -58,16 +67,17 @@ class Table:
         """Return an integer from `low` to `high`."""
         value = self._take(key, int, f"an integer from {low} to {high}")
         if not low <= value <= high:
-            raise ConfigurationError(f"{self.where} {key} is {value}, want {low} to {high}")
+            raise ConfigurationError(f"{self.where} {key} is {_shown(value)}, want {low} to {high}")
         return value
 
-    def take_positive(self, key: str, *, high: float) -> float:
-        """Return a finite number above 0 and up to `high`; an integer is taken for one."""
+    def take_number(self, key: str, *, low: float, high: float) -> float:
+        """Return a finite number from `low` to `high`; an integer is taken for one."""
         value = self._values.pop(key, None)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or not 0 < value <= high:
+        # Comparison first: it takes integers of any size, and NaN fails it.
+        if not number or not low <= value <= high:
             raise ConfigurationError(
-                f"{self.where} {key} is {value!r}, want a number above 0 and up to {high:g}"
+                f"{self.where} {key} is {_shown(value)}, want a number from {low:g} to {high:g}"
             )
         return float(value)
 

@@ -3,3 +3,7 @@
 For research, tests and benchmarks. One process holds every client's keys, so it proves nothing to
 anybody: its manifests say `development = true` and accept only `insecure` evidence.
 """
+
+from fedenclave.simulation.federation import SimulatedFederation
+
+__all__ = ["SimulatedFederation"]

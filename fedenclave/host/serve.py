@@ -1,0 +1,203 @@
+"""Run an aggregator: its configuration file, the enclave, the gateway, until a signal ends them.
+
+Rules:
+  * An unknown key, a missing key or a wrong type in the configuration is an error.
+  * Without TLS only where `insecure_plaintext = true` says so.
+  * What is insecure is said on stderr, at every start.
+  * SIGTERM and SIGINT end the enclave and delete the ciphertext.
+
+The configuration's keys: `aggregator/README.md`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedenclave.host.aggregator import Aggregator
+from fedenclave.host.endpoint import split_address
+from fedenclave.host.gateway import Gateway, TlsFiles
+from fedenclave.protocol.digests import to_text
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.evidence import INSECURE, NONCE_SIZE, Evidence
+from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.model import Model
+from fedenclave.protocol.toml_table import Table, parse
+
+READY = re.compile(r"ready: serving on \S+")
+"""The line on stderr from which on clients are served."""
+
+APPROVAL_SUFFIX = ".approval"
+_MAX_STORE_BYTES = 1 << 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AggregatorConfig:
+    """What an aggregator needs to know. `tls` is None only with `insecure_plaintext`."""
+
+    folder: Path
+    manifest: Path
+    approvals: Path
+    model: Path
+    listen: str
+    store_limit: int
+    tls: TlsFiles | None
+    insecure_plaintext: bool
+
+
+def read_config(path: Path) -> AggregatorConfig:
+    """Return the configuration in a TOML file; relative paths count from the file's folder.
+
+    Raises:
+        ConfigurationError: it cannot be read, or does not say exactly what is wanted.
+    """
+    table = parse(_read(path, "configuration"), str(path))
+    base = path.resolve().parent
+    given = table.keys()
+    plaintext = "insecure_plaintext" in given and table.take_bool("insecure_plaintext")
+    tls = _tls(table, base) if "tls" in given else None
+    if plaintext == (tls is not None):
+        found = "both [tls] and" if plaintext else "neither [tls] nor"
+        raise ConfigurationError(
+            f"{path} has {found} insecure_plaintext = true, want one of them",
+            hint="name certificate and key under [tls]; plain text only behind something else "
+            "that speaks TLS",
+        )
+    config = AggregatorConfig(
+        folder=base / table.take_text("folder"),
+        manifest=base / table.take_text("manifest"),
+        approvals=base / table.take_text("approvals"),
+        model=base / table.take_text("model"),
+        listen=table.take_text("listen"),
+        store_limit=table.take_int("store_limit", low=1 << 20, high=_MAX_STORE_BYTES),
+        tls=tls,
+        insecure_plaintext=plaintext,
+    )
+    table.finish()
+    split_address(config.listen)
+    return config
+
+
+def _tls(table: Table, base: Path) -> TlsFiles:
+    files = table.take_table("tls")
+    tls = TlsFiles(
+        certificate=base / files.take_text("certificate"), key=base / files.take_text("key")
+    )
+    files.finish()
+    return tls
+
+
+def serve(config: AggregatorConfig) -> None:
+    """Serve until SIGTERM or SIGINT. Call it in the main thread.
+
+    Raises:
+        ConfigurationError: a file, the folder, the address or the TLS files cannot be used.
+        RequestRefused: the enclave does not take up this manifest, these approvals or this model.
+        EnclaveDied: the enclave ended while it started.
+    """
+    with _until_signalled() as stop, _logging_to_stderr():
+        manifest, model = _read(config.manifest, "manifest"), _read_model(config.model)
+        approvals = _read_approvals(config.approvals)
+        name = Manifest.from_bytes(manifest).name
+        with (
+            Aggregator(
+                config.folder,
+                manifest=manifest,
+                approvals=approvals,
+                model=model,
+                store_bytes=config.store_limit,
+            ) as aggregator,
+            Gateway(
+                aggregator,
+                config.listen,
+                tls=config.tls,
+                insecure_plaintext=config.insecure_plaintext,
+            ) as gateway,
+        ):
+            _say_what_is_insecure(aggregator, config)
+            measurement = to_text(aggregator.info()[2].measurement)
+            _say(f"federation {name}, enclave {measurement}")
+            _say(f"ready: serving on {gateway.address}")
+            stop.wait()
+            _say("ending")
+
+
+def _say_what_is_insecure(aggregator: Aggregator, config: AggregatorConfig) -> None:
+    evidence = Evidence.from_bytes(aggregator.evidence(bytes(NONCE_SIZE)))
+    if evidence.format == INSECURE:
+        _say("insecure: development evidence: no hardware vouches for this enclave")
+    for warning in aggregator.info()[2].warnings:
+        _say(f"insecure: {warning}")
+    if config.insecure_plaintext:
+        _say(f"insecure: plain text on {config.listen}: anybody on the way can meddle with rounds")
+
+
+def _say(line: str) -> None:
+    # Flushed: whoever started us may be waiting for a line in a file.
+    print(line, file=sys.stderr, flush=True)
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {what} {path}: {error.strerror}") from error
+
+
+def _read_model(path: Path) -> Model:
+    try:
+        return Model.from_bytes(_read(path, "model"))
+    except MalformedMessage as error:
+        raise ConfigurationError(
+            f"model {path} cannot be used: {error.message}",
+            hint="it is the file that the members agreed to start from",
+        ) from error
+
+
+def _read_approvals(folder: Path) -> list[bytes]:
+    if not folder.is_dir():
+        raise ConfigurationError(f"approvals folder {folder} is not there")
+    files = sorted(path for path in folder.iterdir() if path.suffix == APPROVAL_SUFFIX)
+    if not files:
+        raise ConfigurationError(
+            f"approvals folder {folder} holds no file *{APPROVAL_SUFFIX}",
+            hint="each member makes one: `fedenclave federation approve`",
+        )
+    return [_read(path, "approval") for path in files]
+
+
+@contextmanager
+def _until_signalled() -> Iterator[threading.Event]:
+    """Have SIGTERM and SIGINT set an event, and nothing else: no exception strikes midway."""
+    stop = threading.Event()
+    old = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    logger = logging.getLogger("fedenclave")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
