@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 
@@ -19,10 +20,10 @@ def read_first_model(path: Path) -> Model:
         ConfigurationError: it cannot be read, or holds something that cannot be averaged.
     """
     try:
-        with path.open("rb") as file:
-            if file.read(len(MAGIC)) == MAGIC:
-                return Model.from_bytes(path.read_bytes())
-        with np.load(path, allow_pickle=False) as archive:
+        data = path.read_bytes()
+        if data[: len(MAGIC)] == MAGIC:
+            return Model.from_bytes(data)
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         schema = schema_of(arrays)
         return Model(schema=schema, payload=bytes(pack(schema, arrays)))
@@ -30,7 +31,7 @@ def read_first_model(path: Path) -> Model:
         raise ConfigurationError(
             f"cannot read model {path}: {error.strerror or error}", hint="is the path right?"
         ) from error
-    except (ValueError, AttributeError, zipfile.BadZipFile, MalformedMessage) as error:
+    except (ValueError, AttributeError, EOFError, zipfile.BadZipFile, MalformedMessage) as error:
         raise ConfigurationError(
             f"{path} is not a usable model: {error}",
             hint="save it with numpy.savez(path, **arrays), float32 or float16",

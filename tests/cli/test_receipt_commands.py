@@ -1,0 +1,114 @@
+"""Receipts on disk: a real round through client folders, then the auditor's commands."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedenclave.client.folder import ClientFolder
+from fedenclave.host.aggregator import Aggregator
+from fedenclave.host.rounds import RoundCoordinator
+from fedenclave.protocol.errors import EnclaveRefused
+from fedenclave.protocol.model import Model
+from fedenclave.protocol.tensors import pack, unpack
+from tests.cli.conftest import BANKS, Command
+
+
+def run_round(federation: Path) -> None:
+    """Run one round of the three banks with an enclave of its own."""
+    model = Model.from_bytes((federation / "first-model.fem").read_bytes())
+    folders = {bank: ClientFolder(federation / bank) for bank in BANKS}
+    manifest, approvals = folders["alpha"].manifest().source, folders["alpha"].approvals()
+    with Aggregator(
+        federation / "aggregator", manifest=manifest, approvals=approvals, model=model
+    ) as aggregator:
+        coordinator = RoundCoordinator(aggregator, send_manifest=False)
+        now = int(time.time())
+        sessions = {bank: folder.session() for bank, folder in folders.items()}
+        offers = coordinator.open({b: session.hello(now) for b, session in sessions.items()})
+        for bank, offer in offers.items():
+            accepted = sessions[bank].accept(offer, model.to_bytes(), now)
+            tensors = unpack(model.schema, model.payload)
+            trained = {k: (v + np.ones_like(v)).astype(v.dtype) for k, v in tensors.items()}
+            sealed = sessions[bank].seal(accepted, pack(model.schema, trained), 7)
+            assert coordinator.submit(bank, sealed).admitted
+        _, deliveries = coordinator.close()
+        for bank, delivery in deliveries.items():
+            # A new session each time, as in a new process: everything is on disk.
+            folders[bank].session().take_delivery(delivery, now)
+
+
+@pytest.fixture
+def finished(federation: Path) -> Path:
+    """Return the folder after one round."""
+    run_round(federation)
+    return federation
+
+
+def test_receipts_verify_from_the_client_folder(finished: Path, fedenclave: Command) -> None:
+    done = fedenclave("receipts", "verify", finished / "alpha", "--json")
+    assert done.status == 0
+    (receipt,) = json.loads(done.out)["receipts"]
+    assert receipt["verdict"] == "included"
+    assert receipt["organisations"] == list(BANKS)
+    assert receipt["insecure"] is True
+    assert "insecure:" in done.err
+
+
+def test_auditor_verifies_all_members_receipts_against_one_manifest(
+    finished: Path, fedenclave: Command
+) -> None:
+    folders = [finished / bank for bank in BANKS]
+    manifest = finished / "federation.toml"
+    done = fedenclave("receipts", "verify", *folders, "--manifest", manifest, "--json")
+    assert done.status == 0
+    report = json.loads(done.out)
+    assert len({receipt["model"] for receipt in report["receipts"]}) == 1
+    assert report["contradictions"] == []
+
+
+def test_one_changed_byte_ends_with_one(finished: Path, fedenclave: Command) -> None:
+    (path,) = (finished / "alpha" / "receipts").iterdir()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    done = fedenclave("receipts", "verify", finished / "alpha")
+    assert done.status == 1
+    assert "nothing" in done.out
+
+
+def test_receipt_proves_nothing_to_a_reader_of_another_manifest(
+    finished: Path, fedenclave: Command
+) -> None:
+    other = finished / "other.toml"
+    text = (finished / "federation.toml").read_bytes()
+    other.write_bytes(text.replace(b"weight_cap = 100000", b"weight_cap = 100001"))
+    done = fedenclave("receipts", "verify", finished / "alpha", "--manifest", other, "--json")
+    assert done.status == 1
+    (receipt,) = json.loads(done.out)["receipts"]
+    assert "another manifest than yours" in receipt["problem"]
+
+
+def test_restarted_enclave_is_refused_until_the_owner_forgets_the_chain(
+    finished: Path, fedenclave: Command
+) -> None:
+    with pytest.raises(EnclaveRefused, match="another enclave than in this client's earlier"):
+        run_round(finished)
+    for bank in BANKS:
+        assert fedenclave("client", "forget-chain", "--dir", finished / bank, "--yes").status == 0
+    run_round(finished)
+    assert list(finished.glob("alpha/state-*.cbor"))
+
+
+@pytest.mark.parametrize("path", ["nowhere", "alpha/receipts/none.receipt"])
+def test_missing_receipts_are_an_error_with_a_hint(
+    federation: Path, fedenclave: Command, path: str
+) -> None:
+    manifest = federation / "federation.toml"
+    done = fedenclave("receipts", "verify", federation / path, "--manifest", manifest)
+    assert done.status == 1
+    assert done.err.startswith("error: ")
