@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -68,11 +69,10 @@ def start_aggregator(
 
 
 SWAPPED_FILE = "enclave/admission.py"
-_ORIGINAL = "        return fingerprinter.of(sealed, serial=serial, chunk=number)\n"
-_CHANGED = (
-    "        open('/tmp/stolen-updates', 'ab').write(bytes(plain))\n"
-    "        return fingerprinter.of(sealed, serial=serial, chunk=number)\n"
-)
+# Right after a chunk of an update has been opened into the scratch.
+_AFTER_OPENING = re.compile(r"^( +)fingerprint = fingerprinter\.of\(.*\)\n", re.MULTILINE)
+# What such an operator would like.
+_ADDED = "open('/tmp/stolen-updates', 'ab').write(scratch.plain_view(chunk.size))"
 
 
 def change_a_line(folder: Path) -> Path:
@@ -88,7 +88,8 @@ def change_a_line(folder: Path) -> Path:
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "apps"))
     file = target / SWAPPED_FILE
     text = file.read_text()
-    if text.count(_ORIGINAL) != 1:
+    changed, count = _AFTER_OPENING.subn(rf"\g<0>\g<1>{_ADDED}\n", text)
+    if count != 1:
         raise DeploymentError(f"{SWAPPED_FILE} has no line to change for the demonstration")
-    file.write_text(text.replace(_ORIGINAL, _CHANGED))
+    file.write_text(changed)
     return folder

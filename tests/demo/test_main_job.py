@@ -1,0 +1,85 @@
+"""The main job from end to end, and its end by a signal. Slow: real deployments."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("flwr", reason="flwr is not installed: pip install 'fedenclave[demo]'")
+pytest.importorskip("torch", reason="torch is not installed: pip install 'fedenclave[demo]'")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+COMMAND = [sys.executable, "-m", "fedenclave.cli", "demo", "--json"]
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Return the command lines of running processes that name the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in words and f"/{os.getpid()}/" not in str(path):
+            found.append(words)
+    return found
+
+
+def test_four_hospitals_train_get_receipts_and_refuse_the_changed_enclave(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    done = subprocess.run(
+        [*COMMAND, "--folder", str(folder), "--rounds", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["holds"] is True
+    assert result["insecure"] is True
+    for receipts in result["receipts"].values():
+        assert [receipt["round"] for receipt in receipts] == [1, 2]
+        assert {receipt["verdict"] for receipt in receipts} == {"included"}
+        assert {len(receipt["organisations"]) for receipt in receipts} == {4}
+    models = {receipts[-1]["model"] for receipts in result["receipts"].values()}
+    assert len(models) == 1
+    assert len(result["attack"]["refusals"]) == 4
+    assert all("did not approve" in refusal for refusal in result["attack"]["refusals"])
+    assert (folder / "results.png").read_bytes().startswith(b"\x89PNG")
+    assert not processes_in(folder)
+    assert not list((folder / "aggregator").rglob("*.feu"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_in_the_middle_ends_every_process(tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "demo"
+    child = subprocess.Popen(
+        [*COMMAND, "--folder", str(folder)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "rounds " in line:
+            break
+    time.sleep(15)
+    assert processes_in(folder)
+    child.send_signal(number)
+    rest = child.stderr.read()
+    assert child.wait(30) in {130, 143}
+    child.stderr.close()
+    assert "Traceback" not in rest
+    deadline = time.monotonic() + 5
+    while processes_in(folder) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not processes_in(folder)
