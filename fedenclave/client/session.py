@@ -311,6 +311,7 @@ class ClientSession:
         Raises:
             ValueError: payload or count do not fit.
             EnclaveRefused: the update is not finite, or one for this or a later round is sealed.
+            MalformedMessage: the announced round key is not a key of its suite.
         """
         announcement, schema = accepted.announcement, accepted.base.schema
         if num_examples < 1:
@@ -357,6 +358,10 @@ class ClientSession:
             )
         )
         return bytes(sealed)
+
+    def awaits(self, round_: int) -> bool:
+        """Return whether the receipt of a round is still to come."""
+        return any(part.round == round_ for part in self._state.pending)
 
     def take_delivery(self, delivery: Delivery, now: int) -> VerifiedReceipt:
         """Complete, verify and keep the receipt of a round.

@@ -3,6 +3,8 @@
 Small records are bytes in one ConfigRecord named `fedenclave`. Bulk (a model file, a sealed
 update) is one uint8 Array: bytes in a ConfigRecord are about nine times slower, and one array of
 25 million parameters is about three times faster than 267 of them.
+
+SPEC.md, section 15.1.
 """
 
 from __future__ import annotations

@@ -78,7 +78,10 @@ def _take_deliveries(node: FlowerNode, record: ConfigRecord) -> None:
     for data in carrier.bytes_list(record, "deliveries"):
         # A delivery that proves nothing must not keep the client from a round that does.
         try:
-            receipt = node.session().take_delivery(Delivery.from_bytes(data), _now())
+            delivery, session = Delivery.from_bytes(data), node.session()
+            if not session.awaits(delivery.round):
+                continue  # brought again: the answer to the message that brought it was lost
+            receipt = session.take_delivery(delivery, _now())
         except FedEnclaveError as refusal:
             print(f"error: {refusal.message}", file=sys.stderr)
         else:

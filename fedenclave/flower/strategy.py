@@ -11,8 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from logging import ERROR, INFO, WARNING
 
 import numpy as np
@@ -32,6 +31,8 @@ from flwr.serverapp.strategy import FedAvg, FedProx, Result, Strategy
 from fedenclave.flower import carrier
 from fedenclave.flower.aggregators import Development, Remote
 from fedenclave.flower.carrier import BULK, RECORD, Kind
+from fedenclave.flower.deliveries import Deliveries
+from fedenclave.flower.nonces import Nonces
 from fedenclave.host.aggregator import AggregatorApi
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.errors import (
@@ -40,12 +41,10 @@ from fedenclave.protocol.errors import (
     MalformedMessage,
     RequestRefused,
 )
-from fedenclave.protocol.exchange import Delivery, Hello, RoundOffer
+from fedenclave.protocol.exchange import Hello, RoundOffer
 from fedenclave.protocol.manifest import Manifest, Rules
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.tensors import unpack
-
-_HELLO_SECONDS = 120.0
 
 
 class Confidential(Strategy):
@@ -87,8 +86,8 @@ class Confidential(Strategy):
         self._manifest: Manifest | None = None
         self._model: Model | None = None
         self._initial: ArrayRecord | None = None
-        self._hellos: dict[int, tuple[Hello, float]] = {}
-        self._deliveries: dict[str, list[Delivery]] = {}
+        self._nonces = Nonces()
+        self._deliveries = Deliveries()
         self._cohort: dict[int, str] = {}
 
     # --- Flower's interface ------------------------------------------------------------------
@@ -124,7 +123,8 @@ class Confidential(Strategy):
             log(ERROR, "error: %s", error.message)
             if error.hint:
                 log(ERROR, "hint: %s", error.hint)
-            raise
+            # Flower prints a traceback of whatever ends a ServerApp; ours would say nothing more.
+            raise error.with_traceback(None) from None
         finally:
             if self._aggregator is not None:
                 self._connection.close(self._aggregator)
@@ -144,7 +144,7 @@ class Confidential(Strategy):
         if not chosen:
             return []
         self._say_hello(chosen, grid)
-        coordinator = self._ensure_started(grid)
+        coordinator = self._ensure_started()
         offers = self._open_round(coordinator, chosen)
         if not offers:
             return []
@@ -168,11 +168,11 @@ class Confidential(Strategy):
             result, deliveries = self._coordinator.close()
         except RequestRefused as refused:
             log(WARNING, "round %s: no release: %s", server_round, refused)
-            self._queue(self._coordinator.abort())
+            self._deliveries.add(self._coordinator.abort())
             return None, None
         finally:
             self._cohort = {}
-        self._queue(deliveries)
+        self._deliveries.add(deliveries)
         self._model = Model.from_bytes(result.model)
         return _array_record(self._model), None
 
@@ -191,53 +191,35 @@ class Confidential(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Return nothing: clients' metrics do not leave them (the manifest's release policy)."""
-        if _without_errors(replies) and server_round == 1:
+        answered = _without_errors(replies)
+        for reply in answered:
+            self._deliveries.answered(self._nonces.clients.get(reply.metadata.src_node_id, ""))
+        if answered and server_round == 1:
             log(INFO, "clients' metrics stay with them: the manifest releases parameters only")
         return None
 
     # --- hello: one fresh nonce from every client ----------------------------------------------
 
     def _say_hello(self, chosen: list[int], grid: Grid) -> None:
-        """Ask nodes for a nonce where the one we hold is missing or going stale."""
         nodes = chosen
         if self._coordinator is None and isinstance(self._connection, Development):
             # A development manifest is written once: whoever may ever take part must be in it.
             nodes = sorted(set(chosen) | set(grid.get_node_ids()))
-        stale = time.time() - self._freshness() / 2
-        nodes = [n for n in nodes if n not in self._hellos or self._hellos[n][1] < stale]
-        if not nodes:
-            return
-        record = RecordDict({RECORD: ConfigRecord({"kind": Kind.HELLO.value})})
-        messages = [
-            Message(content=record, message_type=MessageType.TRAIN, dst_node_id=node)
-            for node in nodes
-        ]
-        replies = grid.send_and_receive(messages, timeout=min(self._timeout, _HELLO_SECONDS))
+        freshness = (
+            float(self._manifest.attestation.freshness_seconds) if self._manifest else self._timeout
+        )
+        replies = self._nonces.ask(nodes, grid, freshness=freshness, timeout=self._timeout)
         for reply in _without_errors(replies):
-            self._take_hello(reply)
-
-    def _freshness(self) -> float:
-        return self._manifest.attestation.freshness_seconds if self._manifest else _HELLO_SECONDS
-
-    def _take_hello(self, message: Message) -> None:
-        try:
-            record = message.content[RECORD]
-            hello = Hello.from_bytes(carrier.bytes_of(record, "hello"))  # type: ignore[arg-type]
-        except (KeyError, MalformedMessage) as error:
-            log(WARNING, "node %s: no usable nonce: %s", message.metadata.src_node_id, error)
-            return
-        self._hellos[message.metadata.src_node_id] = (hello, time.time())
+            self._nonces.take(reply)
 
     # --- the aggregator ------------------------------------------------------------------------
 
-    def _ensure_started(self, grid: Grid) -> RoundCoordinator:
-        del grid
+    def _ensure_started(self) -> RoundCoordinator:
         if self._coordinator is None:
             if self._initial is None:
                 raise ConfigurationError("start() has not been called")
             tensors = {name: array.numpy() for name, array in self._initial.items()}
-            hellos = [hello for hello, _ in self._hellos.values()]
-            self._aggregator, self._model = self._connection.start(tensors, hellos)
+            self._aggregator, self._model = self._connection.start(tensors, self._nonces.hellos())
             source, _, started = self._aggregator.info()
             self._manifest = Manifest.from_bytes(source)
             for warning in started.warnings:
@@ -259,10 +241,10 @@ class Confidential(Strategy):
         hellos: dict[str, Hello] = {}
         nodes: dict[int, str] = {}
         for node in chosen:
-            if node not in self._hellos:
+            hello = self._nonces.use(node)
+            if hello is None:
                 log(WARNING, "node %s gave no nonce and is left out of this round", node)
                 continue
-            hello, _ = self._hellos.pop(node)
             if hello.client not in roster or hello.client in hellos:
                 log(WARNING, "node %s is not a new client of the roster; it is left out", node)
                 continue
@@ -284,21 +266,17 @@ class Confidential(Strategy):
         return self._rewritten(message, record, bulk)
 
     def _model_message(self, message: Message, kind: Kind, bulk: ArrayRecord) -> Message:
-        client = self._client_of(message.metadata.dst_node_id)
+        client = self._nonces.clients.get(message.metadata.dst_node_id, "")
         record = self._record(kind, client)
         record["releases"] = list(self._coordinator.chain()) if self._coordinator else []
         return self._rewritten(message, record, bulk)
 
-    def _client_of(self, node: int) -> str:
-        return self._hellos[node][0].client if node in self._hellos else ""
-
     def _record(self, kind: Kind, client: str) -> ConfigRecord:
-        deliveries = [delivery.to_bytes() for delivery in self._deliveries.pop(client, [])]
         return ConfigRecord(
             {
                 "kind": kind.value,
                 "arrays-key": getattr(self._inner, "arrayrecord_key", "arrays"),
-                "deliveries": deliveries,
+                "deliveries": self._deliveries.send(client),
             }
         )
 
@@ -318,7 +296,8 @@ class Confidential(Strategy):
         if client is None or self._coordinator is None:
             log(WARNING, "node %s answered and was not asked; ignored", node)
             return
-        self._take_hello(message)
+        self._deliveries.answered(client)
+        self._nonces.take(message)
         try:
             sealed = carrier.read_bulk(message.content, BULK)
         except MalformedMessage as error:
@@ -328,15 +307,12 @@ class Confidential(Strategy):
         if not result.admitted:
             log(WARNING, "client %s: update rejected: %s", client, result.reason)
 
-    def _queue(self, deliveries: Mapping[str, Delivery]) -> None:
-        for client, delivery in deliveries.items():
-            self._deliveries.setdefault(client, []).append(delivery)
-
     def _deliver_outstanding(self, grid: Grid) -> None:
         """Send every client its last receipts and the final model."""
         if self._coordinator is None:
             return
-        nodes = [n for n, (hello, _) in self._hellos.items() if hello.client in self._deliveries]
+        awaiting = self._deliveries.awaiting()
+        nodes = [node for node, client in self._nonces.clients.items() if client in awaiting]
         alive = set(grid.get_node_ids())
         bulk = carrier.bulk_record(self._current_model().to_bytes())
         messages = [
@@ -347,7 +323,10 @@ class Confidential(Strategy):
         if messages:
             log(INFO, "handing %s clients their receipts", len(messages))
             outgoing = [self._model_message(message, Kind.DELIVER, bulk) for message in messages]
-            _without_errors(grid.send_and_receive(outgoing, timeout=self._timeout))
+            for reply in _without_errors(grid.send_and_receive(outgoing, timeout=self._timeout)):
+                self._deliveries.answered(self._nonces.clients[reply.metadata.src_node_id])
+        for client in sorted(self._deliveries.awaiting()):
+            log(WARNING, "client %s could not be reached; it still awaits receipts", client)
 
 
 def _check_supported(strategy: Strategy) -> None:

@@ -159,3 +159,22 @@ def test_evaluation_reaches_the_app_and_its_metrics_stay_with_the_client(grid: M
     assert not result.evaluate_metrics_clientapp
     assert not result.train_metrics_clientapp
     assert not any(b"accuracy" in answer for answer in grid.answered)
+
+
+def test_receipts_lost_on_the_way_are_brought_again(
+    grid: MemoryGrid, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = []
+
+    def lost_once(message: Message) -> Message | None:
+        record = message.content.config_records["fedenclave"]
+        if record["kind"] == "train":
+            trained.append(1)
+        return None if len(trained) == 2 and record["kind"] == "train" else message
+
+    grid.on_request[12] = lost_once
+    run(grid, rounds=3)
+    said = capsys.readouterr().err
+    assert said.count("round 1: included; receipt kept") == 3
+    assert said.count("round 2: included; receipt kept") == 2
+    assert said.count("round 3: included; receipt kept") == 3

@@ -1,0 +1,67 @@
+"""One fresh nonce from every client: asked for once, then brought along with every update.
+
+A round's evidence binds the root over its clients' nonces, so they must be here before the round
+opens. Each is used for one round.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from logging import WARNING
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+
+from fedenclave.flower import carrier
+from fedenclave.flower.carrier import RECORD, Kind
+from fedenclave.protocol.errors import MalformedMessage
+from fedenclave.protocol.exchange import Hello
+
+_WAIT_SECONDS = 120.0
+
+
+class Nonces:
+    """The newest hello of each node, and who each node says it is."""
+
+    def __init__(self) -> None:
+        """Know nobody yet."""
+        self._newest: dict[int, tuple[Hello, float]] = {}
+        self.clients: dict[int, str] = {}
+
+    def hellos(self) -> list[Hello]:
+        """Return the unused hellos."""
+        return [hello for hello, _ in self._newest.values()]
+
+    def ask(
+        self, nodes: Iterable[int], grid: Grid, *, freshness: float, timeout: float
+    ) -> Sequence[Message]:
+        """Ask nodes whose nonce is missing or half-way to stale; return their replies."""
+        stale = time.time() - freshness / 2
+        asked = [n for n in nodes if n not in self._newest or self._newest[n][1] < stale]
+        if not asked:
+            return []
+        record = RecordDict({RECORD: ConfigRecord({"kind": Kind.HELLO.value})})
+        messages = [
+            Message(content=record, message_type=MessageType.TRAIN, dst_node_id=node)
+            for node in asked
+        ]
+        return list(grid.send_and_receive(messages, timeout=min(timeout, _WAIT_SECONDS)))
+
+    def take(self, message: Message) -> None:
+        """Keep the hello in a reply; one that does not decode is said and forgotten."""
+        node = message.metadata.src_node_id
+        try:
+            record = message.content.config_records[RECORD]
+            hello = Hello.from_bytes(carrier.bytes_of(record, "hello"))
+        except (KeyError, MalformedMessage) as error:
+            log(WARNING, "node %s: no usable nonce: %s", node, error)
+            return
+        self._newest[node] = (hello, time.time())
+        self.clients[node] = hello.client
+
+    def use(self, node: int) -> Hello | None:
+        """Return a node's hello and forget it, or None where there is none."""
+        found = self._newest.pop(node, None)
+        return found[0] if found is not None else None
