@@ -3,6 +3,8 @@
 What holds afterwards: the evidence came from whoever holds the signing key, is for this nonce and
 manifest, and *claims* a measurement that the manifest pins. What does not: that the claim is true.
 Nobody but the operator vouches for it, so the status is never better than `warning`.
+
+SPEC.md, section 9.2.
 """
 
 from __future__ import annotations

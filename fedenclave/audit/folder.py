@@ -1,7 +1,9 @@
 """Verify a folder of receipts: each alone, and together as one history.
 
-Together means: no two receipts of one client for one round that differ, one enclave key unless a
-restart was agreed, and each release built on the one before where both are at hand.
+Together means: one enclave key unless a restart was agreed, no two ends of one round that differ,
+and each release built on the one before where both are at hand.
+
+SPEC.md, section 14.2.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from fedenclave.audit.receipt import ReceiptInvalid, VerifiedReceipt, verify_receipt
+from fedenclave.audit.receipt import ReceiptInvalid, Verdict, VerifiedReceipt, verify_receipt
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Manifest
@@ -75,10 +77,13 @@ def contradictions(receipts: Sequence[VerifiedReceipt]) -> list[str]:
         found.append(
             f"the receipts are of {len(keys)} enclaves; was a restart agreed between the members?"
         )
+    aborted = {_place(receipt) for receipt in receipts if receipt.verdict is Verdict.ABORTED}
     for receipt in receipts:
         if receipt.model is None:
             continue
-        place = (bytes(receipt.attestation.signing_key), receipt.round)
+        place = _place(receipt)
+        if place in aborted:
+            found.append(f"round {receipt.round} was both released and aborted: a fork")
         other = releases.setdefault(place, receipt)
         if other.model != receipt.model:
             found.append(f"round {receipt.round} has two different releases: a fork")
@@ -91,3 +96,8 @@ def contradictions(receipts: Sequence[VerifiedReceipt]) -> list[str]:
                 f"{earlier.round} released {to_text(earlier.model)}"
             )
     return found
+
+
+def _place(receipt: VerifiedReceipt) -> tuple[bytes, int]:
+    """Return which enclave's which round a receipt is of."""
+    return bytes(receipt.attestation.signing_key), receipt.round

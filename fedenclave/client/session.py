@@ -21,6 +21,13 @@ from fedenclave.attestation.appraise import appraise
 from fedenclave.attestation.result import AttestationResult
 from fedenclave.audit.receipt import VerifiedReceipt, verify_receipt
 from fedenclave.client.chain import follow_chain
+from fedenclave.client.checks import (
+    NOTHING_SENT,
+    check_announcement,
+    check_checkpoint,
+    check_model,
+    check_same_enclave,
+)
 from fedenclave.client.state import (
     MAX_NONCES,
     MAX_PENDING,
@@ -39,10 +46,25 @@ from fedenclave.protocol.manifest import Manifest, approving_members
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.sealed_update import read_envelope, sealed_size
 from fedenclave.protocol.sealing import seal_update
-from fedenclave.protocol.signing import PublicKey, public_key, statement_digest, verify
-from fedenclave.protocol.statements import VERSION, Announcement, UpdateHeader
+from fedenclave.protocol.signing import (
+    PublicKey,
+    Signed,
+    public_key,
+    sign,
+    statement_digest,
+    verify,
+)
+from fedenclave.protocol.statements import (
+    VERSION,
+    Abort,
+    Announcement,
+    Checkpoint,
+    Release,
+    UpdateHeader,
+)
 
-_NOTHING_SENT = "nothing was sent"
+MAX_EXAMPLES = 2**63
+"""More than any data set has, and within the private header's 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +154,10 @@ class ClientSession:
             chain_round=self._state.head_round,
         )
 
+    def signed_hello(self, now: int) -> bytes:
+        """Return a hello signed by this client, so that nobody else can take its place."""
+        return sign(self.hello(now), self._key)
+
     def accept(self, offer: RoundOffer, model_file: bytes, now: int) -> AcceptedRound:
         """Check everything, and return the round to train for.
 
@@ -147,7 +173,7 @@ class ClientSession:
             return self._accept(offer, model_file, now)
         except MalformedMessage as error:
             raise EnclaveRefused(
-                f"the round's offer does not hold: {error.message}", hint=_NOTHING_SENT
+                f"the round's offer does not hold: {error.message}", hint=NOTHING_SENT
             ) from error
 
     def _accept(self, offer: RoundOffer, model_file: bytes, now: int) -> AcceptedRound:
@@ -156,22 +182,22 @@ class ClientSession:
         # 2. The evidence satisfies the policy, and binds that root, a key and this manifest.
         attestation = appraise(offer.evidence, self.manifest, root, now)
         key = attestation.signing_key
-        self._check_same_enclave(key)
+        check_same_enclave(self._state, key)
         # 3. That key signed the announcement, for this federation and manifest.
         announcement = verify(Announcement, offer.announcement, key)
-        self._check_announcement(announcement)
+        check_announcement(announcement, self.manifest, self._state, self.name)
         # 4. The log has not become shorter or another (T7).
-        self._check_checkpoint(announcement)
+        check_checkpoint(announcement, self._state)
         # 5. The chain of releases leads from the agreed start to the base model (T8).
         head = follow_chain(self._state, offer.releases, key, self.manifest)
         if not equal(head.model, announcement.base_model):
             raise EnclaveRefused(
                 f"the round is on model {to_text(announcement.base_model)}, which no chain of "
                 f"releases leads to; the chain ends at {to_text(head.model)}",
-                hint=_NOTHING_SENT,
+                hint=NOTHING_SENT,
             )
         # 6. The model's bytes are that model.
-        base = self._check_model(model_file, announcement)
+        base = check_model(model_file, announcement)
         accepted_state = replace(
             self._state, enclave_key=key, head_round=head.round, head_model=head.model
         )
@@ -230,75 +256,9 @@ class ClientSession:
         if root is None:
             raise EnclaveRefused(
                 "the path from this client's nonce to the evidence is not a path",
-                hint=_NOTHING_SENT,
+                hint=NOTHING_SENT,
             )
         return offer.nonce, root
-
-    def _check_same_enclave(self, key: PublicKey) -> None:
-        known = self._state.enclave_key
-        if known and not equal(known, key):
-            raise EnclaveRefused(
-                "the aggregator is another enclave than in this client's earlier rounds",
-                hint="an enclave that lost its state could repeat rounds (rollback). if the "
-                "operator's restart is agreed: `fedenclave client forget-chain`",
-            )
-
-    def _check_announcement(self, announcement: Announcement) -> None:
-        manifest = self.manifest
-        if announcement.federation != manifest.name or announcement.manifest != manifest.digest:
-            raise EnclaveRefused(
-                "the round is announced under another manifest than the approved one",
-                hint=_NOTHING_SENT,
-            )
-        if announcement.suite is not manifest.suite or announcement.schema != manifest.schema:
-            raise EnclaveRefused(
-                "the round's suite or schema is not the manifest's", hint=_NOTHING_SENT
-            )
-        if announcement.round <= self._state.sealed_round:
-            raise EnclaveRefused(
-                f"round is {announcement.round}, and this client sealed for round "
-                f"{self._state.sealed_round} already",
-                hint="a second update for one round could be subtracted from the first (replay)",
-            )
-        cohort = announcement.cohort
-        if self.name not in cohort or any(name not in manifest.roster for name in cohort):
-            raise EnclaveRefused(
-                "the round's cohort does not hold this client, or holds a client that is not on "
-                "the roster",
-                hint=_NOTHING_SENT,
-            )
-        organisations = len(manifest.organisations(cohort))
-        if organisations < manifest.rules.min_cohort:
-            raise EnclaveRefused(
-                f"the round's cohort has {organisations} organisations, "
-                f"want {manifest.rules.min_cohort}",
-                hint=_NOTHING_SENT,
-            )
-
-    def _check_checkpoint(self, announcement: Announcement) -> None:
-        for held in self._state.checkpoint:
-            offered = announcement.checkpoint
-            shorter = offered.size < held.size
-            if shorter or (offered.size == held.size and offered.root != held.root):
-                raise EnclaveRefused(
-                    f"the enclave's log has {offered.size} entries, and this client has seen "
-                    f"{held.size} or others",
-                    hint="the enclave was rolled back or forked; keep this client's folder as "
-                    "proof and tell the other members",
-                )
-
-    def _check_model(self, model_file: bytes, announcement: Announcement) -> Model:
-        model = Model.from_bytes(model_file)
-        if model.schema.digest != announcement.schema:
-            raise EnclaveRefused("the model has another schema than the round", hint=_NOTHING_SENT)
-        digest = model.digest()
-        if not equal(digest, announcement.base_model):
-            raise EnclaveRefused(
-                f"the model is {to_text(digest)}, and the round is announced on "
-                f"{to_text(announcement.base_model)}",
-                hint="the host sent a model of its own; nothing was trained and nothing was sent",
-            )
-        return model
 
     def seal(self, accepted: AcceptedRound, trained: bytes | bytearray, num_examples: int) -> bytes:
         """Return the sealed update for an accepted round, and remember having sealed it.
@@ -306,7 +266,7 @@ class ClientSession:
         Args:
             accepted: from `accept`.
             trained: the flat payload after training, in the base model's schema.
-            num_examples: examples trained on, at least 1.
+            num_examples: examples trained on, 1 to MAX_EXAMPLES.
 
         Raises:
             ValueError: payload or count do not fit.
@@ -314,8 +274,8 @@ class ClientSession:
             MalformedMessage: the announced round key is not a key of its suite.
         """
         announcement, schema = accepted.announcement, accepted.base.schema
-        if num_examples < 1:
-            raise ValueError(f"num_examples is {num_examples}, want at least 1")
+        if not 1 <= num_examples <= MAX_EXAMPLES:
+            raise ValueError(f"num_examples is {num_examples}, want 1 to {MAX_EXAMPLES}")
         if announcement.round <= self._state.sealed_round:
             raise EnclaveRefused(f"round {announcement.round} is sealed already")
         update = difference(schema, trained, accepted.base.payload)
@@ -384,5 +344,13 @@ class ClientSession:
         verified = verify_receipt(receipt, self.manifest, now=now)
         self._store.save_receipt(f"round-{delivery.round:06d}.receipt", receipt)
         rest = tuple(p for p in self._state.pending if p.round != delivery.round)
-        self._save(replace(self._state, pending=rest))
+        held = self._newest_checkpoint(delivery)
+        self._save(replace(self._state, pending=rest, checkpoint=held))
         return verified
+
+    def _newest_checkpoint(self, delivery: Delivery) -> tuple[Checkpoint, ...]:
+        """Return the newest checkpoint held, that of a verified delivery among them."""
+        ended = Abort if delivery.abort else Release
+        signed = Signed.from_bytes(delivery.abort or delivery.release)
+        delivered = ended.from_bytes(signed.payload).checkpoint
+        return (max((*self._state.checkpoint, delivered), key=lambda c: c.size),)

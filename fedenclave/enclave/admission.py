@@ -29,7 +29,8 @@ from fedenclave.protocol.sealed_update import PRIVATE_HEADER, TAG_SIZE, Envelope
 from fedenclave.protocol.statements import Announcement, Checkpoint, UpdateHeader
 from fedenclave.protocol.tensors import Schema
 
-# The checks 1-10 need no key; the dot product of float32 is exact to about this much.
+# Room for the rounding of a float32 sum of squares. An addend never makes such a sum smaller, so
+# that its root bounds every element however inexact the rest of it is.
 _NORM_SLACK = 1e-5
 
 
@@ -60,12 +61,15 @@ class Opened:
 
 
 def check_header(envelope: Envelope, round_: OpenRound) -> UpdateHeader:
-    """Return the header of an envelope for which checks 2-11 hold.
+    """Return the header of an envelope for which the checks up to 13 hold.
+
+    No key of the round is needed for them.
 
     Raises:
         UpdateRejected: one does not.
     """
     manifest, announcement = round_.manifest, round_.announcement
+    # 1. The envelope decodes (the round has seen to it), and so does its header.
     try:
         claimed = envelope.unverified_header()
     except MalformedMessage:
@@ -79,19 +83,26 @@ def check_header(envelope: Envelope, round_: OpenRound) -> UpdateHeader:
         header = envelope.verified_header(client.key)
     except MalformedMessage:
         raise UpdateRejected(Reason.BAD_SIGNATURE) from None
-    # 4.-10. It is for this federation, manifest, round, base model, schema and cohort.
     wanted = (
+        # 4. It is for this federation,
         (header.federation == manifest.name, Reason.WRONG_FEDERATION),
+        # 5. under this manifest,
         (header.manifest == manifest.digest, Reason.WRONG_MANIFEST),
+        # 6. for this round
         (header.round == announcement.round, Reason.WRONG_ROUND),
+        # 7. as this enclave announced it,
         (header.announcement == round_.announcement_digest, Reason.WRONG_ROUND),
+        # 8. on its base model,
         (header.base_model == announcement.base_model, Reason.WRONG_BASE_MODEL),
+        # 9. of its schema,
         (header.schema == round_.schema.digest, Reason.WRONG_SCHEMA),
+        # 10. and from a client of its cohort.
         (header.client in announcement.cohort, Reason.NOT_IN_COHORT),
         # 11. This enclave has been where the client has been (T7).
         (round_.knows_checkpoint(header.checkpoint), Reason.ENCLAVE_OLDER_THAN_CLIENT),
+        # 12. The header names the length that every update of this schema has.
         (header.sealed_size == layout.sealed_size(round_.schema), Reason.WRONG_LENGTH),
-        # 12. A client counts at most once in a round (T6).
+        # 13. A client counts at most once in a round (T6).
         (not round_.admitted(header.client), Reason.REPLAYED),
     )
     for holds, reason in wanted:
@@ -126,10 +137,10 @@ def open_update(
         UpdateRejected: a chunk does not open, or holds what the rules forbid.
         RequestRefused: the host's file cannot be read.
     """
-    # The file ends where its header says: a truncated one is its sender's fault, not the host's.
+    # 14. The file ends where the header says: a truncated one is its sender's fault.
     if file.size() != chunks_at + header.sealed_size:
         raise UpdateRejected(Reason.WRONG_LENGTH)
-    # 13. The content key was wrapped to this round's key with exactly this header.
+    # 15. The content key was wrapped to this round's key with exactly this header.
     try:
         content_key = round_.key.unwrap(envelope)
     except CannotOpen:
@@ -137,29 +148,32 @@ def open_update(
     cipher, schema, rules = AESGCM(content_key), round_.schema, round_.manifest.rules
     offsets, last = layout.chunk_offsets(schema), len(schema.chunks)
 
-    # 15. The private header is one number, which becomes a Python integer: it needs no scratch.
+    # 16. The private header opens. It is one number, which becomes a Python integer: no scratch.
     nonce = layout.chunk_nonce(0, last=False)
     sealed_header = file.read(PRIVATE_HEADER.size + TAG_SIZE, chunks_at)
     try:
         (num_examples,) = PRIVATE_HEADER.unpack(cipher.decrypt(nonce, sealed_header, None))
     except InvalidTag:
         raise UpdateRejected(Reason.CANNOT_OPEN) from None
+    # 17. It counts at least one example.
     weight = _weight(num_examples, rules)
 
     def judge(index: int, scratch: Scratch) -> tuple[bytes, float]:
-        # 14. Every chunk opens; 16.-17. finite and within `max_abs`.
-        chunk, number = schema.chunks[index], index + 1
-        sealed = scratch.sealed_view(chunk.size + TAG_SIZE)
-        file.read_into(sealed, chunks_at + offsets[number])
+        # 18. Every chunk opens.
+        number, window = index + 1, scratch.window(schema.chunks[index])
+        file.read_into(window.sealed, chunks_at + offsets[number])
+        # Before it is decrypted: computing may overwrite it.
+        fingerprint = fingerprinter.of(window.sealed, serial=serial, chunk=number)
         nonce = layout.chunk_nonce(number, last=number == last)
         try:
-            cipher.decrypt_into(nonce, sealed, None, scratch.plain_view(chunk.size))
+            cipher.decrypt_into(nonce, window.sealed, None, window.plain)
         except InvalidTag:
             raise UpdateRejected(Reason.CANNOT_OPEN) from None
-        fingerprint = fingerprinter.of(sealed, serial=serial, chunk=number)
-        return fingerprint, _square_sum(scratch.values(chunk), rules.max_abs)
+        # 19. Every element is finite. 20. None is larger than `max_abs`.
+        return fingerprint, _square_sum(window.values(), rules.max_abs)
 
     judged = workers.each(last, judge)
+    # 21. The whole update is within `max_norm`, or `shrink` brings it there.
     return Opened(
         client=header.client,
         digest=envelope.digest,
@@ -172,14 +186,14 @@ def open_update(
 
 
 def _weight(num_examples: int, rules: Rules) -> int:
-    """Return what the update counts (check 15): at least one example, capped (T9)."""
+    """Return what the update counts (check 17): at least one example, capped (T9)."""
     if num_examples < 1:
         raise UpdateRejected(Reason.BAD_NUM_EXAMPLES)
     return 1 if rules.weighting == "uniform" else min(num_examples, rules.weight_cap)
 
 
 def _square_sum(values: Float32Array, max_abs: float) -> float:
-    """Return the sum of squares of finite values of magnitude at most `max_abs`.
+    """Return the sum of squares of finite values within `max_abs` (checks 19 and 20).
 
     One pass does for nearly every chunk: a non-finite element makes the sum non-finite, and no
     element is larger than the root of the sum. `max_abs` is below 2**40, so a sum of honest values
@@ -199,7 +213,7 @@ def _square_sum(values: Float32Array, max_abs: float) -> float:
 
 
 def _shrink(norm: float, rules: Rules) -> float:
-    """Return the factor that brings the update within `max_norm` (check 18), or reject it."""
+    """Return the factor that brings the update within `max_norm` (check 21), or reject it."""
     if norm <= rules.max_norm:
         return 1.0
     if rules.over_norm == "reject":

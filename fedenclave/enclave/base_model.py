@@ -1,6 +1,8 @@
 """The base model lies with the host; the enclave keeps a fingerprint of every chunk of it.
 
 So the enclave holds one model in memory (the one it is making), not two.
+
+SPEC.md, section 11.2.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import numpy as np
 
 from fedenclave.enclave.fingerprints import Fingerprinter
 from fedenclave.enclave.host_file import HostFile
-from fedenclave.enclave.scratch import Scratch
+from fedenclave.enclave.scratch import Scratch, Window
 from fedenclave.enclave.workers import Workers
 from fedenclave.protocol.digests import Digest, equal
 from fedenclave.protocol.errors import Refusal, RequestRefused
@@ -51,9 +53,10 @@ class BaseModel:
 
         def read(index: int, scratch: Scratch) -> tuple[bytes, bytes]:
             chunk = schema.chunks[index]
-            plain = scratch.plain_view(chunk.size)
+            window = scratch.window(chunk)
+            plain = window.plain
             file.read_into(plain, chunk.offset)
-            if not np.isfinite(scratch.values(chunk)).all():
+            if not np.isfinite(window.values()).all():
                 raise RequestRefused(
                     Refusal.WRONG_MODEL, hint="the first model holds a NaN or an infinity"
                 )
@@ -90,21 +93,20 @@ class BaseModel:
         """Read chunks from `file` from now on."""
         self._file = file
 
-    def chunk(self, index: int, scratch: Scratch) -> Float32Array:
-        """Return chunk `index` as float32, in the scratch's plaintext buffer.
+    def chunk(self, index: int, window: Window) -> Float32Array:
+        """Return chunk `index` as float32, in the window's plaintext buffer.
 
         Raises:
             RequestRefused: the host's file cannot be read or holds something else.
         """
-        chunk = self._schema.chunks[index]
-        plain = scratch.plain_view(chunk.size)
+        plain = window.plain
         if self._file is None:
             raise RequestRefused(Refusal.STORAGE)
-        self._file.read_into(plain, chunk.offset)
+        self._file.read_into(plain, self._schema.chunks[index].offset)
         if not self._fingerprinter.matches(
             self._marks[index], plain, serial=self._serial, chunk=index
         ):
             raise RequestRefused(
                 Refusal.WRONG_MODEL, hint="the base model's file is not the round's base model"
             )
-        return scratch.values(chunk)
+        return window.values()

@@ -5,6 +5,8 @@ what those few contributed. An organisation with several clients differs where o
 
 Compares pairs: that three or more releases on one base model cannot be combined to the same end
 is not promised. Releases on one base model are rare, since every release makes another model.
+
+SPEC.md, section 11.3.
 """
 
 from __future__ import annotations

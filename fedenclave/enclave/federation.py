@@ -7,9 +7,9 @@ Rules:
   * Nothing happens under a manifest that its members have not approved.
   * A client is counted at most once in a round.
   * Nothing is released below `min_cohort` organisations, and no model twice.
-  * After a refusal everything is as before.
+  * After a refusal everything is as before; only what `close_round` set aside stays set aside.
 
-SPEC.md, sections 11 and 12.
+SPEC.md, sections 11 and 12.3.
 """
 
 from __future__ import annotations

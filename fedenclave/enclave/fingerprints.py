@@ -5,6 +5,8 @@ sender knows the content key and can make a second ciphertext with the same tag.
 of the enclave's own does, at 25 GB/s where SHA-256 makes 1.4.
 
 A nonce never repeats: it is the file's serial number and the chunk's.
+
+SPEC.md, section 11.2.
 """
 
 from __future__ import annotations

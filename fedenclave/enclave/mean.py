@@ -27,7 +27,6 @@ from fedenclave.protocol import sealed_update as layout
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.floats import narrow
 from fedenclave.protocol.model import model_digest
-from fedenclave.protocol.sealed_update import TAG_SIZE
 from fedenclave.protocol.tensors import Chunk, DType, Schema
 
 _FLOAT16_MAX = 65504.0
@@ -97,10 +96,8 @@ class Mean:
 
         def aggregate_chunk(index: int, scratch: Scratch) -> bytes:
             chunk, number = self._schema.chunks[index], index + 1
-            count = chunk.size // chunk.dtype.itemsize
-            total, work = scratch.sum(count), scratch.double(count)
-            sealed = scratch.sealed_view(chunk.size + TAG_SIZE)
-            plain = scratch.plain_view(chunk.size)
+            window = scratch.window(chunk)
+            sealed, plain, total, work = window.sealed, window.plain, window.sum, window.double
             nonce = layout.chunk_nonce(number, last=number == last)
             total[:] = 0
             for update, cipher, factor in zip(updates, ciphers, factors, strict=True):
@@ -110,9 +107,9 @@ class Mean:
                 ):
                     raise ChangedAfterAdmission(update)
                 cipher.decrypt_into(nonce, sealed, None, plain)
-                fixed_point.add(total, scratch.values(chunk), factor, work)
+                fixed_point.add(total, window.values(), factor, work)
             fixed_point.finish(total, len(updates), self._bits, work)
-            np.add(work, base.chunk(index, scratch), out=work)
+            np.add(work, base.chunk(index, window), out=work)
             return self._keep(chunk, work)
 
         digests = self._workers.each(len(self._schema.chunks), aggregate_chunk)

@@ -7,7 +7,7 @@ Rules:
   * An update that changed after its admission is set aside, and the pass starts again without it.
   * A released or aborted round accepts nothing more, and its key is gone.
 
-SPEC.md, section 11.
+SPEC.md, sections 11.1 and 11.2.
 """
 
 from __future__ import annotations

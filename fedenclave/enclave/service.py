@@ -1,7 +1,8 @@
 """The enclave's one socket: frames in, frames out, one request at a time.
 
 Whatever bytes come in, the answer is a result or one of the closed refusals, and after a refusal
-the state is as before. The text of an exception never leaves the process (T13).
+the state is as before, but for what section 12.4 says of `close`. The text of an exception never
+leaves the process (T13).
 
 SPEC.md, section 12.
 """

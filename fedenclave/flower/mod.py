@@ -27,7 +27,7 @@ from flwr.app import (
 )
 from numpy.typing import NDArray
 
-from fedenclave.client.session import AcceptedRound
+from fedenclave.client.session import MAX_EXAMPLES, AcceptedRound
 from fedenclave.flower import carrier
 from fedenclave.flower.carrier import BULK, RECORD, Kind
 from fedenclave.flower.node import FlowerNode, open_node
@@ -92,7 +92,7 @@ def _hello(
     message: Message, _: Context, _call: CallNext, node: FlowerNode, record: ConfigRecord
 ) -> Message:
     del record
-    reply = ConfigRecord({"kind": Kind.HELLO.value, "hello": node.hello(_now()).to_bytes()})
+    reply = ConfigRecord({"kind": Kind.HELLO.value, "hello": node.signed_hello(_now())})
     node.keep()
     return Message(RecordDict({RECORD: reply}), reply_to=message)
 
@@ -119,7 +119,7 @@ def _train(
         return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _WITHHELD), reply_to=message)
     payload = _trained_payload(reply, accepted)
     sealed = session.seal(accepted, payload, _num_examples(reply, weighted_by))
-    answer = ConfigRecord({"kind": Kind.TRAIN.value, "hello": session.hello(_now()).to_bytes()})
+    answer = ConfigRecord({"kind": Kind.TRAIN.value, "hello": session.signed_hello(_now())})
     node.keep()
     return Message(
         RecordDict({RECORD: answer, BULK: carrier.bulk_record(sealed)}), reply_to=message
@@ -211,7 +211,7 @@ def _num_examples(reply: Message, key: str) -> int:
     for metrics in reply.content.metric_records.values():
         value = metrics.get(key)
         if isinstance(value, int | float):
-            if value >= 1 and float(value).is_integer():
+            if 1 <= value <= MAX_EXAMPLES and float(value).is_integer():
                 return int(value)
             raise EnclaveRefused(
                 f"the client app reports {value!r} as {key}, want a whole number from 1; nothing "

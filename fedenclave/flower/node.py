@@ -27,7 +27,7 @@ from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused
 from fedenclave.protocol.evidence import NONCE_SIZE
 from fedenclave.protocol.exchange import Hello, RoundOffer
 from fedenclave.protocol.manifest import Manifest
-from fedenclave.protocol.signing import public_key
+from fedenclave.protocol.signing import public_key, sign
 
 FOLDER_KEY = "fedenclave-dir"
 INSECURE_KEY = "fedenclave-insecure"
@@ -51,9 +51,9 @@ class FlowerNode:
         del offer
         return self._session
 
-    def hello(self, now: int) -> Hello:
-        """Return a fresh nonce."""
-        return self._session.hello(now)
+    def signed_hello(self, now: int) -> bytes:
+        """Return a fresh nonce, signed."""
+        return self._session.signed_hello(now)
 
     def save_model(self, model_file: bytes) -> None:
         """Keep the newest checked model."""
@@ -132,13 +132,14 @@ class DevelopmentNode(FlowerNode):
             return self._development_session
         return self._begin(offer.manifest, offer.approvals)
 
-    def hello(self, now: int) -> Hello:
+    def signed_hello(self, now: int) -> bytes:
         """See `FlowerNode`."""
         if self._development_session is not None:
-            return self._development_session.hello(now)
+            return self._development_session.signed_hello(now)
         nonce = os.urandom(NONCE_SIZE)
         self._memory["nonce"], self._memory["nonce-time"] = nonce, now
-        return Hello(client=self._name, key=public_key(self._key), nonce=nonce, chain_round=0)
+        hello = Hello(client=self._name, key=public_key(self._key), nonce=nonce, chain_round=0)
+        return sign(hello, self._key)
 
     def save_model(self, model_file: bytes) -> None:
         """Keep nothing: a development node has no folder."""

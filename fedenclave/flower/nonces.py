@@ -18,6 +18,7 @@ from fedenclave.flower import carrier
 from fedenclave.flower.carrier import RECORD, Kind
 from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.exchange import Hello
+from fedenclave.protocol.signing import PublicKey, Signed, verify
 
 _WAIT_SECONDS = 120.0
 
@@ -54,7 +55,7 @@ class Nonces:
         node = message.metadata.src_node_id
         try:
             record = message.content.config_records[RECORD]
-            hello = Hello.from_bytes(carrier.bytes_of(record, "hello"))
+            hello = _self_signed(carrier.bytes_of(record, "hello"))
         except (KeyError, MalformedMessage) as error:
             log(WARNING, "node %s: no usable nonce: %s", node, error)
             return
@@ -65,3 +66,9 @@ class Nonces:
         """Return a node's hello and forget it, or None where there is none."""
         found = self._newest.pop(node, None)
         return found[0] if found is not None else None
+
+
+def _self_signed(signed: bytes) -> Hello:
+    """Return a hello that holds under the key it names; whose key that is, the roster tells."""
+    claimed = Hello.from_bytes(Signed.from_bytes(signed).payload)
+    return verify(Hello, signed, PublicKey(claimed.key))

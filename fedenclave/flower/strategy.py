@@ -245,7 +245,8 @@ class Confidential(Strategy):
             if hello is None:
                 log(WARNING, "node %s gave no nonce and is left out of this round", node)
                 continue
-            if hello.client not in roster or hello.client in hellos:
+            entry = roster.get(hello.client)
+            if entry is None or entry.key != hello.key or hello.client in hellos:
                 log(WARNING, "node %s is not a new client of the roster; it is left out", node)
                 continue
             hellos[hello.client], nodes[node] = hello, hello.client

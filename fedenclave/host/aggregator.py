@@ -9,6 +9,7 @@ after the other.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -99,7 +100,7 @@ class AggregatorApi(Protocol):
 
 
 class Aggregator:
-    """A federation on this host, in a folder: `models/`, `ciphertext/`."""
+    """A federation on this host, in a folder: `models/` (the newest two), `ciphertext/`."""
 
     def __init__(
         self,
@@ -130,7 +131,9 @@ class Aggregator:
         self._lock = threading.RLock()
         self._models = folder / "models"
         self._base = self._models / "round-0.fem"
+        self._superseded: Path | None = None
         self._head = model_file_head(model.schema)
+        self._model_size = len(self._head) + model.schema.payload_size
         try:
             self._models.mkdir(parents=True, exist_ok=True)
             self._store = CiphertextStore(folder / "ciphertext", store_bytes)
@@ -202,6 +205,7 @@ class Aggregator:
             # Outside the lock: a slow sender holds up nobody else.
             for part in sealed:
                 update.append(part)
+            update.finish()
             with self._lock:
                 return self._admit(update)
         except BaseException:
@@ -237,12 +241,18 @@ class Aggregator:
 
     def _close_round(self) -> RoundResult:
         target = self._models / f"round-{self._round}.fem"
-        partial = target.with_suffix(".partial")
         request = CloseRequest(
             base_offset=len(self._head), model_offset=len(self._head), time=int(time.time())
         )
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
+        # Written over the model before the base, whose pages are in memory (see `store`).
+        partial = self._models / "next.partial"
+        if self._superseded is not None:
+            with contextlib.suppress(OSError):
+                self._superseded.replace(partial)
+            self._superseded = None
+        flags = os.O_RDWR | os.O_CREAT
         with _Opened(self._base, os.O_RDONLY) as base, _Opened(partial, flags) as model:
+            os.ftruncate(model.number, self._model_size)
             os.pwrite(model.number, self._head, 0)
             closed = self._close_or_fetch(request, base.number, model.number)
         # The enclave has released. Until its model is in place, closing again fetches it again.
@@ -251,7 +261,7 @@ class Aggregator:
         partial.replace(target)
         self._model_pending = False
         self._log(*closed.set_aside, closed.release)
-        self._base = target
+        self._superseded, self._base = self._base, target
         self._store.clear()
         return RoundResult(closed=closed, model=file)
 

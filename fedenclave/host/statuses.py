@@ -4,6 +4,8 @@ gRPC's codes are too coarse to tell our errors apart; they are for proxies and d
 other side raises again is decided by trailing metadata, named in `aggregator.proto`.
 
 Everything that affects how an error travels lives in the tables of this file.
+
+SPEC.md, section 15.2.
 """
 
 from __future__ import annotations

@@ -3,9 +3,14 @@
 Written with pwrite and not through a memory map: on a full disk a map ends the process with
 SIGBUS, a write says so. The enclave reads the same pages through the descriptor that it is passed.
 
+A round's files are the next round's: writing over a file that the kernel has in memory takes a
+tenth of the time of writing a new one, whose pages it must find first.
+
 Rules:
   * Updates may be written by several threads at once, each its own.
-  * An update is deleted unless it is kept, and with the round at the latest.
+  * An update is deleted unless it is kept, and when the round is over nothing is an update any
+    more: its file is a spare one, to be written over or deleted.
+  * A file of an update is cut to the bytes that were written for it before anybody reads it.
   * A folder belongs to one process; what an earlier one left in it is deleted.
 """
 
@@ -20,6 +25,7 @@ from pathlib import Path
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
 
 _SUFFIX = ".feu"
+_SPARE = ".spare"
 
 
 class StoreFull(FedEnclaveError):
@@ -29,18 +35,24 @@ class StoreFull(FedEnclaveError):
 class StoredUpdate:
     """One sealed update being written or read."""
 
-    def __init__(self, store: CiphertextStore, path: Path) -> None:
-        """Create the file; it must not exist.
+    def __init__(self, store: CiphertextStore, path: Path, room: int) -> None:
+        """Open the file, or create it.
+
+        Args:
+            store: counts the room that updates take.
+            path: a file of this update's own.
+            room: bytes that the file has already, left by another update.
 
         Raises:
             StoreFull: the disk or the process's limits do not allow it.
         """
-        self._store, self.path = store, path
+        self._store, self.path, self._room = store, path, room
         self.size = 0
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            self.descriptor = os.open(path, flags, 0o600)
+            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            self.descriptor = -1
+            self.discard()
             raise StoreFull(
                 f"cannot create a file for a sealed update: {error.strerror}",
                 hint="is the disk full, or the folder gone?",
@@ -52,7 +64,10 @@ class StoredUpdate:
         Raises:
             StoreFull: the limit or the disk does not allow it.
         """
-        self._store.reserve(len(data))
+        missing = self.size + len(data) - self._room
+        if missing > 0:
+            self._store.reserve(missing)
+            self._room += missing
         self.size += len(data)
         view, position = memoryview(data), self.size - len(data)
         try:
@@ -63,6 +78,19 @@ class StoredUpdate:
             raise StoreFull(
                 f"cannot write a sealed update: {error.strerror}", hint="free disk space"
             ) from error
+
+    def finish(self) -> None:
+        """Cut off what an earlier, longer update left behind this one.
+
+        Raises:
+            StoreFull: the disk does not allow it.
+        """
+        try:
+            os.ftruncate(self.descriptor, self.size)
+        except OSError as error:
+            raise StoreFull(f"cannot cut a file to length: {error.strerror}") from error
+        self._store.release(self._room - self.size)
+        self._room = self.size
 
     def keep(self) -> None:
         """Close the file; it stays until the store is cleared."""
@@ -78,8 +106,8 @@ class StoredUpdate:
         """Close and delete the file, and give its room back."""
         self._close()
         self.path.unlink(missing_ok=True)
-        self._store.release(self.size)
-        self.size = 0
+        self._store.release(self._room)
+        self.size = self._room = 0
 
 
 class CiphertextStore:
@@ -95,6 +123,8 @@ class CiphertextStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._max_bytes, self._used = folder, max_bytes, 0
         self._kept: list[StoredUpdate] = []
+        # The last round's files, which count as used, and their sizes.
+        self._spare: list[tuple[Path, int]] = []
         self._lock = threading.Lock()
         # A lock file, and not a note of a process id: it is free again however the process ends.
         self._claim = (folder / "lock").open("ab")
@@ -107,8 +137,9 @@ class CiphertextStore:
                 hint="stop that one, or give each aggregator a folder of its own",
             ) from error
         # Left by a process that was killed. The keys that opened these ended with its enclave.
-        for left in folder.glob(f"*{_SUFFIX}"):
-            left.unlink(missing_ok=True)
+        for suffix in (_SUFFIX, _SPARE):
+            for left in folder.glob(f"*{suffix}"):
+                left.unlink(missing_ok=True)
 
     def reserve(self, size: int) -> None:
         """Take room for `size` bytes.
@@ -117,6 +148,8 @@ class CiphertextStore:
             StoreFull: there is not so much.
         """
         with self._lock:
+            while self._used + size > self._max_bytes and self._spare:
+                self._delete_spare()
             used = self._used
             if used + size <= self._max_bytes:
                 self._used += size
@@ -138,7 +171,18 @@ class CiphertextStore:
         Raises:
             StoreFull: the disk does not allow it.
         """
-        return StoredUpdate(self, self._folder / f"{secrets.token_hex(16)}{_SUFFIX}")
+        path = self._folder / f"{secrets.token_hex(16)}{_SUFFIX}"
+        return StoredUpdate(self, path, self._take_spare(path))
+
+    def _take_spare(self, path: Path) -> int:
+        """Give a spare file the name `path` and return its size; 0 where there is none."""
+        with self._lock:
+            while self._spare:
+                spare, size = self._spare.pop()
+                if _renamed(spare, path):
+                    return size
+                self._used -= size
+        return 0
 
     def take_over(self, update: StoredUpdate) -> None:
         """Hold `update` until `clear`."""
@@ -146,16 +190,40 @@ class CiphertextStore:
             self._kept.append(update)
 
     def clear(self) -> None:
-        """Delete every kept update: the round is over, and nothing can open them any more.
+        """Make every kept update a spare file: the round is over, and nothing can open it any more.
 
         An upload that is still under way is its writer's: the enclave will not take it any more.
         """
         with self._lock:
-            kept, self._kept = self._kept, []
-        for update in kept:
-            update.discard()
+            # What this round did not use the next will not either.
+            while self._spare:
+                self._delete_spare()
+            for update in self._kept:
+                spare = update.path.with_suffix(_SPARE)
+                if _renamed(update.path, spare):
+                    self._spare.append((spare, update.size))
+                else:
+                    self._used -= update.size
+            self._kept.clear()
+
+    def _delete_spare(self) -> None:
+        path, size = self._spare.pop()
+        path.unlink(missing_ok=True)
+        self._used -= size
 
     def close(self) -> None:
-        """Delete every kept update, and let others use the folder."""
+        """Delete every file, and let others use the folder."""
         self.clear()
+        with self._lock:
+            while self._spare:
+                self._delete_spare()
         self._claim.close()
+
+
+def _renamed(path: Path, to: Path) -> bool:
+    """Rename a file; return False where somebody has deleted it, which harms nobody."""
+    try:
+        path.rename(to)
+    except OSError:
+        return False
+    return True

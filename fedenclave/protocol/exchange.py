@@ -2,7 +2,7 @@
 
 None of it is trusted: everything that matters inside is signed or proved, and the client checks.
 
-SPEC.md, section 13.
+SPEC.md, sections 13 and 14.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from typing import ClassVar
 
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.records import Record
+from fedenclave.protocol.signing import Statement
 
 MAX_OFFER = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hello(Record):
+class Hello(Statement):
     """A client's fresh nonce, and how far its chain of releases reaches (0: nothing yet)."""
+
+    TYPE: ClassVar[str] = "hello"
 
     client: str
     key: bytes

@@ -20,7 +20,7 @@ from fedenclave.protocol.toml_table import Table, parse
 
 MAX_SIZE = 4 << 20
 MAX_CLIENTS = 8192
-"""2**13: the bound for which the exact sum cannot overflow (SPEC.md, section 11)."""
+"""2**13: the bound for which the exact sum cannot overflow (SPEC.md, section 11.2)."""
 
 MAX_ABS_LIMIT = 2.0**40
 MAX_WEIGHT_CAP = 2**40

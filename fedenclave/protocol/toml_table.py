@@ -1,6 +1,8 @@
 """Read a TOML table strictly: every key known, every key present, every type right.
 
 A typing error in a rules file must never become a default.
+
+SPEC.md, section 10.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
 from fedenclave.flower import Confidential, carrier
-from fedenclave.protocol.exchange import RoundOffer
+from fedenclave.protocol.exchange import Hello, RoundOffer
+from fedenclave.protocol.signing import Signed
 from tests.flower.conftest import (
     INITIAL,
     add_node_number,
@@ -178,3 +179,30 @@ def test_flat_array_carries_the_model_in_one_piece(grid: MemoryGrid) -> None:
     run(grid)
     assert set(pieces) == {1}
     assert len(INITIAL) > 1
+
+
+def test_node_saying_hello_in_anothers_name_does_not_take_its_place(grid: MemoryGrid) -> None:
+    hellos: dict[int, bytes] = {}
+
+    def claim(message: Message) -> Message:
+        if message.has_error():
+            return message
+        record = message.content.config_records[carrier.RECORD]
+        signed = Signed.from_bytes(record["hello"])
+        victim = replace(Hello.from_bytes(signed.payload), client="node-12")
+        record["hello"] = replace(signed, payload=victim.to_bytes()).to_bytes()
+        hellos[11] = record["hello"]
+        return message
+
+    grid.on_reply[11] = claim
+    bias = run(grid).arrays["layers.0.bias"].numpy()
+    assert hellos
+    np.testing.assert_allclose(bias, np.full(3, (12 * 120 + 13 * 130) / 250), rtol=1e-6)
+
+
+@pytest.mark.parametrize("examples", [2**64, 1e300])
+def test_example_count_beyond_64_bits_is_refused_at_the_client(examples: float) -> None:
+    grid = development_grid(make_app(add_node_number, num_examples=float(examples)))
+    run(grid)
+    assert any("want a whole number from 1" in error for error in grid.errors)
+    assert not any(b"FEU1" in answer for answer in grid.answered)

@@ -1,0 +1,91 @@
+"""The checks on what the host offers, one function each; `session.accept` makes them in order.
+
+Each raises `EnclaveRefused`, and nothing has been sent.
+
+SPEC.md, section 13.
+"""
+
+from __future__ import annotations
+
+from fedenclave.client.state import ClientState
+from fedenclave.protocol.digests import equal, to_text
+from fedenclave.protocol.errors import EnclaveRefused
+from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.model import Model
+from fedenclave.protocol.signing import PublicKey
+from fedenclave.protocol.statements import Announcement
+
+NOTHING_SENT = "nothing was sent"
+
+
+def check_same_enclave(state: ClientState, key: PublicKey) -> None:
+    """Refuse a key other than that of earlier rounds (T7)."""
+    known = state.enclave_key
+    if known and not equal(known, key):
+        raise EnclaveRefused(
+            "the aggregator is another enclave than in this client's earlier rounds",
+            hint="an enclave that lost its state could repeat rounds (rollback). if the "
+            "operator's restart is agreed: `fedenclave client forget-chain`",
+        )
+
+
+def check_announcement(
+    announcement: Announcement, manifest: Manifest, state: ClientState, client: str
+) -> None:
+    """Refuse a round under other rules, one sealed for already, and a cohort that will not do."""
+    if announcement.federation != manifest.name or announcement.manifest != manifest.digest:
+        raise EnclaveRefused(
+            "the round is announced under another manifest than the approved one",
+            hint=NOTHING_SENT,
+        )
+    if announcement.suite is not manifest.suite or announcement.schema != manifest.schema:
+        raise EnclaveRefused("the round's suite or schema is not the manifest's", hint=NOTHING_SENT)
+    if announcement.round <= state.sealed_round:
+        raise EnclaveRefused(
+            f"round is {announcement.round}, and this client sealed for round "
+            f"{state.sealed_round} already",
+            hint="a second update for one round could be subtracted from the first (replay)",
+        )
+    cohort = announcement.cohort
+    if client not in cohort or any(name not in manifest.roster for name in cohort):
+        raise EnclaveRefused(
+            "the round's cohort does not hold this client, or holds a client that is not on "
+            "the roster",
+            hint=NOTHING_SENT,
+        )
+    organisations = len(manifest.organisations(cohort))
+    if organisations < manifest.rules.min_cohort:
+        raise EnclaveRefused(
+            f"the round's cohort has {organisations} organisations, "
+            f"want {manifest.rules.min_cohort}",
+            hint=NOTHING_SENT,
+        )
+
+
+def check_checkpoint(announcement: Announcement, state: ClientState) -> None:
+    """Refuse a log that has become shorter, or another of the same length (T7)."""
+    for held in state.checkpoint:
+        offered = announcement.checkpoint
+        shorter = offered.size < held.size
+        if shorter or (offered.size == held.size and offered.root != held.root):
+            raise EnclaveRefused(
+                f"the enclave's log has {offered.size} entries, and this client has seen "
+                f"{held.size} or others",
+                hint="the enclave was rolled back or forked; keep this client's folder as "
+                "proof and tell the other members",
+            )
+
+
+def check_model(model_file: bytes, announcement: Announcement) -> Model:
+    """Return the model whose bytes are the announced base model (T8)."""
+    model = Model.from_bytes(model_file)
+    if model.schema.digest != announcement.schema:
+        raise EnclaveRefused("the model has another schema than the round", hint=NOTHING_SENT)
+    digest = model.digest()
+    if not equal(digest, announcement.base_model):
+        raise EnclaveRefused(
+            f"the model is {to_text(digest)}, and the round is announced on "
+            f"{to_text(announcement.base_model)}",
+            hint="the host sent a model of its own; nothing was trained and nothing was sent",
+        )
+    return model

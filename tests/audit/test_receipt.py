@@ -1,0 +1,165 @@
+"""Receipts of a real round: valid offline, and worthless after any change."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fedenclave
+from fedenclave.audit.receipt import ReceiptInvalid, Verdict, summary, verify_receipt
+from fedenclave.protocol.codec import encode
+from fedenclave.protocol.exchange import Receipt
+from fedenclave.protocol.manifest import Manifest
+from tests.attacks.test_t16_swap import one_byte, swap
+from tests.attacks.world import World, now
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One round that is released, with c set aside and d rejected; and one that is aborted."""
+    owners = {"a": "alpha", "b": "beta", "c": "gamma", "d": "delta"}
+    world = World(tmp_path_factory.mktemp("audit"), owners)
+    world.open()
+    sealed = {name: world.sealed(name, 1) for name in "abcd"}
+    for name in "abc":
+        assert world.submit(name, sealed[name]).admitted
+    assert not world.submit("d", one_byte(sealed["d"], len(sealed["d"]) - 1)).admitted
+    swap(world.stored(sealed["c"]), one_byte(sealed["c"], len(sealed["c"]) - 1))
+    world.release("abcd")
+    world.open()
+    world.contribute({"a": 1, "b": 1})
+    for name, delivery in world.coordinator.abort().items():
+        world.sessions[name].take_delivery(delivery, now())
+    yield world
+    world.close()
+
+
+def receipt(world: World, name: str, round_: int = 1) -> bytes:
+    return world.stores[name].receipts[f"round-{round_:06d}.receipt"]
+
+
+CASES = {
+    ("a", 1): Verdict.INCLUDED,
+    ("b", 1): Verdict.INCLUDED,
+    ("c", 1): Verdict.SET_ASIDE,
+    ("d", 1): Verdict.REJECTED,
+    ("a", 2): Verdict.ABORTED,
+}
+
+
+@pytest.mark.parametrize(("name", "round_"), CASES)
+def test_a_receipt_proves_what_became_of_the_update(world: World, name: str, round_: int) -> None:
+    found = verify_receipt(receipt(world, name, round_), world.manifest, now=now())
+    assert found.verdict is CASES[name, round_]
+    assert (found.client, found.round, found.federation) == (name, round_, world.manifest.name)
+    included = found.verdict in (Verdict.INCLUDED, Verdict.SET_ASIDE)
+    assert found.clients == (("a", "b") if included else ())
+    assert found.organisations == (("alpha", "beta") if included else ())
+    assert (found.model is not None) == included
+    assert found.reason == ("cannot-open" if name == "d" else "")
+    assert found.attestation.insecure
+    assert json.loads(json.dumps(summary(found)))["verdict"] == found.verdict.value
+
+
+def test_an_auditor_needs_no_server_no_flower_and_no_torch(world: World, tmp_path: Path) -> None:
+    (tmp_path / "receipt").write_bytes(receipt(world, "a"))
+    (tmp_path / "federation.toml").write_bytes(world.manifest.source)
+    code = """
+import json, sys
+from pathlib import Path
+def refuse(*arguments):
+    if arguments[0] in ("socket.connect", "socket.bind", "subprocess.Popen", "os.fork"):
+        raise RuntimeError(arguments[0])
+sys.addaudithook(refuse)
+from fedenclave.audit.receipt import summary, verify_receipt
+from fedenclave.protocol.manifest import Manifest
+trusted = Manifest.from_bytes(Path("federation.toml").read_bytes())
+found = verify_receipt(Path("receipt").read_bytes(), trusted, now=0)
+packages = {name.partition(".")[0] for name in sys.modules}
+inner = {name for name in sys.modules if name.startswith("fedenclave.")}
+print(json.dumps({"summary": summary(found), "packages": sorted(packages), "inner": sorted(inner)}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(fedenclave.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = json.loads(done.stdout)
+    assert said["summary"]["verdict"] == "included"
+    assert said["summary"]["organisations"] == ["alpha", "beta"]
+    assert not {"flwr", "torch", "grpc", "google", "ray"} & set(said["packages"])
+    parts = {name.split(".")[1] for name in said["inner"]}
+    assert parts == {"attestation", "audit", "protocol"}
+
+
+def unprotected(data: bytes) -> range:
+    """Return where the client's own note of the time lies: nobody signs it, it proves nothing."""
+    part = Receipt.from_bytes(data).participation
+    plain = encode(part.to_plain())
+    start = data.index(plain) + plain.index(encode("time") + encode(part.time))
+    return range(start + 5, start + 5 + len(encode(part.time)))
+
+
+@pytest.mark.parametrize(("name", "round_"), CASES)
+def test_a_receipt_with_any_byte_changed_proves_nothing(
+    world: World, name: str, round_: int
+) -> None:
+    data = receipt(world, name, round_)
+    note = unprotected(data)
+    positions = [*range(0, len(data), 23), *range(len(data) - 300, len(data))]
+    for position in positions:
+        if position in note:
+            continue
+        for flip in (0x01, 0x80):
+            changed = bytearray(data)
+            changed[position] ^= flip
+            with pytest.raises(ReceiptInvalid):
+                verify_receipt(bytes(changed), world.manifest, now=0)
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_no_receipt(world: World, data: bytes) -> None:
+    with pytest.raises(ReceiptInvalid):
+        verify_receipt(data, world.manifest, now=0)
+
+
+def test_a_receipt_cut_or_lengthened_proves_nothing(world: World) -> None:
+    data = receipt(world, "a")
+    for size in range(0, len(data), 97):
+        with pytest.raises(ReceiptInvalid):
+            verify_receipt(data[:size], world.manifest, now=0)
+    with pytest.raises(ReceiptInvalid):
+        verify_receipt(data + b"\0", world.manifest, now=0)
+
+
+def test_a_receipt_is_judged_by_the_readers_manifest_not_by_its_own(world: World) -> None:
+    other = Manifest.from_bytes(world.manifest.source + b"# another\n")
+    with pytest.raises(ReceiptInvalid, match="another manifest than yours"):
+        verify_receipt(receipt(world, "a"), other, now=0)
+
+
+def test_parts_of_two_receipts_do_not_make_a_third(world: World) -> None:
+    a, b, c, d = (Receipt.from_bytes(receipt(world, name)) for name in "abcd")
+    late = Receipt.from_bytes(receipt(world, "a", 2))
+    for mixed in (
+        replace(a, delivery=b.delivery),
+        replace(a, participation=b.participation),
+        replace(a, client="b"),
+        replace(a, delivery=late.delivery),
+        replace(a, participation=late.participation),
+        replace(d, delivery=a.delivery),
+        replace(a, delivery=replace(a.delivery, answer=d.delivery.answer)),
+        replace(a, delivery=replace(a.delivery, abort=late.delivery.abort)),
+        replace(c, delivery=replace(c.delivery, cohort=b"")),
+    ):
+        with pytest.raises(ReceiptInvalid):
+            verify_receipt(mixed.to_bytes(), world.manifest, now=0)

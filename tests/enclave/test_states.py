@@ -1,0 +1,60 @@
+"""The table of states: what is not in it is refused, and changes nothing."""
+
+import os
+import socket
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+
+from fedenclave.enclave.hardening import Hardening
+from fedenclave.enclave.service import Service
+from fedenclave.enclave.states import TRANSITIONS, State, after
+from fedenclave.protocol.errors import Refusal, RequestRefused
+from fedenclave.protocol.frames import Operation, Request
+
+EVERY_PAIR = list(product(State, Operation))
+# A round ends only by a release or an abort, and none begins but from idle.
+INTO_COLLECTING = {(State.IDLE, Operation.OPEN)}
+OUT_OF_COLLECTING = {(State.COLLECTING, Operation.CLOSE), (State.COLLECTING, Operation.ABORT)}
+
+
+@pytest.mark.parametrize(("state", "operation"), EVERY_PAIR)
+def test_a_pair_is_in_the_table_or_refused(state: State, operation: Operation) -> None:
+    if (state, operation) in TRANSITIONS:
+        assert after(state, operation) is TRANSITIONS[state, operation]
+        return
+    with pytest.raises(RequestRefused) as refused:
+        after(state, operation)
+    assert refused.value.refusal is Refusal.WRONG_STATE
+
+
+def test_the_table_leads_in_and_out_of_a_round_by_these_ways_only() -> None:
+    moves = {pair for pair, state in TRANSITIONS.items() if pair[0] is not state}
+    assert moves == {(State.NEW, Operation.START)} | INTO_COLLECTING | OUT_OF_COLLECTING
+    back_to_new = [pair for pair, state in TRANSITIONS.items() if state is State.NEW]
+    assert back_to_new == [(State.NEW, Operation.STATUS)]
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """A service that nobody has started: it is asked without its socket."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Service(theirs, Hardening())
+
+
+@pytest.mark.parametrize(
+    ("state", "operation"), [pair for pair in EVERY_PAIR if pair not in TRANSITIONS]
+)
+def test_the_service_refuses_every_other_pair_before_it_looks_at_the_request(
+    service: Service, state: State, operation: Operation
+) -> None:
+    service._state = state
+    read, write = os.pipe()
+    os.close(write)
+    reply = service._answer(Request(operation=operation, body=b"\xff").to_bytes(), [read])
+    assert (reply.refusal, reply.body) == (Refusal.WRONG_STATE, b"")
+    assert service._state is state
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(read)  # what came beside a refused request is closed
