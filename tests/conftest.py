@@ -6,8 +6,19 @@
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("default", deadline=None, derandomize=True, max_examples=60)
-settings.register_profile("thorough", deadline=None, max_examples=1000)
+# A busy machine draws examples slowly; that says nothing about what is tested.
+_UNTIMED = [HealthCheck.too_slow]
+
+settings.register_profile(
+    "default",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=_UNTIMED,
+)
+settings.register_profile(
+    "thorough", deadline=None, max_examples=1000, suppress_health_check=_UNTIMED
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

@@ -96,7 +96,9 @@ def _verify(receipt: Receipt, trusted: Manifest, now: int) -> VerifiedReceipt:
     part, delivery = receipt.participation, receipt.delivery
     # 1. Same version, and the very manifest that the reader trusts, approved by enough members.
     _require(receipt.version == VERSION, f"version is {receipt.version}, want {VERSION}")
-    _require(receipt.manifest == trusted.source, "it is for another manifest than yours")
+    _require(
+        receipt.manifest == trusted.source, "it is for another manifest than yours, or was damaged"
+    )
     approving = approving_members(trusted, receipt.approvals)
     _require(
         len(approving) >= trusted.threshold,

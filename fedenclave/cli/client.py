@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from fedenclave.cli.terminal import out, print_insecure, print_json
+from fedenclave.cli.terminal import err, out, print_insecure, print_json
 from fedenclave.client.dry_run import dry_run
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.client.folder import ClientFolder, Identity
@@ -71,7 +71,13 @@ def show_dry_run(
 ) -> None:
     """Seal a made-up update and show what would leave this machine, for whom, under which rules."""
     client = ClientFolder(folder)
+    client.identity()
     path = model or folder / "model.fem"
+    if model is None and not path.exists():
+        raise ConfigurationError(
+            f"{folder} holds no model yet: no round has been run",
+            hint="name the agreed first model: --model first-model.fem",
+        )
     try:
         shown = dry_run(client, Model.from_bytes(read_file(path, "model")))
     except MalformedMessage as error:
@@ -95,11 +101,15 @@ def forget_chain(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Let the next round come from a new enclave: only after an agreed restart."""
+    client = ClientFolder(folder)
+    awaited = client.awaited_rounds()
+    if awaited:
+        err.print(f"warning: the receipts of rounds {awaited} are awaited and would never come")
     if not yes:
         typer.confirm(
             "this client will accept a new enclave and repeat rounds it has done. was the restart "
             "agreed with the other members?",
             abort=True,
         )
-    kept = ClientFolder(folder).forget_chain()
+    kept = client.forget_chain()
     out.print(f"set aside as {kept}; receipts are untouched")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -93,7 +95,8 @@ def _show(result: DemoResult, folder: Path, seconds: float) -> None:
     out.print(f"done in {seconds:.0f} s. in {folder}:", highlight=False)
     out.print("  results.png   the comparison as a plot", highlight=False)
     out.print("  README.txt    what every file is", highlight=False)
-    out.print(f"next: fedenclave receipts verify {folder}/hospitals/cleveland", highlight=False)
+    command = "fedenclave" if shutil.which("fedenclave") else sys.argv[0]
+    out.print(f"next: {command} receipts verify {folder}/hospitals/cleveland", highlight=False)
 
 
 def _scores(results: Mapping[str, Any]) -> Table:
@@ -129,7 +132,7 @@ def _figure(value: float) -> str:
 def _auc(splits: Mapping[str, Any], name: str) -> str:
     local, federated = splits["local"]["auc"][name], splits["federated"]["auc"][name]
     if local is None or federated is None:
-        return "one healthy"
+        return "1 healthy only"
     return f"{_figure(local['mean'])}→{_figure(federated['mean'])}"
 
 
@@ -138,11 +141,11 @@ def _honest(results: Mapping[str, Any]) -> str:
     accuracy, auc = wins["accuracy"], wins["auc"]
     return (
         "[dim]read it fairly: a hospital's own well-trained model is a strong rival. splits in "
-        "which federated accuracy is above/below it: "
+        "which federated accuracy is above/below it (the rest are ties): "
         + ", ".join(f"{name} {count}" for name, count in accuracy.items())
         + "; AUC: "
         + ", ".join(f"{name} {count}" for name, count in auc.items())
-        + ". one test patient more or less is 1 to 6 points.[/]"
+        + ". one test patient more or less is 1 to 6 points; this run is on one of the splits.[/]"
     )
 
 

@@ -47,6 +47,11 @@ def init(
     ] = None,
 ) -> None:
     """Write federation.toml and first-model.fem from enrolments and a model."""
+    for path in (out_dir / "federation.toml", out_dir / "first-model.fem"):
+        if path.exists():
+            raise ConfigurationError(
+                f"{path} exists already", hint="members may have approved it; choose another --out"
+            )
     members, clients = roster_of([read_enrolment(path) for path in enrolment])
     first = read_first_model(model)
     pins = insecure_measurement or [str(json.loads(measure_enclave())["measurement"])]
@@ -88,9 +93,12 @@ def init(
 def approve(
     manifest: Annotated[Path, typer.Argument(help="federation.toml")],
     folder: Annotated[Path, typer.Option("--dir", help="The client folder.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Give up the folder's other manifest.")
+    ] = False,
 ) -> None:
     """Approve a manifest as this folder's organisation; print where the approval lies."""
-    path = ClientFolder(folder).approve(manifest)
+    path = ClientFolder(folder).approve(manifest, replace=replace)
     out.print(f"approved; send this file to the operator and the other members: {path}")
 
 
@@ -104,6 +112,8 @@ def show(
 ) -> None:
     """Print a manifest's rules, digest and approvals."""
     parsed = Manifest.from_bytes(read_file(manifest, "manifest"))
+    if approvals is not None and not approvals.is_dir():
+        raise ConfigurationError(f"there is no folder {approvals}")
     files = sorted(approvals.glob("*.approval")) if approvals is not None else []
     approving = approving_members(parsed, [read_file(path, "approval") for path in files])
     facts = _facts(parsed, approving)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +14,10 @@ import typer
 from fedenclave.cli import aggregator, client, demo, federation, receipts, simulate
 from fedenclave.cli.terminal import out, print_error, print_json
 from fedenclave.protocol.errors import FedEnclaveError
+
+_SIGINT_STATUS = 130
+_SIGNAL_STATUSES = (129, _SIGINT_STATUS, 143)
+_INTERRUPTED = "interrupted; every process has ended, and what was being made is incomplete"
 
 app = typer.Typer(
     help="Federated learning with attested, encrypted aggregation.",
@@ -60,9 +66,23 @@ def run() -> int:
     except FedEnclaveError as error:
         print_error(error)
         return 1
+    except OSError as error:
+        # A full disk behind stdout or stderr: there may be nowhere left to say so.
+        with contextlib.suppress(OSError):
+            print(f"error: {error.strerror or error}", file=sys.stderr)
+        _abandon_output()
+        return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        print(_INTERRUPTED, file=sys.stderr)
+        return _SIGINT_STATUS
     except SystemExit as end:
+        if end.code in _SIGNAL_STATUSES:
+            print(_INTERRUPTED, file=sys.stderr)
         return end.code if isinstance(end.code, int) else 1
     return 0
+
+
+def _abandon_output() -> None:
+    """Keep the interpreter from failing once more when it flushes stdout at its end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

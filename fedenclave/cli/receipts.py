@@ -38,6 +38,7 @@ def verify(paths: Paths, manifest: ManifestPath = None, as_json: AsJson = False)
         print_json({"receipts": files, "contradictions": against})
     else:
         out.print(_table(judged))
+        _print_problems(judged)
         for line in against:
             err.print(f"error: {line}", markup=False)
     if any(receipt.attestation.insecure for receipt in valid):
@@ -56,9 +57,19 @@ def list_receipts(paths: Paths, manifest: ManifestPath = None, as_json: AsJson =
         print_json([_as_json(file) for file in judged])
     else:
         out.print(_table(judged))
+        _print_problems(judged)
+
+
+def _print_problems(judged: list[JudgedFile]) -> None:
+    for file in judged:
+        if file.problem:
+            err.print(f"{file.path.name}: {file.problem}", markup=False)
 
 
 def _judge(paths: list[Path], manifest: Path | None) -> list[JudgedFile]:
+    for path in paths:
+        if not path.exists():
+            raise ConfigurationError(f"there is no {path}", hint="is the path right?")
     if manifest is None:
         beside = paths[0] / "federation.toml"
         if len(paths) != 1 or not beside.is_file():
@@ -84,7 +95,7 @@ def _table(judged: list[JudgedFile]) -> Table:
     for file in judged:
         receipt = file.verified
         if receipt is None:
-            table.add_row("?", file.path.name, "[red]nothing[/]: " + file.problem, "", "", "", "")
+            table.add_row("?", file.path.name, "[red]nothing[/]", "", "", "", "")
             continue
         proves = receipt.verdict.value + (f": {receipt.reason}" if receipt.reason else "")
         table.add_row(

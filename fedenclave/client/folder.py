@@ -57,7 +57,8 @@ class ClientFolder:
         try:
             checked_name(identity.client, "client")
             checked_name(identity.member, "organisation")
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o700)
             for sub in ("approvals", "receipts"):
                 (path / sub).mkdir(exist_ok=True)
         except MalformedMessage as error:
@@ -93,12 +94,16 @@ class ClientFolder:
         """Return the client's and the organisation's public keys."""
         return public_key(self.client_key()), public_key(read_key(self.path / "member.key"))
 
-    def approve(self, manifest_file: Path) -> Path:
+    def approve(self, manifest_file: Path, *, replace: bool = False) -> Path:
         """Approve a manifest as this organisation, keep both, and return the approval's path.
 
+        Args:
+            manifest_file: the manifest.
+            replace: whether another manifest in the folder may be set aside for it.
+
         Raises:
-            ConfigurationError: the manifest is not usable, or this organisation with its key is
-                not one of its members.
+            ConfigurationError: the manifest is not usable, this organisation with its key is not
+                one of its members, or the folder holds another manifest.
         """
         manifest = Manifest.from_bytes(read_file(manifest_file, "manifest"))
         member = self.identity().member
@@ -108,6 +113,7 @@ class ClientFolder:
                 f"manifest does not name {member} with this folder's key as a member",
                 hint="send the coordinator this folder's enrolment.json and approve what they make",
             )
+        self._make_room_for(manifest, replace=replace)
         approval = Approval(
             version=VERSION, federation=manifest.name, manifest=manifest.digest, member=member
         )
@@ -115,6 +121,23 @@ class ClientFolder:
         path = self.path / "approvals" / f"{member}.approval"
         write_whole(path, sign(approval, key))
         return path
+
+    def _make_room_for(self, manifest: Manifest, *, replace: bool) -> None:
+        """Set aside another manifest and its approvals where that was asked for, or refuse."""
+        path = self.path / "federation.toml"
+        if not path.exists() or path.read_bytes() == manifest.source:
+            return
+        if not replace:
+            raise ConfigurationError(
+                f"{self.path} runs under another manifest already",
+                hint="a client folder is for one federation: enrol another, or, to give this one "
+                "up, --replace (the old manifest and its approvals are kept aside)",
+            )
+        aside = self.path / f"replaced-{time.time_ns()}"
+        aside.mkdir()
+        path.rename(aside / path.name)
+        (self.path / "approvals").rename(aside / "approvals")
+        (self.path / "approvals").mkdir()
 
     def add_approval(self, data: bytes, name: str) -> None:
         """Keep another member's approval."""
@@ -180,6 +203,10 @@ class ClientFolder:
     def receipts(self) -> list[Path]:
         """Return the receipt files, oldest round first."""
         return sorted((self.path / "receipts").glob("*.receipt"))
+
+    def awaited_rounds(self) -> list[int]:
+        """Return the rounds whose receipts this client still awaits."""
+        return [part.round for part in self.session().state.pending]
 
     def forget_chain(self) -> Path:
         """Set the state aside, so that the next round may come from a new enclave.

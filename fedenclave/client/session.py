@@ -37,7 +37,7 @@ from fedenclave.client.state import (
     fresh_state,
 )
 from fedenclave.protocol import merkle
-from fedenclave.protocol.digests import Digest, equal, to_text
+from fedenclave.protocol.digests import Digest, equal, sha256, to_text
 from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused, MalformedMessage
 from fedenclave.protocol.evidence import NONCE_SIZE
 from fedenclave.protocol.exchange import Delivery, Hello, Participation, Receipt, RoundOffer
@@ -342,7 +342,9 @@ class ClientSession:
             delivery=delivery,
         ).to_bytes()
         verified = verify_receipt(receipt, self.manifest, now=now)
-        self._store.save_receipt(f"round-{delivery.round:06d}.receipt", receipt)
+        # Named by enclave too: an agreed restart begins at round 1 again.
+        enclave = sha256(verified.attestation.signing_key).hex()[:8]
+        self._store.save_receipt(f"round-{delivery.round:06d}-{enclave}.receipt", receipt)
         rest = tuple(p for p in self._state.pending if p.round != delivery.round)
         held = self._newest_checkpoint(delivery)
         self._save(replace(self._state, pending=rest, checkpoint=held))

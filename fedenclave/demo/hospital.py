@@ -55,7 +55,7 @@ class DemoResult:
         return valid and complete and not self.contradictions and attack_failed
 
 
-def prepare_folder(folder: Path) -> None:
+def prepare_folder(folder: Path, say: Say) -> None:
     """Make an empty folder; replace one that an earlier demonstration made, and no other.
 
     Raises:
@@ -68,6 +68,7 @@ def prepare_folder(folder: Path) -> None:
                     f"{folder} exists and was not made by the demonstration",
                     hint="name another one: fedenclave demo --folder ...",
                 )
+            say("folder", f"replacing what an earlier demonstration left in {folder.name}")
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         (folder / MARKER).write_text("delete this folder whenever you like\n")
@@ -91,7 +92,7 @@ def run_demo(folder: Path, *, rounds: int, say: Say, advance: Advance) -> DemoRe
     """
     # Absolute once: the programs started below have working folders of their own.
     folder = folder.resolve()
-    prepare_folder(folder)
+    prepare_folder(folder, say)
     say("data", "each hospital's patients go into a folder of its own, and never leave it")
     write_data(folder)
     say("keys", "each hospital makes its own keys; the operator never sees a private one")

@@ -14,7 +14,7 @@ _GUIDE = """What is in this folder
 
 federation.toml        the rules that all four hospitals approved
 approvals/             their signed approvals
-first-model.fem        the model that everybody agreed to start from
+first-model.fem, .npz  the model that everybody agreed to start from
 hospitals/NAME/        what a hospital has on its own machine: keys, data, receipts, newest model
 evidence/              the enclave's evidence, round by round, and what the receipts prove, as JSON
 models/                the released models, round by round
@@ -24,7 +24,9 @@ swapped-aggregator/    what that got: nothing
 flower/                logs of the SuperLink, the SuperNodes and the runs
 results.json, .png     local, federated and pooled models compared
 
-Try:
+The logs of SuperNodes end with a traceback of Flower's own: that is how it is told to end.
+
+Try, with the environment of the demonstration active (make demo: . .venv/bin/activate):
   fedenclave receipts verify hospitals/cleveland
   fedenclave federation show federation.toml --approvals approvals
   fedenclave client dry-run --dir hospitals/cleveland

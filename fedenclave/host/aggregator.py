@@ -86,6 +86,10 @@ class AggregatorApi(Protocol):
         """Return the log's leaves (digests of signed statements) from number `first` on."""
         ...
 
+    def releases(self) -> tuple[bytes, ...]:
+        """Return every signed release so far, in order."""
+        ...
+
     def model(self) -> bytes:
         """Return the file of the current base model."""
         ...
@@ -144,6 +148,7 @@ class Aggregator:
                 hint="name a folder that this user can write to",
             ) from error
         self._leaves: list[Digest] = []
+        self._releases: list[bytes] = []
         self._admissions: set[Digest] = set()
         self._round = 0
         self._model_pending = False
@@ -261,6 +266,7 @@ class Aggregator:
         partial.replace(target)
         self._model_pending = False
         self._log(*closed.set_aside, closed.release)
+        self._releases.append(closed.release)
         self._superseded, self._base = self._base, target
         self._store.clear()
         return RoundResult(closed=closed, model=file)
@@ -288,6 +294,10 @@ class Aggregator:
     def leaves(self, first: int) -> tuple[Digest, ...]:
         """See `AggregatorApi`."""
         return tuple(self._leaves[first:])
+
+    def releases(self) -> tuple[bytes, ...]:
+        """See `AggregatorApi`."""
+        return tuple(self._releases)
 
     def model(self) -> bytes:
         """See `AggregatorApi`."""

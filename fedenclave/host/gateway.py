@@ -283,6 +283,12 @@ class _Service(pb_grpc.AggregatorServicer):
         with _answering("GetLeaves", context):
             return pb.GetLeavesReply(leaves=self._aggregator.leaves(request.first))
 
+    def GetReleases(  # noqa: N802
+        self, request: pb.GetReleasesRequest, context: grpc.ServicerContext
+    ) -> pb.GetReleasesReply:
+        with _answering("GetReleases", context):
+            return pb.GetReleasesReply(releases=self._aggregator.releases())
+
     def GetModel(  # noqa: N802
         self, request: pb.GetModelRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.ModelPart]:

@@ -209,6 +209,11 @@ class RemoteAggregator:
             raise MalformedMessage(f"a leaf of the gateway's log has not {DIGEST_SIZE} bytes")
         return tuple(map(Digest, leaves))
 
+    def releases(self) -> tuple[bytes, ...]:
+        """See `AggregatorApi`."""
+        with self._raising():
+            return tuple(self._stub.GetReleases(pb.GetReleasesRequest()).releases)
+
     def model(self) -> bytes:
         """See `AggregatorApi`."""
         with self._raising():

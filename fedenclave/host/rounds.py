@@ -14,7 +14,7 @@ from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.exchange import Delivery, Hello, RoundOffer
 from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.signing import Signed, statement_digest
-from fedenclave.protocol.statements import Abort, Checkpoint, Release
+from fedenclave.protocol.statements import Abort, Announcement, Checkpoint, Release
 
 
 class RoundCoordinator:
@@ -26,10 +26,14 @@ class RoundCoordinator:
         manifest, approvals, _ = aggregator.info()
         self._manifest = manifest if send_manifest else b""
         self._approvals = approvals if send_manifest else ()
-        self._releases: list[tuple[int, bytes]] = []
+        # Another ServerApp may have run rounds on this aggregator before: go on where it is.
+        self._releases = [(_round_of(Release, signed), signed) for signed in aggregator.releases()]
         self._leaves: list[Digest] = []
         self._answers: dict[str, AdmissionResult] = {}
         self._round = 0
+        # A ServerApp that ended in the middle of a round cannot come back to it.
+        if aggregator.status().state == "collecting":
+            aggregator.abort_round()
 
     def open(self, hellos: Mapping[str, Hello]) -> dict[str, RoundOffer]:
         """Open a round for the clients that said hello, and return each one's offer.
@@ -44,7 +48,7 @@ class RoundCoordinator:
         nonces = [hellos[name].nonce for name in names]
         evidence = self._aggregator.evidence(merkle.root(nonces))
         announcement = self._aggregator.open_round(names)
-        self._round += 1
+        self._round = _round_of(Announcement, announcement)
         self._answers = {}
         paths = merkle.inclusion_paths(nonces)
         return {
@@ -126,3 +130,8 @@ class RoundCoordinator:
     def chain(self) -> Sequence[bytes]:
         """Return every signed release so far."""
         return tuple(signed for _, signed in self._releases)
+
+
+def _round_of(cls: type[Announcement] | type[Release], signed: bytes) -> int:
+    """Return the round in a signed statement, which the host does not verify."""
+    return cls.from_bytes(Signed.from_bytes(signed).payload).round

@@ -46,7 +46,7 @@ class StoredUpdate:
         Raises:
             StoreFull: the disk or the process's limits do not allow it.
         """
-        self._store, self.path, self._room = store, path, room
+        self._store, self.path, self.room = store, path, room
         self.size = 0
         try:
             self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -64,10 +64,10 @@ class StoredUpdate:
         Raises:
             StoreFull: the limit or the disk does not allow it.
         """
-        missing = self.size + len(data) - self._room
+        missing = self.size + len(data) - self.room
         if missing > 0:
             self._store.reserve(missing)
-            self._room += missing
+            self.room += missing
         self.size += len(data)
         view, position = memoryview(data), self.size - len(data)
         try:
@@ -89,8 +89,8 @@ class StoredUpdate:
             os.ftruncate(self.descriptor, self.size)
         except OSError as error:
             raise StoreFull(f"cannot cut a file to length: {error.strerror}") from error
-        self._store.release(self._room - self.size)
-        self._room = self.size
+        self._store.release(self.room - self.size)
+        self.room = self.size
 
     def keep(self) -> None:
         """Close the file; it stays until the store is cleared."""
@@ -106,8 +106,8 @@ class StoredUpdate:
         """Close and delete the file, and give its room back."""
         self._close()
         self.path.unlink(missing_ok=True)
-        self._store.release(self._room)
-        self.size = self._room = 0
+        self._store.release(self.room)
+        self.size = self.room = 0
 
 
 class CiphertextStore:
@@ -201,9 +201,9 @@ class CiphertextStore:
             for update in self._kept:
                 spare = update.path.with_suffix(_SPARE)
                 if _renamed(update.path, spare):
-                    self._spare.append((spare, update.size))
+                    self._spare.append((spare, update.room))
                 else:
-                    self._used -= update.size
+                    self._used -= update.room
             self._kept.clear()
 
     def _delete_spare(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.floats import all_finite
 from fedenclave.protocol.model import MAGIC, Model
 from fedenclave.protocol.tensors import pack, schema_of
 
@@ -21,18 +22,32 @@ def read_first_model(path: Path) -> Model:
     """
     try:
         data = path.read_bytes()
-        if data[: len(MAGIC)] == MAGIC:
-            return Model.from_bytes(data)
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        schema = schema_of(arrays)
-        return Model(schema=schema, payload=bytes(pack(schema, arrays)))
+        model = Model.from_bytes(data) if data[: len(MAGIC)] == MAGIC else _from_archive(data)
+        if not all_finite(model.schema, model.payload):
+            raise ValueError("it holds a NaN or an infinity")
+        return model
     except OSError as error:
         raise ConfigurationError(
             f"cannot read model {path}: {error.strerror or error}", hint="is the path right?"
         ) from error
-    except (ValueError, AttributeError, EOFError, zipfile.BadZipFile, MalformedMessage) as error:
+    except (
+        ValueError,
+        AttributeError,
+        EOFError,
+        MemoryError,
+        zipfile.BadZipFile,
+        MalformedMessage,
+    ) as error:
         raise ConfigurationError(
             f"{path} is not a usable model: {error}",
             hint="save it with numpy.savez(path, **arrays), float32 or float16",
         ) from error
+
+
+def _from_archive(data: bytes) -> Model:
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        raise ValueError("it is neither an .npz archive nor a model file")
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    schema = schema_of(arrays)
+    return Model(schema=schema, payload=bytes(pack(schema, arrays)))

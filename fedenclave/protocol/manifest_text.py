@@ -47,7 +47,7 @@ def write_manifest(draft: ManifestDraft) -> bytes:
         "[federation]",
         f'name = "{draft.name}"',
         f"threshold = {draft.threshold}  # members that must approve, of {len(draft.members)}",
-        f"development = {str(draft.development).lower()}  # true: one process made all the keys",
+        f"development = {str(draft.development).lower()}  # true: the operator makes the rules",
         "",
         "# What evidence the members accept from the aggregator.",
         "[attestation]",

@@ -69,7 +69,7 @@ def test_approval_of_another_manifest_is_not_kept(
     before = (federation / "alpha" / "approvals" / "alpha.approval").read_bytes()
     folder = ClientFolder(federation / "beta")
     kept = (folder.path / "federation.toml").read_bytes()
-    done = fedenclave("federation", "approve", other, "--dir", federation / "beta")
+    done = fedenclave("federation", "approve", other, "--dir", federation / "beta", "--replace")
     assert done.status == 0
     assert (folder.path / "federation.toml").read_bytes() != kept
     stray = federation / "beta" / "approvals" / "beta.approval"
@@ -171,3 +171,45 @@ def test_dry_run_tells_what_leaves_and_what_does_not(federation: Path, fedenclav
     assert shown["differential_privacy"].startswith("off")
     assert not list((federation / "alpha" / "receipts").iterdir())
     assert not (federation / "alpha" / "state.cbor").exists()
+
+
+def test_approving_another_manifest_keeps_the_running_one(
+    federation: Path, fedenclave: Command, tmp_path: Path
+) -> None:
+    words = init_words(federation, min_cohort=2)
+    words[words.index("--out") + 1] = tmp_path / "second"
+    (tmp_path / "second").mkdir()
+    assert fedenclave(*words).status == 0
+    other, folder = tmp_path / "second" / "federation.toml", federation / "alpha"
+    before = (folder / "federation.toml").read_bytes()
+    done = fedenclave("federation", "approve", other, "--dir", folder)
+    assert done.status == 1
+    assert "runs under another manifest already" in done.err
+    assert (folder / "federation.toml").read_bytes() == before
+    assert fedenclave("federation", "approve", other, "--dir", folder, "--replace").status == 0
+    (aside,) = folder.glob("replaced-*/federation.toml")
+    assert aside.read_bytes() == before
+
+
+def test_init_never_writes_over_a_manifest(federation: Path, fedenclave: Command) -> None:
+    before = (federation / "federation.toml").read_bytes()
+    done = fedenclave(*init_words(federation, min_cohort=2))
+    assert done.status == 1
+    assert "exists already" in done.err
+    assert (federation / "federation.toml").read_bytes() == before
+
+
+def test_first_model_with_a_nan_is_refused(enrolled: Path, fedenclave: Command) -> None:
+    np.savez(enrolled / "nan.npz", w=np.array([1, np.nan], np.float32))
+    done = fedenclave(*init_words(enrolled, model=enrolled / "nan.npz"))
+    assert done.status == 1
+    assert "a NaN or an infinity" in done.err
+
+
+def test_single_array_file_is_refused_without_a_traceback(
+    enrolled: Path, fedenclave: Command
+) -> None:
+    np.save(enrolled / "one.npy", np.zeros(3, np.float32))
+    done = fedenclave(*init_words(enrolled, model=enrolled / "one.npy"))
+    assert done.status == 1
+    assert "neither an .npz archive nor a model file" in done.err

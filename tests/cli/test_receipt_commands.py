@@ -26,20 +26,27 @@ def run_round(federation: Path) -> None:
     with Aggregator(
         federation / "aggregator", manifest=manifest, approvals=approvals, model=model
     ) as aggregator:
-        coordinator = RoundCoordinator(aggregator, send_manifest=False)
-        now = int(time.time())
-        sessions = {bank: folder.session() for bank, folder in folders.items()}
-        offers = coordinator.open({b: session.hello(now) for b, session in sessions.items()})
-        for bank, offer in offers.items():
-            accepted = sessions[bank].accept(offer, model.to_bytes(), now)
-            tensors = unpack(model.schema, model.payload)
-            trained = {k: (v + np.ones_like(v)).astype(v.dtype) for k, v in tensors.items()}
-            sealed = sessions[bank].seal(accepted, pack(model.schema, trained), 7)
-            assert coordinator.submit(bank, sealed).admitted
-        _, deliveries = coordinator.close()
-        for bank, delivery in deliveries.items():
-            # A new session each time, as in a new process: everything is on disk.
-            folders[bank].session().take_delivery(delivery, now)
+        one_round(RoundCoordinator(aggregator, send_manifest=False), folders, model.to_bytes())
+
+
+def one_round(
+    coordinator: RoundCoordinator, folders: dict[str, ClientFolder], model_file: bytes
+) -> None:
+    """Run one round through a coordinator, every client as in a process of its own."""
+    now = int(time.time())
+    model = Model.from_bytes(model_file)
+    sessions = {bank: folder.session() for bank, folder in folders.items()}
+    offers = coordinator.open({b: session.hello(now) for b, session in sessions.items()})
+    for bank, offer in offers.items():
+        accepted = sessions[bank].accept(offer, model_file, now)
+        tensors = unpack(model.schema, model.payload)
+        trained = {k: (v + np.ones_like(v)).astype(v.dtype) for k, v in tensors.items()}
+        sealed = sessions[bank].seal(accepted, pack(model.schema, trained), 7)
+        assert coordinator.submit(bank, sealed).admitted
+    _, deliveries = coordinator.close()
+    for bank, delivery in deliveries.items():
+        # A new session each time, as in a new process: everything is on disk.
+        folders[bank].session().take_delivery(delivery, now)
 
 
 @pytest.fixture
@@ -100,8 +107,35 @@ def test_restarted_enclave_is_refused_until_the_owner_forgets_the_chain(
         run_round(finished)
     for bank in BANKS:
         assert fedenclave("client", "forget-chain", "--dir", finished / bank, "--yes").status == 0
+    (first,) = (finished / "alpha" / "receipts").iterdir()
+    before = first.read_bytes()
     run_round(finished)
     assert list(finished.glob("alpha/state-*.cbor"))
+    assert first.read_bytes() == before, "an earlier enclave's receipt stays"
+    assert len(list((finished / "alpha" / "receipts").iterdir())) == 2
+
+
+def test_another_server_app_goes_on_where_the_first_ended(
+    federation: Path, fedenclave: Command
+) -> None:
+    model = Model.from_bytes((federation / "first-model.fem").read_bytes())
+    folders = {bank: ClientFolder(federation / bank) for bank in BANKS}
+    manifest, approvals = folders["alpha"].manifest().source, folders["alpha"].approvals()
+    with Aggregator(
+        federation / "aggregator", manifest=manifest, approvals=approvals, model=model
+    ) as aggregator:
+        one_round(RoundCoordinator(aggregator, send_manifest=False), folders, aggregator.model())
+        # The first ServerApp opens a second round and ends in the middle of it.
+        dead = RoundCoordinator(aggregator, send_manifest=False)
+        dead.open(
+            {bank: folder.session().hello(int(time.time())) for bank, folder in folders.items()}
+        )
+        one_round(RoundCoordinator(aggregator, send_manifest=False), folders, aggregator.model())
+    done = fedenclave("receipts", "verify", federation / "alpha", "--json")
+    assert done.status == 0
+    receipts = json.loads(done.out)["receipts"]
+    assert [receipt["round"] for receipt in receipts] == [1, 3]
+    assert {receipt["verdict"] for receipt in receipts} == {"included"}
 
 
 @pytest.mark.parametrize("path", ["nowhere", "alpha/receipts/none.receipt"])

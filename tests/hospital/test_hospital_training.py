@@ -14,7 +14,7 @@ from hospital.initial_model import initial_parameters, main, read_parameters
 from hospital.logistic import best_alone
 from hospital.metrics import auc, evaluate
 
-pytest.importorskip("torch", reason="needs torch: pip install torch")
+torch = pytest.importorskip("torch", reason="needs torch: pip install torch")
 
 from hospital.baselines import compare, summarise
 from hospital.federation import DEMO, FLAMBY, fedavg, weighted_mean
@@ -56,12 +56,17 @@ def test_same_seed_gives_the_same_bits(optimiser: str) -> None:
         assert one.tobytes() == again.tobytes()
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """14 parameters: more threads only wait for each other, for minutes on a busy machine."""
+    torch.set_num_threads(1)
+
+
 def test_another_seed_shuffles_otherwise() -> None:
     assert not np.array_equal(one_round(3)[0], one_round(4)[0])
 
 
 def test_local_round_leaves_its_arguments_and_torchs_generator_alone() -> None:
-    import torch
 
     parameters, state = initial_parameters(0), torch.get_rng_state()
     before = [array.tobytes() for array in parameters]

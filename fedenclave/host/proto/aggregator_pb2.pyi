@@ -92,6 +92,16 @@ class GetLeavesReply(_message.Message):
     leaves: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, leaves: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
+class GetReleasesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetReleasesReply(_message.Message):
+    __slots__ = ("releases",)
+    RELEASES_FIELD_NUMBER: _ClassVar[int]
+    releases: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, releases: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class GetModelRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

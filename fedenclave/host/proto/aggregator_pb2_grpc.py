@@ -69,6 +69,11 @@ class AggregatorStub:
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesRequest.SerializeToString,
                 response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesReply.FromString,
                 _registered_method=True)
+        self.GetReleases = channel.unary_unary(
+                '/fedenclave.v1.Aggregator/GetReleases',
+                request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesRequest.SerializeToString,
+                response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesReply.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_stream(
                 '/fedenclave.v1.Aggregator/GetModel',
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetModelRequest.SerializeToString,
@@ -134,6 +139,13 @@ class AggregatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReleases(self, request, context):
+        """Every signed release so far, in order: the chain that a client follows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """The file of the current base model, in parts.
         """
@@ -185,6 +197,11 @@ def add_AggregatorServicer_to_server(servicer, server):
                     servicer.GetLeaves,
                     request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesRequest.FromString,
                     response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesReply.SerializeToString,
+            ),
+            'GetReleases': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReleases,
+                    request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesRequest.FromString,
+                    response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesReply.SerializeToString,
             ),
             'GetModel': grpc.unary_stream_rpc_method_handler(
                     servicer.GetModel,
@@ -386,6 +403,33 @@ class Aggregator:
             '/fedenclave.v1.Aggregator/GetLeaves',
             fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesRequest.SerializeToString,
             fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReleases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedenclave.v1.Aggregator/GetReleases',
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesRequest.SerializeToString,
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesReply.FromString,
             options,
             channel_credentials,
             insecure,
