@@ -85,8 +85,14 @@ def contradictions(receipts: Sequence[VerifiedReceipt]) -> list[str]:
         if place in aborted:
             found.append(f"round {receipt.round} was both released and aborted: a fork")
         other = releases.setdefault(place, receipt)
-        if other.model != receipt.model:
+        if _end(other) != _end(receipt):
             found.append(f"round {receipt.round} has two different releases: a fork")
+    updates: dict[tuple[bytes, int, str], VerifiedReceipt] = {}
+    for receipt in receipts:
+        mine = updates.setdefault((*_place(receipt), receipt.client), receipt)
+        admitted = Verdict.REJECTED not in (mine.verdict, receipt.verdict)
+        if admitted and mine.update != receipt.update:
+            found.append(f"round {receipt.round} admitted two updates of {receipt.client}")
     ordered = sorted(releases.items())
     for ((key, _), earlier), ((next_key, _), later) in pairwise(ordered):
         adjacent = key == next_key and later.round == earlier.round + 1
@@ -101,3 +107,8 @@ def contradictions(receipts: Sequence[VerifiedReceipt]) -> list[str]:
 def _place(receipt: VerifiedReceipt) -> tuple[bytes, int]:
     """Return which enclave's which round a receipt is of."""
     return bytes(receipt.attestation.signing_key), receipt.round
+
+
+def _end(receipt: VerifiedReceipt) -> tuple[object, ...]:
+    """Return what all receipts of one release must agree in."""
+    return receipt.model, receipt.base_model, receipt.clients, receipt.organisations

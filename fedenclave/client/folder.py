@@ -12,9 +12,11 @@ model.fem         the newest released model
 
 from __future__ import annotations
 
+import fcntl
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -162,6 +164,23 @@ class ClientFolder:
         paths = sorted((self.path / "approvals").glob("*.approval"))
         return [read_file(path, "approval") for path in paths]
 
+    def lock(self) -> IO[bytes]:
+        """Wait until nobody else has the folder, and return a file to close when done with it.
+
+        Raises:
+            ConfigurationError: there is no client in the folder, or it cannot be locked.
+        """
+        self.identity()
+        try:
+            file = (self.path / "lock").open("ab")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot lock {self.path}: {error.strerror}",
+                hint="may this user write there?",
+            ) from error
+        return file
+
     def session(self) -> ClientSession:
         """Return this client's session under the manifest that its owner approved.
 
@@ -194,7 +213,10 @@ class ClientFolder:
 
     def save_receipt(self, name: str, data: bytes) -> None:
         """See `ClientStore`."""
-        write_whole(self.path / "receipts" / name, data)
+        path = self.path / "receipts" / name
+        if path.exists() and path.read_bytes() != data:
+            path = path.with_stem(f"{path.stem}-{time.time_ns()}")
+        write_whole(path, data)
 
     def save_model(self, model_file: bytes) -> None:
         """Keep the newest released model."""

@@ -78,6 +78,10 @@ class AcceptedRound:
     participation: Participation
 
 
+class UpdateUnusable(EnclaveRefused):
+    """The data holder's own result cannot be sealed; nothing of it is told to anybody."""
+
+
 class ClientSession:
     """A client of one federation."""
 
@@ -270,7 +274,8 @@ class ClientSession:
 
         Raises:
             ValueError: payload or count do not fit.
-            EnclaveRefused: the update is not finite, or one for this or a later round is sealed.
+            UpdateUnusable: the update is not finite.
+            EnclaveRefused: an update for this or a later round is sealed already.
             MalformedMessage: the announced round key is not a key of its suite.
         """
         announcement, schema = accepted.announcement, accepted.base.schema
@@ -280,7 +285,7 @@ class ClientSession:
             raise EnclaveRefused(f"round {announcement.round} is sealed already")
         update = difference(schema, trained, accepted.base.payload)
         if not all_finite(schema, update):
-            raise EnclaveRefused(
+            raise UpdateUnusable(
                 "the trained model holds a NaN or an infinity, and nothing was sent",
                 hint="training diverged: lower the learning rate, or look at the data",
             )

@@ -35,6 +35,7 @@ def _load_libraries() -> None:
 
     The measurement is of source files; a planted cache file must not run in their place.
     """
+    sys.pycache_prefix = None
     import cbor2  # noqa: F401
     import numpy  # noqa: F401
 

@@ -24,6 +24,9 @@ def read_measured_code() -> MeasuredCode:
     paths = list(package.glob("__init__.*"))
     for folder in _MEASURED_FOLDERS:
         paths.extend((package / folder).rglob("*"))
+    # A link could lead to code that is loaded and not listed.
+    if any(path.is_symlink() for path in paths):
+        raise OSError("a link among the measured files")
     # Caches are left out: `__main__` has forbidden them for what is measured.
     paths = [p for p in paths if p.name.endswith(_LOADABLE) and p.parent.name != "__pycache__"]
     files = {path.relative_to(package).as_posix(): path.read_bytes() for path in paths}

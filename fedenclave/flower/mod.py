@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import traceback
@@ -27,11 +28,12 @@ from flwr.app import (
 )
 from numpy.typing import NDArray
 
+from fedenclave.attestation.result import EvidenceRefused
 from fedenclave.client.session import MAX_EXAMPLES, AcceptedRound
 from fedenclave.flower import carrier
 from fedenclave.flower.carrier import BULK, RECORD, Kind
 from fedenclave.flower.node import FlowerNode, open_node
-from fedenclave.protocol.errors import EnclaveRefused, FedEnclaveError
+from fedenclave.protocol.errors import EnclaveRefused, FedEnclaveError, MalformedMessage
 from fedenclave.protocol.exchange import Delivery, RoundOffer
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.tensors import pack, unpack
@@ -40,6 +42,9 @@ CallNext = Callable[[Message, Context], Message]
 
 MOD_FAILED_PRECONDITION = 6
 CLIENT_APP_RAISED_EXCEPTION = 2
+_ABOUT_THE_HOST = (EnclaveRefused, EvidenceRefused, MalformedMessage)
+_WHY_IS_HERE = "this node sends no update; the reason stays in its own log"
+_DEFECT = "this node's confidential mod failed; the reason stays in its own log"
 _WITHHELD = "the client app raised an exception; its text stays in the client's own log"
 
 
@@ -49,6 +54,13 @@ def confidential() -> Callable[[Message, Context, CallNext], Message]:
 
 
 def _mod(message: Message, context: Context, call_next: CallNext) -> Message:
+    with contextlib.ExitStack() as opened:
+        return _answer(message, context, call_next, opened)
+
+
+def _answer(
+    message: Message, context: Context, call_next: CallNext, opened: contextlib.ExitStack
+) -> Message:
     try:
         record = message.content.get(RECORD)
         if not isinstance(record, ConfigRecord):
@@ -57,13 +69,17 @@ def _mod(message: Message, context: Context, call_next: CallNext) -> Message:
                 hint="wrap the server's strategy: Confidential(...)",
             )
         kind = carrier.text_of(record, "kind")
-        node = open_node(context, record)
+        node = opened.enter_context(contextlib.closing(open_node(context)))
         _take_deliveries(node, record)
         return _HANDLERS[kind](message, context, call_next, node, record)
     except KeyError:
         return _refuse(message, EnclaveRefused("the message is of no known kind"))
     except FedEnclaveError as refusal:
         return _refuse(message, refusal)
+    except Exception:
+        # A defect of ours: its text could carry anything (T13).
+        traceback.print_exc()
+        return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _DEFECT), reply_to=message)
 
 
 def _refuse(message: Message, refusal: FedEnclaveError) -> Message:
@@ -71,7 +87,14 @@ def _refuse(message: Message, refusal: FedEnclaveError) -> Message:
     print(f"error: {refusal.message}", file=sys.stderr)
     if refusal.hint:
         print(f"hint: {refusal.hint}", file=sys.stderr)
-    return Message(Error(MOD_FAILED_PRECONDITION, refusal.message), reply_to=message)
+    # What the checks on the host's own bytes found may be told to it. What is known of this node
+    # and of its app's result may not: paths, names and numbers stay in the client's log (T13).
+    told = refusal.message if type(refusal) in _ABOUT_THE_HOST else _WHY_IS_HERE
+    return Message(Error(MOD_FAILED_PRECONDITION, told), reply_to=message)
+
+
+class ResultRefused(EnclaveRefused):
+    """What the app returned cannot be sealed. Why is said on this node only."""
 
 
 def _take_deliveries(node: FlowerNode, record: ConfigRecord) -> None:
@@ -112,7 +135,6 @@ def _train(
             file=sys.stderr,
         )
     weighted_by = session.manifest.rules.weighted_by
-    del message.content[BULK]
     reply = _call_app(message, context, call_next, accepted.base, record)
     if reply is None:
         node.keep()
@@ -130,7 +152,6 @@ def _evaluate(
     message: Message, context: Context, call_next: CallNext, node: FlowerNode, record: ConfigRecord
 ) -> Message:
     model = _released_model(message, node, record)
-    del message.content[BULK]
     reply = _call_app(message, context, call_next, model, record)
     node.keep()
     if reply is None:
@@ -171,10 +192,16 @@ def _call_app(
 ) -> Message | None:
     """Give the app an ordinary message, and return its reply; None where it raised."""
     arrays_key = carrier.text_of(record, "arrays-key")
-    message.content[arrays_key] = ArrayRecord(
+    # Made anew: only the checked model and configuration reach the app. A second model that the
+    # host put beside it, under the name that the app reads, must not (T8).
+    content = RecordDict()
+    for key, config in message.content.config_records.items():
+        if key != RECORD:
+            content[key] = config
+    content[arrays_key] = ArrayRecord(
         {name: _array(values) for name, values in unpack(model.schema, model.payload).items()}
     )
-    del message.content[RECORD]
+    message.content = content
     try:
         reply = call_next(message, context)
     except Exception:
@@ -194,14 +221,14 @@ def _array(values: NDArray[np.generic]) -> Array:
 def _trained_payload(reply: Message, accepted: AcceptedRound) -> bytearray:
     records = list(reply.content.array_records.values())
     if len(records) != 1:
-        raise EnclaveRefused(
+        raise ResultRefused(
             f"the client app returned {len(records)} array records, want 1; nothing was sent"
         )
     tensors = {name: array.numpy() for name, array in records[0].items()}
     try:
         return pack(accepted.base.schema, tensors)
     except ValueError as error:
-        raise EnclaveRefused(
+        raise ResultRefused(
             f"the client app's model does not fit the agreed one: {error}; nothing was sent",
             hint="return the same tensors, with the same types, that the message brought",
         ) from error
@@ -213,11 +240,11 @@ def _num_examples(reply: Message, key: str) -> int:
         if isinstance(value, int | float):
             if 1 <= value <= MAX_EXAMPLES and float(value).is_integer():
                 return int(value)
-            raise EnclaveRefused(
+            raise ResultRefused(
                 f"the client app reports {value!r} as {key}, want a whole number from 1; nothing "
                 "was sent"
             )
-    raise EnclaveRefused(
+    raise ResultRefused(
         f"the client app reports no metric {key}, which the manifest weighs by; nothing was sent",
         hint=f'return MetricRecord({{"{key}": len(dataset)}})',
     )

@@ -38,9 +38,22 @@ class FlowerNode:
     """What the mod needs of a node. This one has a folder on disk."""
 
     def __init__(self, folder: ClientFolder) -> None:
-        """Use the folder's approved manifest and keys."""
+        """Use the folder's approved manifest and keys, alone.
+
+        Flower starts a process for each message, also at the same time. Two that read one state
+        could each seal an update on one base model, to two enclaves: so one waits for the other.
+        """
         self._folder = folder
-        self._session = folder.session()
+        self._lock = folder.lock()
+        try:
+            self._session = folder.session()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def close(self) -> None:
+        """Let the next process have the folder."""
+        self._lock.close()
 
     def session(self) -> ClientSession:
         """Return the client's session."""
@@ -144,6 +157,9 @@ class DevelopmentNode(FlowerNode):
     def save_model(self, model_file: bytes) -> None:
         """Keep nothing: a development node has no folder."""
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def keep(self) -> None:
         """Write the memory back into Flower's context."""
         if self._store.state is not None:
@@ -151,13 +167,12 @@ class DevelopmentNode(FlowerNode):
         self._context.state[_STATE] = self._memory
 
 
-def open_node(context: Context, record: ConfigRecord) -> FlowerNode:
+def open_node(context: Context) -> FlowerNode:
     """Return this node.
 
     Raises:
         ConfigurationError: the node's configuration names no folder and allows no development.
     """
-    del record
     path = context.node_config.get(FOLDER_KEY)
     if isinstance(path, str) and path:
         return FlowerNode(ClientFolder(Path(path)))

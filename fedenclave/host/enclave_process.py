@@ -150,9 +150,13 @@ _HINTS = {
 }
 
 
+# -P and -s keep the working folder and the user's packages off the import path. No cache file runs
+# in place of a measured source file: the enclave allows caches again only for its libraries.
+_FLAGS = ("-P", "-s", "-X", f"pycache_prefix={os.devnull}")
+
+
 def _command(descriptor: int) -> list[str]:
-    # -P and -s keep the working folder and the user's packages off the import path.
-    return [sys.executable, "-P", "-s", "-m", "fedenclave.enclave", "--fd", str(descriptor)]
+    return [sys.executable, *_FLAGS, "-m", "fedenclave.enclave", "--fd", str(descriptor)]
 
 
 def _environment(code: Path | None) -> dict[str, str]:
@@ -172,7 +176,7 @@ def measure_enclave(code: Path | None = None) -> str:
     Raises:
         EnclaveDied: the interpreter could not say.
     """
-    command = [sys.executable, "-P", "-s", "-m", "fedenclave.enclave", "--measure"]
+    command = [sys.executable, *_FLAGS, "-m", "fedenclave.enclave", "--measure"]
     done = subprocess.run(
         command, env=_environment(code), cwd="/", capture_output=True, check=False
     )

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from fedenclave.host.aggregator import Aggregator
-from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.digests import Digest, to_text
 from fedenclave.protocol.errors import EnclaveRefused, Refusal, RequestRefused
 from fedenclave.protocol.exchange import RoundOffer
+from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import sign
 from fedenclave.protocol.statements import Suite
@@ -151,6 +152,21 @@ def test_enclave_refuses_a_first_model_that_is_not_the_agreed_one(world: World) 
                 model=model,
             )
         assert error.value.refusal is Refusal.WRONG_MODEL
+
+
+def test_enclave_refuses_a_manifest_whose_schema_is_not_its_models(world: World) -> None:
+    """Members can sign a mistake; updates would then name one schema and be read by another."""
+    pinned, other = to_text(SCHEMA.digest).encode(), to_text(bytes(32)).encode()
+    assert world.manifest.source.count(pinned) == 1
+    world.manifest = Manifest.from_bytes(world.manifest.source.replace(pinned, other))
+    with pytest.raises(RequestRefused) as error:
+        Aggregator(
+            world.folder / "other",
+            manifest=world.manifest.source,
+            approvals=[world.approve(member) for member in world.members],
+            model=FIRST,
+        )
+    assert error.value.refusal is Refusal.WRONG_MODEL
 
 
 def test_host_changing_the_base_model_while_a_round_is_open_gets_no_release(world: World) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -146,3 +148,20 @@ def test_missing_receipts_are_an_error_with_a_hint(
     done = fedenclave("receipts", "verify", federation / path, "--manifest", manifest)
     assert done.status == 1
     assert done.err.startswith("error: ")
+
+
+def test_two_processes_never_have_one_client_folder_at_once(federation: Path) -> None:
+    """Two that read one state could each seal an update on one base model, to two enclaves."""
+    folder = ClientFolder(federation / "alpha")
+    script = (
+        "import sys; from pathlib import Path; from fedenclave.client.folder import ClientFolder\n"
+        "ClientFolder(Path(sys.argv[1])).lock(); print('mine', flush=True)"
+    )
+    with folder.lock():
+        other = subprocess.Popen(
+            [sys.executable, "-c", script, str(folder.path)], stdout=subprocess.PIPE, text=True
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.communicate(timeout=2)
+    said, _ = other.communicate(timeout=20)
+    assert said == "mine\n"

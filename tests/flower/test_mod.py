@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from flwr.app import Message, RecordDict
+from flwr.app import Array, ArrayRecord, Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
 from fedenclave.flower import Confidential, carrier
@@ -20,6 +20,9 @@ from tests.flower.conftest import (
     make_app,
 )
 from tests.flower.memory_grid import MemoryGrid
+
+# All that the server hears of what is wrong with a node or with its app's result (T13).
+_CLOSED = "this node sends no update; the reason stays in its own log"
 
 
 def run(grid: MemoryGrid, rounds: int = 1) -> object:
@@ -130,31 +133,38 @@ def test_damaged_offer_of_any_kind_is_one_refusal(grid: MemoryGrid) -> None:
     assert any("is not valid cbor" in error for error in grid.errors)
 
 
-def test_node_without_folder_or_permission_refuses() -> None:
+def test_node_without_folder_or_permission_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     app = make_app(add_node_number)
     grid = MemoryGrid(app, {node: {} for node in (11, 12)})
     strategy = Confidential(FedAvg(fraction_train=1.0, fraction_evaluate=0.0))
     with pytest.raises(Exception, match="0 clients said hello"):
         strategy.start(grid=grid, initial_arrays=initial_arrays(), num_rounds=1)
-    assert all("names no client folder" in error for error in grid.errors)
+    assert "names no client folder" in capsys.readouterr().err
+    assert set(grid.errors) == {_CLOSED}
 
 
 @pytest.mark.parametrize("examples", [0, -1, 2.5, float("nan")])
-def test_bad_example_count_is_refused_at_the_client(examples: float) -> None:
+def test_bad_example_count_is_refused_at_the_client(
+    examples: float, capsys: pytest.CaptureFixture[str]
+) -> None:
     app = make_app(add_node_number, num_examples=examples)
     grid = development_grid(app)
     run(grid)
-    assert any("want a whole number from 1" in error for error in grid.errors)
+    assert "want a whole number from 1" in capsys.readouterr().err
+    assert set(grid.errors) == {_CLOSED}
     assert not any(b"FEU1" in answer for answer in grid.answered)
 
 
-def test_model_with_other_tensors_is_refused_at_the_client() -> None:
+def test_model_with_other_tensors_is_refused_at_the_client(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def step(node: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {**arrays, "extra": np.zeros(2, dtype=np.float32)}
 
     grid = development_grid(make_app(step))
     run(grid)
-    assert any("does not fit the agreed one" in error for error in grid.errors)
+    assert "does not fit the agreed one" in capsys.readouterr().err
+    assert set(grid.errors) == {_CLOSED}
 
 
 def test_message_with_an_unknown_kind_is_refused(grid: MemoryGrid) -> None:
@@ -201,8 +211,50 @@ def test_node_saying_hello_in_anothers_name_does_not_take_its_place(grid: Memory
 
 
 @pytest.mark.parametrize("examples", [2**64, 1e300])
-def test_example_count_beyond_64_bits_is_refused_at_the_client(examples: float) -> None:
+def test_example_count_beyond_64_bits_is_refused_at_the_client(
+    examples: float, capsys: pytest.CaptureFixture[str]
+) -> None:
     grid = development_grid(make_app(add_node_number, num_examples=float(examples)))
     run(grid)
-    assert any("want a whole number from 1" in error for error in grid.errors)
+    assert "want a whole number from 1" in capsys.readouterr().err
+    assert set(grid.errors) == {_CLOSED}
     assert not any(b"FEU1" in answer for answer in grid.answered)
+
+
+def test_server_smuggling_a_second_model_beside_the_checked_one_does_not_reach_the_app() -> None:
+    seen: list[float] = []
+
+    def step(node: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        seen.append(float(arrays["layers.0.bias"][0]))
+        return add_node_number(node, arrays)
+
+    def smuggle(message: Message) -> Message:
+        record = message.content.config_records[carrier.RECORD]
+        if record["kind"] == "train":
+            crafted = {name: Array(np.full_like(v, -900)) for name, v in INITIAL.items()}
+            message.content["arrays"] = ArrayRecord(crafted)
+            record["arrays-key"] = "junk"
+        return message
+
+    grid = development_grid(make_app(step))
+    grid.on_request[12] = smuggle
+    run(grid)
+    assert -900 not in seen
+    assert len(seen) == 2, "the app that reads a fixed name finds nothing there"
+
+
+def test_node_without_folder_refuses_a_manifest_that_is_not_a_development_one() -> None:
+    grid = development_grid(make_app(add_node_number))
+
+    def turn(message: Message) -> Message:
+        record = message.content.config_records[carrier.RECORD]
+        if record["kind"] == "train":
+            offer = RoundOffer.from_bytes(record["offer"])
+            source = offer.manifest.replace(b"development = true", b"development = false")
+            assert source != offer.manifest
+            record["offer"] = replace(offer, manifest=source).to_bytes()
+        return message
+
+    grid.on_request[12] = turn
+    run(grid)
+    assert any("manifest is not a development one" in error for error in grid.errors)

@@ -14,7 +14,7 @@ from hospital.initial_model import initial_parameters, main, read_parameters
 from hospital.logistic import best_alone
 from hospital.metrics import auc, evaluate
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install torch")
+pytest.importorskip("torch", reason="needs torch: pip install torch")
 
 from hospital.baselines import compare, summarise
 from hospital.federation import DEMO, FLAMBY, fedavg, weighted_mean
@@ -59,6 +59,8 @@ def test_same_seed_gives_the_same_bits(optimiser: str) -> None:
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """14 parameters: more threads only wait for each other, for minutes on a busy machine."""
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -67,6 +69,7 @@ def test_another_seed_shuffles_otherwise() -> None:
 
 
 def test_local_round_leaves_its_arguments_and_torchs_generator_alone() -> None:
+    import torch
 
     parameters, state = initial_parameters(0), torch.get_rng_state()
     before = [array.tobytes() for array in parameters]

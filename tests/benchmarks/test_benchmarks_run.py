@@ -1,0 +1,60 @@
+"""The benchmarks run, and their JSON says what README.md says. How fast is not for a test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("flwr")
+
+from benchmarks import aggregation, memory, sealing
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+def figures(file: Path) -> dict[str, Any]:
+    """Return the JSON that a benchmark wrote, after a look at what every one says."""
+    result = json.loads(file.read_text("utf-8"))
+    machine = result["machine"]
+    assert machine["cores"] >= 1
+    assert machine["tee_hardware"] is False
+    assert {"load_before", "load_after", "processor", "time"} <= machine.keys()
+    assert {"flwr", "numpy", "cryptography"} <= machine["versions"].keys()
+    return result
+
+
+def test_aggregation_times_both_ways_to_the_same_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "aggregation.json"
+    assert aggregation.main(["--quick", "--json", str(file)]) == 0
+    (case,) = figures(file)["cases"]
+    assert (case["clients"], case["parameters"]) == aggregation.QUICK_CASES[0]
+    for key in ("store", "admit", "close", "total", "plain"):
+        assert len(case[key]) == 1
+        assert case[key][0] > 0
+    assert case["total"][0] == pytest.approx(case["store"][0] + case["admit"][0] + case["close"][0])
+    assert case["times_as_fast"] == pytest.approx(case["plain"][0] / case["total"][0])
+    assert case["times_as_fast_at_the_end"] > case["times_as_fast"]
+    assert "No TEE hardware" in capsys.readouterr().out
+
+
+def test_memory_is_that_of_the_enclave_for_each_cohort(tmp_path: Path) -> None:
+    file = tmp_path / "memory.json"
+    assert memory.main(["--quick", "--json", str(file)]) == 0
+    result = figures(file)
+    assert [cohort["clients"] for cohort in result["cohorts"]] == list(memory.QUICK_COHORTS)
+    assert all(0 < cohort["resident"] <= cohort["peak"] for cohort in result["cohorts"])
+    assert result["flat"] is True
+
+
+def test_sealing_adds_next_to_nothing_to_the_wire(tmp_path: Path) -> None:
+    file = tmp_path / "sealing.json"
+    assert sealing.main(["--quick", "--json", str(file)]) == 0
+    result = figures(file)
+    for key in ("seal", "client", "admit", "flower_serialise", "flower_parse"):
+        assert result[key]["gigabytes_per_second"] > 0
+    assert 1 < result["wire"] <= sealing.WIRE_LIMIT

@@ -1,0 +1,94 @@
+"""When a round has ended, by a release or an abort, its keys are gone and its files are closed."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedenclave.protocol.frames import (
+    AbortRequest,
+    AdmissionResult,
+    CloseRequest,
+    Empty,
+    OpenRequest,
+    Request,
+    SignedStatement,
+)
+from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.records import Record
+from fedenclave.protocol.sealed_update import sealed_size
+from fedenclave.protocol.sealing import seal_update
+from fedenclave.protocol.signing import Signed, statement_digest
+from fedenclave.protocol.statements import VERSION, Announcement, UpdateHeader
+from tests.enclave.test_service import KEYS, MANIFEST, MODEL, SCHEMA, Peer, opened, start
+
+
+def ask(peer: Peer, operation: str, body: Record, descriptors: tuple[int, ...] = ()) -> bytes:
+    reply = peer.ask(Request(operation=operation, body=body.to_bytes()).to_bytes(), descriptors)
+    assert reply.refusal == ""
+    return reply.body
+
+
+def sealed_for(signed: bytes, name: str) -> bytes:
+    announcement = Announcement.from_bytes(Signed.from_bytes(signed).payload)
+    header = UpdateHeader(
+        version=VERSION,
+        federation=announcement.federation,
+        manifest=Manifest.from_bytes(MANIFEST).digest,
+        round=announcement.round,
+        announcement=statement_digest(signed),
+        base_model=announcement.base_model,
+        client=name,
+        schema=SCHEMA.digest,
+        sealed_size=sealed_size(SCHEMA),
+        checkpoint=announcement.checkpoint,
+    )
+    sealed = seal_update(
+        update=bytes(len(MODEL.payload)),
+        num_examples=1,
+        schema=SCHEMA,
+        header=header,
+        suite=announcement.suite,
+        round_key=announcement.public_key,
+        signing_key=KEYS[name],
+    )
+    return bytes(sealed)
+
+
+def held_open() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+@pytest.mark.parametrize("ending", ["close", "abort"])
+def test_keys_are_wiped_and_descriptors_closed_when_a_round_ends(
+    tmp_path: Path, ending: str
+) -> None:
+    peer = Peer()
+    start(peer, tmp_path)
+    before = held_open()
+    body = ask(peer, "open", OpenRequest(cohort=("a", "b"), time=1))
+    signed = SignedStatement.from_bytes(body).statement
+    round_ = peer.service._federation._round
+    assert round_ is not None
+    for name in "ab":
+        with opened(tmp_path / name, sealed_for(signed, name)) as update:
+            result = AdmissionResult.from_bytes(ask(peer, "admit", Empty(), (update,)))
+        assert result.admitted
+    assert held_open() == before + 2  # one for each update, until the end
+    keys = np.asarray(peer.service._slots._area)
+    assert keys[: 2 * 32].any()
+    with (
+        opened(tmp_path / "base", bytes(MODEL.payload)) as base,
+        opened(tmp_path / "next") as model,
+    ):
+        if ending == "close":
+            request = CloseRequest(base_offset=0, model_offset=0, time=2)
+            ask(peer, "close", request, (base, model))
+        else:
+            ask(peer, "abort", AbortRequest(time=2))
+    assert held_open() == before
+    assert not keys.any()
+    assert (round_._open, round_.admitted) == (None, {})
+    assert peer.service._federation._round is None
+    peer.close()
