@@ -179,6 +179,13 @@ def test_other_things_than_files_are_refused(peer: Peer, tmp_path: Path) -> None
         os.close(descriptor)
 
 
+def test_an_update_beside_any_other_body_is_refused(peer: Peer, tmp_path: Path) -> None:
+    with opened(tmp_path / "update", b"FEU1" + bytes(50)) as update:
+        for body in (b"", b"\xff", b"\xa1aa\x00"):
+            frame = Request(operation="admit", body=body).to_bytes()
+            assert refused(peer, frame, (update,)) == Refusal.MALFORMED
+
+
 def test_no_descriptor_is_left_open_whatever_is_asked(peer: Peer, tmp_path: Path) -> None:
     def count() -> int:
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedenclave.protocol import manifest as manifest_module
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Client, Manifest, Member, Rules, approving_members
@@ -81,6 +82,19 @@ def test_a_missing_line_is_refused(line: str) -> None:
 @pytest.mark.parametrize("line", [line for line in SOURCE.splitlines() if line.startswith("[")])
 def test_an_unknown_key_in_any_table_is_refused(line: str) -> None:
     refused(SOURCE.replace(line + "\n", line + '\nmin_cohorts = "2"\n', 1), "unknown key")
+
+
+@pytest.mark.parametrize("more", ["min_cohort = 2\n", "[witnesses]\n"])
+def test_an_unknown_key_or_table_at_the_top_is_refused(more: str) -> None:
+    refused(SOURCE + more if more.startswith("[") else more + SOURCE, "unknown keys")
+
+
+def test_there_are_never_more_clients_than_the_sum_is_exact_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert manifest_module.MAX_CLIENTS == 2**13
+    monkeypatch.setattr(manifest_module, "MAX_CLIENTS", 2)
+    refused(SOURCE, "has 3 clients, want at most 2")
 
 
 @pytest.mark.parametrize("line", sorted({line.split("=")[0] + "=" for line in LINES}))

@@ -74,6 +74,15 @@ def test_a_place_outside_the_tree_leads_to_no_root(index: int, size: int) -> Non
     assert root_from_path(b"leaf", index=index, size=size, path=()) is None
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_a_path_of_another_length_leads_to_no_root(count: int) -> None:
+    for index, path in enumerate(inclusion_paths(leaves_of(count))):
+        for other in ((*path, bytes(32)), (*path, *path, bytes(32)), path[:-1]):
+            if len(other) != len(path):
+                found = root_from_path(b"leaf %d" % index, index=index, size=count, path=other)
+                assert found is None
+
+
 def test_an_inner_node_is_no_leaf() -> None:
     left, right = (hashlib.sha256(b"\x00" + leaf).digest() for leaf in (b"a", b"b"))
     assert root([left + right]) != root([b"a", b"b"])
