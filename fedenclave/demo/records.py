@@ -18,7 +18,7 @@ first-model.fem, .npz  the model that everybody agreed to start from
 hospitals/NAME/        what a hospital has on its own machine: keys, data, receipts, newest model
 evidence/              the enclave's evidence, round by round, and what the receipts prove, as JSON
 models/                the released models, round by round
-aggregator/            what the operator has: ciphertext (deleted after each round), models, logs
+aggregator/            what the operator has: models, logs; ciphertext only while it runs
 swapped-code/          the enclave's code with the operator's added line, and
 swapped-aggregator/    what that got: nothing
 flower/                logs of the SuperLink, the SuperNodes and the runs
