@@ -39,10 +39,14 @@ time.sleep(600)
 """
 
 HOLDER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from fedenclave.demo.processes import ProcessGroup
 import re
+# Whoever runs the tests may ignore these (nohup, a background job), and a child would inherit that.
+for number in (signal.SIGHUP, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with ProcessGroup(Path(sys.argv[1]), grace_s=2) as group:
     child = group.start("detaching", [sys.executable, "-c", sys.argv[2]])
     group.wait_until_ready(child, re.compile("grandchild"), timeout_s=20)
