@@ -1,7 +1,10 @@
 """The development measurement: every loadable file and every version is in it, and nothing else."""
 
 import json
+import os
+import py_compile
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 import fedenclave
 from fedenclave.enclave.measured import read_measured_code
-from fedenclave.host.enclave_process import measure_enclave
+from fedenclave.host.enclave_process import EnclaveDied, measure_enclave
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.measurement import DEPENDENCIES, measured_code
 
@@ -114,3 +117,35 @@ def test_a_fresh_process_measures_what_this_one_does() -> None:
     code = read_measured_code()
     assert report["measurement"] == to_text(code.measurement)
     assert report["files"] == {file.path: to_text(file.digest) for file in code.files}
+
+
+def test_a_link_among_the_measured_files_is_refused(tmp_path: Path) -> None:
+    """A linked folder beside `mean.py` would be loaded in its place, and not be listed."""
+    package = Path(fedenclave.__file__).parent
+    copy = tmp_path / "code" / "fedenclave"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__", "apps"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "__init__.py").write_text("")
+    (copy / "enclave" / "mean").symlink_to(elsewhere)
+    with pytest.raises(EnclaveDied, match="cannot be measured"):
+        measure_enclave(copy.parent)
+
+
+def test_a_planted_cache_file_does_not_run_in_place_of_the_measured_source(tmp_path: Path) -> None:
+    package = Path(fedenclave.__file__).parent
+    copy = tmp_path / "code" / "fedenclave"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__", "apps"))
+    stolen, source = tmp_path / "ran", copy / "__init__.py"
+    honest = source.read_text()
+    times = source.stat()
+    source.write_text(f"open({str(stolen)!r}, 'w').close()\n")
+    planted = Path(py_compile.compile(str(source), doraise=True))
+    # Make the cache fit the honest source: same time, same size in its head.
+    source.write_text(honest)
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
+    data = bytearray(planted.read_bytes())
+    data[8:16] = struct.pack("<II", int(times.st_mtime) & 0xFFFFFFFF, source.stat().st_size)
+    planted.write_bytes(data)
+    assert json.loads(measure_enclave(copy.parent)) == json.loads(measure_enclave())
+    assert not stolen.exists()

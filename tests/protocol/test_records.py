@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from fedenclave.protocol.codec import encode
 from fedenclave.protocol.errors import MalformedMessage
+from fedenclave.protocol.evidence import Evidence
 from fedenclave.protocol.exchange import Hello
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.records import Record
-from fedenclave.protocol.sealed_update import envelope_size, read_envelope
+from fedenclave.protocol.sealed_update import MAX_ENVELOPE, envelope_size, read_envelope
 from fedenclave.protocol.statements import Announcement, Rejection
 from tests.protocol.strategies import RECORDS, records
 
@@ -118,3 +119,14 @@ def test_arbitrary_files_are_no_models_and_no_sealed_updates(data: bytes, head: 
         read_envelope(head + data)
     with pytest.raises(MalformedMessage):
         envelope_size(head + data + bytes(9))
+
+
+def test_lengths_are_checked_before_anything_of_that_length_is_read() -> None:
+    for size in (0, MAX_ENVELOPE + 1, 2**32 - 1):
+        with pytest.raises(MalformedMessage, match="envelope has"):
+            envelope_size(b"FEU1" + size.to_bytes(4, "big"))
+    assert envelope_size(b"FEU1" + MAX_ENVELOPE.to_bytes(4, "big")) == MAX_ENVELOPE
+    for size in (0, 31, 33):
+        plain = {"format": "insecure", "document": b"", "signing_key": bytes(size)}
+        with pytest.raises(MalformedMessage, match="signing key of the wrong length"):
+            Evidence.from_bytes(encode(plain))

@@ -109,6 +109,9 @@ def test_a_tensor_of_another_shape_dtype_or_name_is_not_packed(
 
 def test_a_payload_of_another_length_is_refused() -> None:
     layout = schema((DType.FLOAT32, (2,)))
+    assert Model.from_bytes(model_file_head(layout) + bytes(8)).payload == bytes(8)
+    with pytest.raises(MalformedMessage, match="not a model file"):
+        Model.from_bytes(b"FEM2" + model_file_head(layout)[4:] + bytes(8))
     for size in (0, 7, 9):
         with pytest.raises(MalformedMessage, match="want 8"):
             unpack(layout, bytes(size))
