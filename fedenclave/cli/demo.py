@@ -132,7 +132,7 @@ def _figure(value: float) -> str:
 def _auc(splits: Mapping[str, Any], name: str) -> str:
     local, federated = splits["local"]["auc"][name], splits["federated"]["auc"][name]
     if local is None or federated is None:
-        return "1 healthy only"
+        return "one healthy"
     return f"{_figure(local['mean'])}→{_figure(federated['mean'])}"
 
 
