@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -165,3 +166,16 @@ def test_two_processes_never_have_one_client_folder_at_once(federation: Path) ->
             other.communicate(timeout=2)
     said, _ = other.communicate(timeout=20)
     assert said == "mine\n"
+
+
+def test_node_has_its_folder_alone_while_it_answers_a_message(federation: Path) -> None:
+    pytest.importorskip("flwr", reason="flwr is not installed: pip install 'fedenclave[flower]'")
+    from fedenclave.flower.node import FlowerNode
+
+    folder = ClientFolder(federation / "alpha")
+    node = FlowerNode(folder)
+    with (folder.path / "lock").open("ab") as other:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        node.close()
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
 from fedenclave.flower import Confidential, carrier
+from fedenclave.flower.nonces import Nonces
 from fedenclave.protocol.exchange import Hello, RoundOffer
-from fedenclave.protocol.signing import Signed
+from fedenclave.protocol.signing import Signed, public_key, sign
 from tests.flower.conftest import (
     INITIAL,
     add_node_number,
@@ -258,3 +260,41 @@ def test_node_without_folder_refuses_a_manifest_that_is_not_a_development_one() 
     grid.on_request[12] = turn
     run(grid)
     assert any("manifest is not a development one" in error for error in grid.errors)
+
+
+def test_node_signing_with_its_own_key_in_anothers_name_does_not_take_its_place(
+    grid: MemoryGrid,
+) -> None:
+    def claim(message: Message) -> Message:
+        if message.has_error():
+            return message
+        record = message.content.config_records[carrier.RECORD]
+        key = Ed25519PrivateKey.generate()
+        own = Hello.from_bytes(Signed.from_bytes(record["hello"]).payload)
+        record["hello"] = sign(replace(own, client="node-12", key=public_key(key)), key)
+        return message
+
+    grid.on_reply[11] = claim
+    bias = run(grid).arrays["layers.0.bias"].numpy()
+    np.testing.assert_allclose(bias, np.full(3, (12 * 120 + 13 * 130) / 250), rtol=1e-6)
+
+
+def test_hello_naming_a_key_without_its_signature_is_not_taken(grid: MemoryGrid) -> None:
+    taken: list[int] = []
+
+    def forge(message: Message) -> Message:
+        record = message.content.config_records[carrier.RECORD]
+        if record["kind"] == "hello":
+            honest = record["hello"]
+            signed = Signed.from_bytes(honest)
+            for hello in (honest, replace(signed, signature=bytes(64)).to_bytes()):
+                record["hello"] = hello
+                nonces = Nonces()
+                nonces.take(message)
+                taken.append(len(nonces.hellos()))
+            record["hello"] = honest
+        return message
+
+    grid.on_reply[11] = forge
+    run(grid)
+    assert taken == [1, 0]
