@@ -262,6 +262,14 @@ def test_node_without_folder_refuses_a_manifest_that_is_not_a_development_one() 
     assert any("manifest is not a development one" in error for error in grid.errors)
 
 
+class InOrder(FedAvg):
+    """Lists the nodes in order, so that the liar comes before the one whose name it takes."""
+
+    def configure_train(self, *arguments: object) -> list[Message]:
+        messages = super().configure_train(*arguments)
+        return sorted(messages, key=lambda message: message.metadata.dst_node_id)
+
+
 def test_node_signing_with_its_own_key_in_anothers_name_does_not_take_its_place(
     grid: MemoryGrid,
 ) -> None:
@@ -275,7 +283,9 @@ def test_node_signing_with_its_own_key_in_anothers_name_does_not_take_its_place(
         return message
 
     grid.on_reply[11] = claim
-    bias = run(grid).arrays["layers.0.bias"].numpy()
+    strategy = Confidential(InOrder(fraction_train=1.0, fraction_evaluate=0.0))
+    result = strategy.start(grid=grid, initial_arrays=initial_arrays(), num_rounds=1)
+    bias = result.arrays["layers.0.bias"].numpy()
     np.testing.assert_allclose(bias, np.full(3, (12 * 120 + 13 * 130) / 250), rtol=1e-6)
 
 
