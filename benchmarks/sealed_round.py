@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.trained import TENSOR, num_examples
 from fedenclave.protocol.exchange import RoundOffer
 from fedenclave.protocol.model import Model
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import SimulatedFederation
 
 
@@ -69,7 +70,7 @@ class SealedRounds:
         """Open the next round for everybody."""
         sessions = self._federation.sessions
         hellos = {name: session.hello(int(time.time())) for name, session in sessions.items()}
-        return self._federation.coordinator.open(hellos)
+        return self._federation.coordinator.open(hellos, NO_TRAINING_CONFIG)
 
     def seal(
         self, client: str, offer: RoundOffer, trained: NDArray[np.float32], index: int
@@ -79,7 +80,9 @@ class SealedRounds:
         In these are the difference to the base model, the search for NaN, and the client's state.
         """
         session = self._federation.sessions[client]
-        accepted = session.accept(offer, self._model, int(time.time()))
+        accepted = session.accept(
+            offer, self._model, int(time.time()), training_config=NO_TRAINING_CONFIG
+        )
         payload = trained.tobytes()
         start = time.perf_counter()
         sealed = session.seal(accepted, payload, num_examples(index))

@@ -58,6 +58,7 @@ class VerifiedReceipt:
     attestation: AttestationResult
     manifest: Digest
     base_model: Digest
+    training_config: Digest
     model: Digest | None
     update: Digest
     organisations: tuple[str, ...]
@@ -133,6 +134,7 @@ def _verify(receipt: Receipt, trusted: Manifest, now: int) -> VerifiedReceipt:
         attestation=attestation,
         manifest=trusted.digest,
         base_model=announcement.base_model,
+        training_config=announcement.training_config,
         model=None,
         update=envelope.digest,
         organisations=(),
@@ -294,6 +296,7 @@ def summary(verified: VerifiedReceipt) -> dict[str, object]:
         "measurement": to_text(verified.attestation.measurement),
         "manifest": to_text(verified.manifest),
         "base_model": to_text(verified.base_model),
+        "training_config": to_text(verified.training_config),
         "model": to_text(verified.model) if verified.model is not None else None,
         "update": to_text(verified.update),
         "organisations": list(verified.organisations),

@@ -8,7 +8,7 @@ SPEC.md, section 13.
 from __future__ import annotations
 
 from fedenclave.client.state import ClientState
-from fedenclave.protocol.digests import equal, to_text
+from fedenclave.protocol.digests import Digest, equal, to_text
 from fedenclave.protocol.errors import EnclaveRefused
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.model import Model
@@ -89,3 +89,14 @@ def check_model(model_file: bytes, announcement: Announcement) -> Model:
             hint="the host sent a model of its own; nothing was trained and nothing was sent",
         )
     return model
+
+
+def check_training_config(announcement: Announcement, told: Digest) -> None:
+    """Refuse to train in another way than the round announces to every client (T8)."""
+    if not equal(announcement.training_config, told):
+        raise EnclaveRefused(
+            f"this client is told to train by {to_text(told)}, and the round is announced with "
+            f"{to_text(announcement.training_config)}",
+            hint="the run's or the message's configuration differs from the other clients'; with "
+            "one client told to train and the others not to, the mean would be its update",
+        )

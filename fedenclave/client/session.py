@@ -27,6 +27,7 @@ from fedenclave.client.checks import (
     check_checkpoint,
     check_model,
     check_same_enclave,
+    check_training_config,
 )
 from fedenclave.client.state import (
     MAX_NONCES,
@@ -162,25 +163,30 @@ class ClientSession:
         """Return a hello signed by this client, so that nobody else can take its place."""
         return sign(self.hello(now), self._key)
 
-    def accept(self, offer: RoundOffer, model_file: bytes, now: int) -> AcceptedRound:
+    def accept(
+        self, offer: RoundOffer, model_file: bytes, now: int, *, training_config: Digest
+    ) -> AcceptedRound:
         """Check everything, and return the round to train for.
 
         Args:
             offer: as the host sent it.
             model_file: the base model's file, as the host sent it.
             now: Unix seconds.
+            training_config: digest of what this client is told about how to train.
 
         Raises:
             EnclaveRefused: a check does not hold. Nothing was sealed, and nothing is remembered.
         """
         try:
-            return self._accept(offer, model_file, now)
+            return self._accept(offer, model_file, now, training_config)
         except MalformedMessage as error:
             raise EnclaveRefused(
                 f"the round's offer does not hold: {error.message}", hint=NOTHING_SENT
             ) from error
 
-    def _accept(self, offer: RoundOffer, model_file: bytes, now: int) -> AcceptedRound:
+    def _accept(
+        self, offer: RoundOffer, model_file: bytes, now: int, training_config: Digest
+    ) -> AcceptedRound:
         # 1. One of this client's own fresh nonces is under the root.
         nonce, root = self._own_nonce(offer, now)
         # 2. The evidence satisfies the policy, and binds that root, a key and this manifest.
@@ -202,6 +208,8 @@ class ClientSession:
             )
         # 6. The model's bytes are that model.
         base = check_model(model_file, announcement)
+        # 7. This client is told to train as every other is (T8).
+        check_training_config(announcement, training_config)
         accepted_state = replace(
             self._state, enclave_key=key, head_round=head.round, head_model=head.model
         )

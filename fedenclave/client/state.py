@@ -1,6 +1,6 @@
 """What a client remembers between messages, as one record that is written whole.
 
-SPEC.md, section 13.8.
+SPEC.md, section 13.9.
 """
 
 from __future__ import annotations

@@ -124,8 +124,10 @@ class Federation:
         bound = report_data(nonce, self.signing_key, self.manifest.digest)
         return self._attester.evidence(bound, self._key)
 
-    def open_round(self, cohort: Sequence[str], time: int) -> bytes:
+    def open_round(self, cohort: Sequence[str], training_config: Digest, time: int) -> bytes:
         """Open the next round and return its signed announcement.
+
+        `training_config` is announced and not judged: the clients compare it.
 
         Raises:
             RequestRefused: a name is unknown or double, or there are too few organisations.
@@ -141,6 +143,7 @@ class Federation:
             number=self._round_number + 1,
             base_model=self._base_digest,
             cohort=sorted(cohort),
+            training_config=training_config,
             log=self._log,
             slots=self._slots,
             workers=self._workers,

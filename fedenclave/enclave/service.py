@@ -179,7 +179,7 @@ class Service:
 
     def _open(self, body: bytes, _: list[int]) -> Record:
         request = OpenRequest.from_bytes(body)
-        signed = self._running().open_round(request.cohort, request.time)
+        signed = self._running().open_round(request.cohort, request.training_config, request.time)
         return SignedStatement(statement=signed)
 
     def _admit(self, body: bytes, descriptors: list[int]) -> Record:

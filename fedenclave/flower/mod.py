@@ -30,13 +30,14 @@ from numpy.typing import NDArray
 
 from fedenclave.attestation.result import EvidenceRefused
 from fedenclave.client.session import MAX_EXAMPLES, AcceptedRound
-from fedenclave.flower import carrier
+from fedenclave.flower import carrier, told
 from fedenclave.flower.carrier import BULK, RECORD, Kind
 from fedenclave.flower.node import FlowerNode, open_node
 from fedenclave.protocol.errors import EnclaveRefused, FedEnclaveError, MalformedMessage
 from fedenclave.protocol.exchange import Delivery, RoundOffer
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.tensors import pack, unpack
+from fedenclave.protocol.training_config import training_config
 
 CallNext = Callable[[Message, Context], Message]
 
@@ -89,8 +90,8 @@ def _refuse(message: Message, refusal: FedEnclaveError) -> Message:
         print(f"hint: {refusal.hint}", file=sys.stderr)
     # What the checks on the host's own bytes found may be told to it. What is known of this node
     # and of its app's result may not: paths, names and numbers stay in the client's log (T13).
-    told = refusal.message if type(refusal) in _ABOUT_THE_HOST else _WHY_IS_HERE
-    return Message(Error(MOD_FAILED_PRECONDITION, told), reply_to=message)
+    reason = refusal.message if type(refusal) in _ABOUT_THE_HOST else _WHY_IS_HERE
+    return Message(Error(MOD_FAILED_PRECONDITION, reason), reply_to=message)
 
 
 class ResultRefused(EnclaveRefused):
@@ -112,10 +113,16 @@ def _take_deliveries(node: FlowerNode, record: ConfigRecord) -> None:
 
 
 def _hello(
-    message: Message, _: Context, _call: CallNext, node: FlowerNode, record: ConfigRecord
+    message: Message, context: Context, _call: CallNext, node: FlowerNode, record: ConfigRecord
 ) -> Message:
     del record
-    reply = ConfigRecord({"kind": Kind.HELLO.value, "hello": node.signed_hello(_now())})
+    reply = ConfigRecord(
+        {
+            "kind": Kind.HELLO.value,
+            "hello": node.signed_hello(_now()),
+            "run-config": told.run_digest(context),
+        }
+    )
     node.keep()
     return Message(RecordDict({RECORD: reply}), reply_to=message)
 
@@ -126,7 +133,11 @@ def _train(
     offer = RoundOffer.from_bytes(carrier.bytes_of(record, "offer"))
     model_file = carrier.read_bulk(message.content, BULK)
     session = node.session_for(offer)
-    accepted = session.accept(offer, model_file, _now())
+    how = training_config(
+        message=told.message_digest(message, carrier.text_of(record, "arrays-key")),
+        run=told.run_digest(context),
+    )
+    accepted = session.accept(offer, model_file, _now(), training_config=how)
     node.save_model(model_file)
     if accepted.attestation.insecure:
         print(
@@ -141,7 +152,13 @@ def _train(
         return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _WITHHELD), reply_to=message)
     payload = _trained_payload(reply, accepted)
     sealed = session.seal(accepted, payload, _num_examples(reply, weighted_by))
-    answer = ConfigRecord({"kind": Kind.TRAIN.value, "hello": session.signed_hello(_now())})
+    answer = ConfigRecord(
+        {
+            "kind": Kind.TRAIN.value,
+            "hello": session.signed_hello(_now()),
+            "run-config": told.run_digest(context),
+        }
+    )
     node.keep()
     return Message(
         RecordDict({RECORD: answer, BULK: carrier.bulk_record(sealed)}), reply_to=message

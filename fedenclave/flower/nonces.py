@@ -16,6 +16,7 @@ from flwr.serverapp import Grid
 
 from fedenclave.flower import carrier
 from fedenclave.flower.carrier import RECORD, Kind
+from fedenclave.protocol.digests import DIGEST_SIZE, Digest
 from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.exchange import Hello
 from fedenclave.protocol.signing import PublicKey, Signed, verify
@@ -24,11 +25,12 @@ _WAIT_SECONDS = 120.0
 
 
 class Nonces:
-    """The newest hello of each node, and who each node says it is."""
+    """The newest hello of each node, who each node says it is, and how it says its run is set."""
 
     def __init__(self) -> None:
         """Know nobody yet."""
         self._newest: dict[int, tuple[Hello, float]] = {}
+        self.run_configs: dict[int, Digest] = {}
         self.clients: dict[int, str] = {}
 
     def hellos(self) -> list[Hello]:
@@ -56,10 +58,12 @@ class Nonces:
         try:
             record = message.content.config_records[RECORD]
             hello = _self_signed(carrier.bytes_of(record, "hello"))
+            run_config = _digest(carrier.bytes_of(record, "run-config"))
         except (KeyError, MalformedMessage) as error:
             log(WARNING, "node %s: no usable nonce: %s", node, error)
             return
         self._newest[node] = (hello, time.time())
+        self.run_configs[node] = run_config
         self.clients[node] = hello.client
 
     def use(self, node: int) -> Hello | None:
@@ -72,3 +76,9 @@ def _self_signed(signed: bytes) -> Hello:
     """Return a hello that holds under the key it names; whose key that is, the roster tells."""
     claimed = Hello.from_bytes(Signed.from_bytes(signed).payload)
     return verify(Hello, signed, PublicKey(claimed.key))
+
+
+def _digest(data: bytes) -> Digest:
+    if len(data) != DIGEST_SIZE:
+        raise MalformedMessage(f"run configuration's digest has {len(data)} bytes, want 32")
+    return Digest(data)

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from logging import ERROR, INFO, WARNING
 
@@ -28,13 +29,14 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, FedProx, Result, Strategy
 
-from fedenclave.flower import carrier
+from fedenclave.flower import carrier, told
 from fedenclave.flower.aggregators import Development, Remote
 from fedenclave.flower.carrier import BULK, RECORD, Kind
 from fedenclave.flower.deliveries import Deliveries
 from fedenclave.flower.nonces import Nonces
 from fedenclave.host.aggregator import AggregatorApi
 from fedenclave.host.rounds import RoundCoordinator
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import (
     ConfigurationError,
     FedEnclaveError,
@@ -45,6 +47,7 @@ from fedenclave.protocol.exchange import Hello, RoundOffer
 from fedenclave.protocol.manifest import Manifest, Rules
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.tensors import unpack
+from fedenclave.protocol.training_config import NOTHING, training_config
 
 
 class Confidential(Strategy):
@@ -145,7 +148,7 @@ class Confidential(Strategy):
             return []
         self._say_hello(chosen, grid)
         coordinator = self._ensure_started()
-        offers = self._open_round(coordinator, chosen)
+        offers = self._open_round(coordinator, chosen, self._told_to_all(messages))
         if not offers:
             return []
         bulk = carrier.bulk_record(self._current_model().to_bytes())
@@ -234,8 +237,25 @@ class Confidential(Strategy):
             raise ConfigurationError("no model yet")
         return self._model
 
+    def _told_to_all(self, messages: Iterable[Message]) -> Digest:
+        """Return the digest of what every one of `messages` tells its client's app.
+
+        Raises:
+            ConfigurationError: they tell clients different things.
+        """
+        key = self._arrays_key()
+        bare = (self._rewritten(message, ConfigRecord(), ArrayRecord()) for message in messages)
+        digests = {told.message_digest(message, key) for message in bare}
+        if len(digests) != 1:
+            raise ConfigurationError(
+                f"the strategy configures its clients in {len(digests)} different ways, want one",
+                hint="clients refuse to train unless all are told the same: differences would "
+                "single out one client's update",
+            )
+        return digests.pop()
+
     def _open_round(
-        self, coordinator: RoundCoordinator, chosen: list[int]
+        self, coordinator: RoundCoordinator, chosen: list[int], message_digest: Digest
     ) -> dict[int, RoundOffer]:
         roster = self._manifest.roster if self._manifest is not None else {}
         hellos: dict[str, Hello] = {}
@@ -250,8 +270,12 @@ class Confidential(Strategy):
                 log(WARNING, "node %s is not a new client of the roster; it is left out", node)
                 continue
             hellos[hello.client], nodes[node] = hello, hello.client
+        # How the run is set at the nodes only they know; one that lies is in the minority.
+        said = Counter(self._nonces.run_configs[node] for node in sorted(nodes))
+        run = said.most_common(1)[0][0] if said else NOTHING
+        how = training_config(message=message_digest, run=run)
         try:
-            offers = coordinator.open(hellos)
+            offers = coordinator.open(hellos, how)
         except RequestRefused as refused:
             log(WARNING, "no round is opened: %s", refused)
             return {}
@@ -272,11 +296,14 @@ class Confidential(Strategy):
         record["releases"] = list(self._coordinator.chain()) if self._coordinator else []
         return self._rewritten(message, record, bulk)
 
+    def _arrays_key(self) -> str:
+        return str(getattr(self._inner, "arrayrecord_key", "arrays"))
+
     def _record(self, kind: Kind, client: str) -> ConfigRecord:
         return ConfigRecord(
             {
                 "kind": kind.value,
-                "arrays-key": getattr(self._inner, "arrayrecord_key", "arrays"),
+                "arrays-key": self._arrays_key(),
                 "deliveries": self._deliveries.send(client),
             }
         )

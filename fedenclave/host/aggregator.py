@@ -66,8 +66,8 @@ class AggregatorApi(Protocol):
         """Return encoded evidence over `nonce` (32 bytes)."""
         ...
 
-    def open_round(self, cohort: Sequence[str]) -> bytes:
-        """Open the next round and return its signed announcement."""
+    def open_round(self, cohort: Sequence[str], training_config: Digest) -> bytes:
+        """Open the next round, all trained alike, and return its signed announcement."""
         ...
 
     def submit(self, sealed: Iterable[bytes]) -> AdmissionResult:
@@ -189,9 +189,11 @@ class Aggregator:
         request = EvidenceRequest(nonce=nonce)
         return self._enclave.request(Operation.EVIDENCE, request, Evidence).to_bytes()
 
-    def open_round(self, cohort: Sequence[str]) -> bytes:
+    def open_round(self, cohort: Sequence[str], training_config: Digest) -> bytes:
         """See `AggregatorApi`."""
-        request = OpenRequest(cohort=tuple(cohort), time=int(time.time()))
+        request = OpenRequest(
+            cohort=tuple(cohort), training_config=training_config, time=int(time.time())
+        )
         with self._lock:
             if self._model_pending:
                 raise RequestRefused(

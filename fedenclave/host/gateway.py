@@ -35,6 +35,7 @@ from fedenclave.host.endpoint import MAX_REPLY, MAX_REQUEST, PART_BYTES, split_a
 from fedenclave.host.proto import aggregator_pb2 as pb
 from fedenclave.host.proto import aggregator_pb2_grpc as pb_grpc
 from fedenclave.host.statuses import status_of
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError, MalformedMessage
 
 _log = logging.getLogger(__name__)
@@ -243,7 +244,9 @@ class _Service(pb_grpc.AggregatorServicer):
         self, request: pb.OpenRoundRequest, context: grpc.ServicerContext
     ) -> pb.OpenRoundReply:
         with _answering("OpenRound", context):
-            announcement = self._aggregator.open_round(request.cohort)
+            announcement = self._aggregator.open_round(
+                request.cohort, Digest(request.training_config)
+            )
             _log.info("round opened for %d clients", len(request.cohort))
             return pb.OpenRoundReply(announcement=announcement)
 

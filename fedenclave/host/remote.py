@@ -162,10 +162,11 @@ class RemoteAggregator:
         with self._raising():
             return bytes(self._stub.GetEvidence(pb.GetEvidenceRequest(nonce=nonce)).evidence)
 
-    def open_round(self, cohort: Sequence[str]) -> bytes:
+    def open_round(self, cohort: Sequence[str], training_config: Digest) -> bytes:
         """See `AggregatorApi`."""
         with self._raising():
-            return bytes(self._stub.OpenRound(pb.OpenRoundRequest(cohort=cohort)).announcement)
+            request = pb.OpenRoundRequest(cohort=cohort, training_config=training_config)
+            return bytes(self._stub.OpenRound(request).announcement)
 
     def submit(self, sealed: Iterable[bytes]) -> AdmissionResult:
         """See `AggregatorApi`."""

@@ -35,11 +35,12 @@ class RoundCoordinator:
         if aggregator.status().state == "collecting":
             aggregator.abort_round()
 
-    def open(self, hellos: Mapping[str, Hello]) -> dict[str, RoundOffer]:
+    def open(self, hellos: Mapping[str, Hello], training_config: Digest) -> dict[str, RoundOffer]:
         """Open a round for the clients that said hello, and return each one's offer.
 
         Args:
             hellos: newest hello per client name.
+            training_config: digest of what each of them will be told about how to train.
 
         Raises:
             RequestRefused: the enclave does not open a round for this cohort.
@@ -47,7 +48,7 @@ class RoundCoordinator:
         names = sorted(hellos)
         nonces = [hellos[name].nonce for name in names]
         evidence = self._aggregator.evidence(merkle.root(nonces))
-        announcement = self._aggregator.open_round(names)
+        announcement = self._aggregator.open_round(names, training_config)
         self._round = _round_of(Announcement, announcement)
         self._answers = {}
         paths = merkle.inclusion_paths(nonces)

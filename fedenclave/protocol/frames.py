@@ -97,9 +97,10 @@ class EvidenceRequest(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRequest(Record):
-    """Open the next round for `cohort`."""
+    """Open the next round for `cohort`, all of whom are told the same about how to train."""
 
     cohort: tuple[str, ...]
+    training_config: Digest
     time: int
 
 

@@ -3,7 +3,7 @@
 Whoever calls this has appraised the enclave and checked the announcement first: the key to seal
 to is only to be had from `fedenclave.client.session`.
 
-SPEC.md, sections 8 and 13.7.
+SPEC.md, sections 8 and 13.8.
 """
 
 from __future__ import annotations

@@ -98,7 +98,8 @@ class Announcement(FederationStatement):
     """A round is open: for whom, on which model, under which key.
 
     `public_key` is the round's HPKE key. `time` is the host's clock in Unix seconds: a note for
-    people, proof of nothing. `checkpoint` is the log before this statement.
+    people, proof of nothing. `checkpoint` is the log before this statement. `training_config` is
+    the host's word too, but one word for all: every client compares it with what it is told.
     """
 
     TYPE: ClassVar[str] = "announcement"
@@ -106,6 +107,7 @@ class Announcement(FederationStatement):
     round: int
     base_model: Digest
     schema: Digest
+    training_config: Digest
     suite: Suite
     public_key: bytes
     cohort: tuple[str, ...]

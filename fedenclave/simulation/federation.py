@@ -36,6 +36,7 @@ from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import PublicKey, public_key, sign
 from fedenclave.protocol.statements import VERSION, Approval, Suite
 from fedenclave.protocol.tensors import pack, schema_of, unpack
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 
 Arrays = dict[str, NDArray[np.generic]]
 TrainFn = Callable[[str, Arrays], tuple[Arrays, int]]
@@ -188,12 +189,14 @@ class SimulatedFederation:
         """
         names = list(self.sessions) if cohort is None else list(cohort)
         outcome = Outcome()
-        offers = self.coordinator.open({name: self.sessions[name].hello(_now()) for name in names})
+        hellos = {name: self.sessions[name].hello(_now()) for name in names}
+        # Training is a function of the caller's: nothing is told over the wire.
+        offers = self.coordinator.open(hellos, NO_TRAINING_CONFIG)
         file = self._model.to_bytes()
         for name, offer in offers.items():
             session = self.sessions[name]
             try:
-                accepted = session.accept(offer, file, _now())
+                accepted = session.accept(offer, file, _now(), training_config=NO_TRAINING_CONFIG)
                 trained, examples = train(
                     name, dict(unpack(self._model.schema, accepted.base.payload))
                 )

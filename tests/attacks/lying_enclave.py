@@ -25,6 +25,7 @@ from fedenclave.protocol.exchange import RoundOffer
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import public_key, sign
 from fedenclave.protocol.statements import VERSION, Announcement, Checkpoint, Release
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 
 
 class LyingEnclave:
@@ -59,6 +60,7 @@ class LyingEnclave:
                     round=1,
                     base_model=self.manifest.initial_model,
                     schema=self.manifest.schema,
+                    training_config=NO_TRAINING_CONFIG,
                     suite=self.manifest.suite,
                     public_key=X25519PrivateKey.generate().public_key().public_bytes_raw(),
                     cohort=tuple(sorted(self.manifest.roster)),

@@ -13,6 +13,7 @@ from fedenclave.protocol.errors import EnclaveRefused
 from fedenclave.protocol.evidence import Evidence, report_data
 from fedenclave.protocol.exchange import RoundOffer
 from fedenclave.protocol.signing import public_key
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.conftest import NewWorld
 from tests.attacks.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, World, now
@@ -25,7 +26,9 @@ def refused(world: World, offer: RoundOffer, match: str, *, at: int | None = Non
     session = world.sessions["a"]
     before, stored = session.state, world.stores["a"].state
     with pytest.raises(EnclaveRefused, match=match):
-        session.accept(offer, FILE, at if at is not None else now())
+        session.accept(
+            offer, FILE, at if at is not None else now(), training_config=NO_TRAINING_CONFIG
+        )
     assert (session.state, world.stores["a"].state) == (before, stored)
 
 
@@ -46,7 +49,7 @@ def test_host_holding_back_evidence_until_it_is_stale_is_refused(world: World) -
     limit = world.manifest.attestation.freshness_seconds
     refused(world, offer, "not for a nonce", at=now() + limit + 2)
     refused(world, offer, "not for a nonce", at=now() - 60)  # before the nonce was made
-    world.sessions["a"].accept(offer, FILE, now() + limit - 60)
+    world.sessions["a"].accept(offer, FILE, now() + limit - 60, training_config=NO_TRAINING_CONFIG)
 
 
 def test_host_passing_on_evidence_made_for_another_clients_nonce_is_refused(world: World) -> None:
@@ -96,7 +99,9 @@ def test_evidence_whose_document_says_anything_else_is_refused(world: World) -> 
         refused(world, liar.offer(nonce, announcement=announced, evidence=evidence), match)
     refused(world, liar.offer(nonce, announcement=announced, evidence=b"\xa0"), "does not decode")
     # Nothing else was wrong with these offers.
-    world.sessions["a"].accept(liar.offer(nonce, announcement=announced), FILE, now())
+    world.sessions["a"].accept(
+        liar.offer(nonce, announcement=announced), FILE, now(), training_config=NO_TRAINING_CONFIG
+    )
 
 
 def test_insecure_evidence_satisfies_no_policy_that_does_not_name_it(world: World) -> None:

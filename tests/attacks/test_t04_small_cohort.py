@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from fedenclave.protocol.errors import EnclaveRefused, Refusal, RequestRefused
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.conftest import NewWorld
 from tests.attacks.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, World, now, value_of
@@ -16,7 +17,9 @@ def refused(world: World, refusal: Refusal, cohort: Sequence[str] | None = None)
     """Open with `cohort`, or close: it must be refused, and change nothing."""
     before = world.status()
     with pytest.raises(RequestRefused) as error:
-        world.aggregator.open_round(cohort) if cohort is not None else world.coordinator.close()
+        world.aggregator.open_round(
+            cohort, NO_TRAINING_CONFIG
+        ) if cohort is not None else world.coordinator.close()
     assert error.value.refusal is refusal
     assert world.status() == before
 
@@ -78,5 +81,5 @@ def test_client_refuses_an_enclave_that_announces_such_a_cohort(
     before = session.state
     offer = liar.offer(nonce, announcement=liar.announcement(cohort=cohort))
     with pytest.raises(EnclaveRefused, match=match):
-        session.accept(offer, FIRST.to_bytes(), now())
+        session.accept(offer, FIRST.to_bytes(), now(), training_config=NO_TRAINING_CONFIG)
     assert session.state == before

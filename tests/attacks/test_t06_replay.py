@@ -10,6 +10,7 @@ from fedenclave.protocol.errors import EnclaveRefused, Reason
 from fedenclave.protocol.sealed_update import frame, read_envelope
 from fedenclave.protocol.signing import signing_input
 from fedenclave.protocol.statements import Checkpoint
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.conftest import NewWorld
 from tests.attacks.world import World, now, payload_of, value_of
 
@@ -122,7 +123,9 @@ def test_client_offered_one_round_twice_seals_for_it_once(world: World) -> None:
     )
     before = world.sessions["a"].state
     with pytest.raises(EnclaveRefused, match="sealed for round 1 already"):
-        world.sessions["a"].accept(again, world.aggregator.model(), now())
+        world.sessions["a"].accept(
+            again, world.aggregator.model(), now(), training_config=NO_TRAINING_CONFIG
+        )
     assert world.sessions["a"].state == before
 
 

@@ -9,6 +9,7 @@ from fedenclave.protocol.errors import EnclaveRefused, Reason
 from fedenclave.protocol.sealed_update import read_envelope
 from fedenclave.protocol.signing import verify
 from fedenclave.protocol.statements import Announcement, Checkpoint, UpdateHeader
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, World, now, payload_of
 
@@ -40,7 +41,7 @@ def test_host_giving_a_restarted_enclave_the_old_updates_opens_nothing(world: Wo
     sealed = [world.sealed(name, 1) for name in "abc"]
     world.close()
     world.start()
-    world.aggregator.open_round(["a", "b", "c"])
+    world.aggregator.open_round(["a", "b", "c"], NO_TRAINING_CONFIG)
     for update in sealed:
         result = world.aggregator.submit([update])
         assert (result.admitted, result.reason) == (False, Reason.WRONG_ROUND.value)
@@ -83,18 +84,30 @@ def test_enclave_with_the_same_key_and_a_shorter_or_other_log_is_refused(world: 
     session, liar = world.sessions["a"], LyingEnclave(world.manifest)
     seen = Checkpoint(size=7, root=Digest(b"r" * 32))
     first = liar.offer(session.hello(now()).nonce, announcement=liar.announcement(checkpoint=seen))
-    session.seal(session.accept(first, FILE, now()), payload_of(1), 1)
+    session.seal(
+        session.accept(first, FILE, now(), training_config=NO_TRAINING_CONFIG), payload_of(1), 1
+    )
     for checkpoint in (replace(seen, size=6), replace(seen, root=Digest(b"s" * 32))):
         nonce = session.hello(now()).nonce
         before = session.state
         announced = liar.announcement(round=2, checkpoint=checkpoint)
         with pytest.raises(EnclaveRefused, match="log has"):
-            session.accept(liar.offer(nonce, announcement=announced), FILE, now())
+            session.accept(
+                liar.offer(nonce, announcement=announced),
+                FILE,
+                now(),
+                training_config=NO_TRAINING_CONFIG,
+            )
         assert session.state == before
     for checkpoint in (seen, Checkpoint(size=8, root=Digest(b"s" * 32))):
         nonce = session.hello(now()).nonce
         announced = liar.announcement(round=2, checkpoint=checkpoint)
-        accepted = session.accept(liar.offer(nonce, announcement=announced), FILE, now())
+        accepted = session.accept(
+            liar.offer(nonce, announcement=announced),
+            FILE,
+            now(),
+            training_config=NO_TRAINING_CONFIG,
+        )
         key = accepted.attestation.signing_key
         assert verify(Announcement, announced, key) == accepted.announcement
 
@@ -102,9 +115,16 @@ def test_enclave_with_the_same_key_and_a_shorter_or_other_log_is_refused(world: 
 def test_enclave_with_the_same_key_and_an_earlier_round_is_refused(world: World) -> None:
     session, liar = world.sessions["a"], LyingEnclave(world.manifest)
     first = liar.offer(session.hello(now()).nonce, announcement=liar.announcement(round=5))
-    session.seal(session.accept(first, FILE, now()), payload_of(1), 1)
+    session.seal(
+        session.accept(first, FILE, now(), training_config=NO_TRAINING_CONFIG), payload_of(1), 1
+    )
     for number in (0, 4, 5):
         nonce = session.hello(now()).nonce
         announced = liar.announcement(round=number)
         with pytest.raises(EnclaveRefused, match="sealed for round 5 already"):
-            session.accept(liar.offer(nonce, announcement=announced), FILE, now())
+            session.accept(
+                liar.offer(nonce, announcement=announced),
+                FILE,
+                now(),
+                training_config=NO_TRAINING_CONFIG,
+            )

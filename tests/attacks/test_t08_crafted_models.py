@@ -14,6 +14,12 @@ from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import sign
 from fedenclave.protocol.statements import Suite
 from fedenclave.protocol.tensors import DType, Schema, TensorSpec
+from fedenclave.protocol.training_config import (
+    NO_TRAINING_CONFIG,
+    NOTHING,
+    configuration,
+    training_config,
+)
 from tests.attacks.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, SCHEMA, World, now, payload_of, value_of
 
@@ -25,7 +31,7 @@ def refused(world: World, offer: RoundOffer, file: bytes, match: str, name: str 
     session = world.sessions[name]
     before = session.state
     with pytest.raises(EnclaveRefused, match=match):
-        session.accept(offer, file, now())
+        session.accept(offer, file, now(), training_config=NO_TRAINING_CONFIG)
     assert session.state == before
 
 
@@ -70,7 +76,12 @@ def test_enclave_announcing_a_model_without_a_chain_is_refused(world: World) -> 
     for match, chains in links.items():
         for chain in chains:
             refused(world, replace(offer, releases=chain), CRAFTED.to_bytes(), match)
-    accepted = session.accept(replace(offer, releases=(good,)), CRAFTED.to_bytes(), now())
+    accepted = session.accept(
+        replace(offer, releases=(good,)),
+        CRAFTED.to_bytes(),
+        now(),
+        training_config=NO_TRAINING_CONFIG,
+    )
     assert accepted.announcement.base_model == session.state.head_model == digest
 
 
@@ -85,7 +96,12 @@ def test_a_chain_has_one_order_and_no_way_back(world: World) -> None:
         refused(world, replace(offer, releases=chain), CRAFTED.to_bytes(), "builds on")
     other = liar.release(round=1, model=Digest(b"f" * 32))
     refused(world, replace(offer, releases=(other, one, two)), CRAFTED.to_bytes(), "builds on")
-    session.accept(replace(offer, releases=(one, two)), CRAFTED.to_bytes(), now())
+    session.accept(
+        replace(offer, releases=(one, two)),
+        CRAFTED.to_bytes(),
+        now(),
+        training_config=NO_TRAINING_CONFIG,
+    )
     # The first model again would be a second round on a base that is spent.
     back = liar.announcement(base_model=world.manifest.initial_model, round=4)
     refused(
@@ -181,3 +197,23 @@ def test_host_changing_the_base_model_while_a_round_is_open_gets_no_release(worl
     base.write_bytes(FILE)
     world.release("ab")
     assert value_of(world.model()) == 1.5
+
+
+def test_host_telling_one_client_to_train_otherwise_than_announced_is_refused(world: World) -> None:
+    """Learning rate 0 for all but one would make the mean that one's update."""
+    offer = world.open()["a"]
+    session = world.sessions["a"]
+    before = session.state
+    told = training_config(message=configuration({"message": {"lr": 0.0}}).digest, run=NOTHING)
+    with pytest.raises(EnclaveRefused, match="this client is told to train by"):
+        session.accept(offer, FILE, now(), training_config=told)
+    assert session.state == before
+    world.contribute({"a": 1, "b": 1})
+    assert world.release("ab")[0].clients == 2
+
+
+def test_the_receipt_says_how_everybody_was_told_to_train(world: World) -> None:
+    world.open()
+    world.contribute({"a": 1, "b": 1})
+    _, receipts = world.release("ab")
+    assert {r.training_config for r in receipts.values()} == {NO_TRAINING_CONFIG}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fedenclave.audit.receipt import ReceiptInvalid
 from fedenclave.protocol.errors import EnclaveRefused, MalformedMessage, Reason
 from fedenclave.protocol.exchange import Delivery, RoundOffer
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.world import FIRST, World, now, payload_of
 
 CLOSED = {reason.value for reason in Reason}
@@ -36,7 +37,9 @@ def test_a_damaged_offer_is_refused_or_still_says_the_same(
     before = session.state
     try:
         damaged = RoundOffer.from_bytes(bytes(encoded))
-        accepted = session.accept(damaged, FIRST.to_bytes(), now())
+        accepted = session.accept(
+            damaged, FIRST.to_bytes(), now(), training_config=NO_TRAINING_CONFIG
+        )
     except (MalformedMessage, EnclaveRefused):
         assert session.state == before
         return

@@ -18,6 +18,7 @@ from fedenclave.protocol.exchange import Delivery
 from fedenclave.protocol.frames import Closed, CloseRequest, Operation
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.statements import CohortReport
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.world import FIRST, World, now, payload_of, value_of
 
 
@@ -191,7 +192,7 @@ def test_host_asking_out_of_order_changes_nothing(world: World) -> None:
     world.open()
     before = world.status()
     with pytest.raises(RequestRefused, match="wrong-state"):
-        aggregator.open_round(["a", "b"])
+        aggregator.open_round(["a", "b"], NO_TRAINING_CONFIG)
     assert world.status() == before
     world.contribute({"a": 1, "b": 1})
     world.release("ab")

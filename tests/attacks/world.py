@@ -42,6 +42,7 @@ from fedenclave.protocol.statements import (
     UpdateHeader,
 )
 from fedenclave.protocol.tensors import pack, schema_of
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import DEFAULT_RULES
 
 WIDE, NARROW = 70_000, 10
@@ -156,7 +157,9 @@ class World:
     def open(self, cohort: Sequence[str] | None = None) -> dict[str, RoundOffer]:
         """Open a round and return the offers."""
         names = list(self.sessions) if cohort is None else list(cohort)
-        self.offers = self.coordinator.open({n: self.sessions[n].hello(now()) for n in names})
+        self.offers = self.coordinator.open(
+            {n: self.sessions[n].hello(now()) for n in names}, NO_TRAINING_CONFIG
+        )
         return self.offers
 
     @property
@@ -182,7 +185,9 @@ class World:
 
     def accept(self, name: str) -> AcceptedRound:
         """Check the newest offer as the client does."""
-        return self.sessions[name].accept(self.offers[name], self.aggregator.model(), now())
+        return self.sessions[name].accept(
+            self.offers[name], self.aggregator.model(), now(), training_config=NO_TRAINING_CONFIG
+        )
 
     def sealed(self, name: str, step: float, num_examples: int = 1) -> bytes:
         """Train one client honestly: every element grows by `step`."""

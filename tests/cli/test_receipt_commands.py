@@ -18,6 +18,7 @@ from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.errors import EnclaveRefused
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.tensors import pack, unpack
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.cli.conftest import BANKS, Command
 
 
@@ -39,9 +40,11 @@ def one_round(
     now = int(time.time())
     model = Model.from_bytes(model_file)
     sessions = {bank: folder.session() for bank, folder in folders.items()}
-    offers = coordinator.open({b: session.hello(now) for b, session in sessions.items()})
+    offers = coordinator.open(
+        {b: session.hello(now) for b, session in sessions.items()}, NO_TRAINING_CONFIG
+    )
     for bank, offer in offers.items():
-        accepted = sessions[bank].accept(offer, model_file, now)
+        accepted = sessions[bank].accept(offer, model_file, now, training_config=NO_TRAINING_CONFIG)
         tensors = unpack(model.schema, model.payload)
         trained = {k: (v + np.ones_like(v)).astype(v.dtype) for k, v in tensors.items()}
         sealed = sessions[bank].seal(accepted, pack(model.schema, trained), 7)
@@ -131,7 +134,8 @@ def test_another_server_app_goes_on_where_the_first_ended(
         # The first ServerApp opens a second round and ends in the middle of it.
         dead = RoundCoordinator(aggregator, send_manifest=False)
         dead.open(
-            {bank: folder.session().hello(int(time.time())) for bank, folder in folders.items()}
+            {bank: folder.session().hello(int(time.time())) for bank, folder in folders.items()},
+            NO_TRAINING_CONFIG,
         )
         one_round(RoundCoordinator(aggregator, send_manifest=False), folders, aggregator.model())
     done = fedenclave("receipts", "verify", federation / "alpha", "--json")

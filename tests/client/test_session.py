@@ -16,6 +16,7 @@ from fedenclave.protocol.model import Model
 from fedenclave.protocol.sealed_update import read_envelope
 from fedenclave.protocol.signing import public_key, sign, statement_digest
 from fedenclave.protocol.statements import VERSION, Approval, Suite, UpdateHeader
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import DEFAULT_RULES
 from tests.attacks.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, payload_of
@@ -70,7 +71,9 @@ def sealed(client: ClientSession, enclave: LyingEnclave, number: int = 1) -> byt
     """Take part in round `number` and return the sealed update."""
     nonce = client.hello(now=100).nonce
     offer = enclave.offer(nonce, announcement=enclave.announcement(round=number))
-    return client.seal(client.accept(offer, FILE, 100), payload_of(1), 5)
+    return client.seal(
+        client.accept(offer, FILE, 100, training_config=NO_TRAINING_CONFIG), payload_of(1), 5
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +125,12 @@ def test_a_crash_while_saving_sends_nothing_and_one_after_it_seals_no_second_tim
     store = FailingStore()
     client = session(store)
     nonce = client.hello(now=100).nonce
-    accepted = client.accept(enclave.offer(nonce, announcement=enclave.announcement()), FILE, 100)
+    accepted = client.accept(
+        enclave.offer(nonce, announcement=enclave.announcement()),
+        FILE,
+        100,
+        training_config=NO_TRAINING_CONFIG,
+    )
     store.left, before = 0, store.state
     with pytest.raises(OSError, match="disk full"):
         client.seal(accepted, payload_of(1), 5)
@@ -139,7 +147,9 @@ def test_what_is_sealed_names_everything_that_was_accepted(enclave: LyingEnclave
     client = session(MemoryStore())
     nonce = client.hello(now=100).nonce
     announced = enclave.announcement(round=4)
-    accepted = client.accept(enclave.offer(nonce, announcement=announced), FILE, 100)
+    accepted = client.accept(
+        enclave.offer(nonce, announcement=announced), FILE, 100, training_config=NO_TRAINING_CONFIG
+    )
     envelope = read_envelope(client.seal(accepted, payload_of(1), 5))
     header = envelope.verified_header(public_key(KEYS["a"]))
     assert header == UpdateHeader(
@@ -169,12 +179,27 @@ def test_a_nonce_serves_until_something_is_sealed_and_only_the_newest_are_kept(
     assert [n.nonce for n in client.state.nonces] == nonces[1:]
     announced = enclave.announcement()
     with pytest.raises(EnclaveRefused, match="not for a nonce"):
-        client.accept(enclave.offer(nonces[0], announcement=announced), FILE, 110)
-    accepted = client.accept(enclave.offer(nonces[1], announcement=announced), FILE, 110)
+        client.accept(
+            enclave.offer(nonces[0], announcement=announced),
+            FILE,
+            110,
+            training_config=NO_TRAINING_CONFIG,
+        )
+    accepted = client.accept(
+        enclave.offer(nonces[1], announcement=announced),
+        FILE,
+        110,
+        training_config=NO_TRAINING_CONFIG,
+    )
     client.seal(accepted, payload_of(1), 5)
     later = enclave.announcement(round=2)
     with pytest.raises(EnclaveRefused, match="not for a nonce"):
-        client.accept(enclave.offer(nonces[2], announcement=later), FILE, 110)
+        client.accept(
+            enclave.offer(nonces[2], announcement=later),
+            FILE,
+            110,
+            training_config=NO_TRAINING_CONFIG,
+        )
 
 
 def test_awaited_receipts_are_kept_up_to_a_number(enclave: LyingEnclave) -> None:

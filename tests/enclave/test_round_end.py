@@ -21,6 +21,7 @@ from fedenclave.protocol.sealed_update import sealed_size
 from fedenclave.protocol.sealing import seal_update
 from fedenclave.protocol.signing import Signed, statement_digest
 from fedenclave.protocol.statements import VERSION, Announcement, UpdateHeader
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.enclave.test_service import KEYS, MANIFEST, MODEL, SCHEMA, Peer, opened, start
 
 
@@ -67,7 +68,9 @@ def test_keys_are_wiped_and_descriptors_closed_when_a_round_ends(
     peer = Peer()
     start(peer, tmp_path)
     before = held_open()
-    body = ask(peer, "open", OpenRequest(cohort=("a", "b"), time=1))
+    body = ask(
+        peer, "open", OpenRequest(cohort=("a", "b"), training_config=NO_TRAINING_CONFIG, time=1)
+    )
     signed = SignedStatement.from_bytes(body).statement
     round_ = peer.service._federation._round
     assert round_ is not None

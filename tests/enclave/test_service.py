@@ -35,6 +35,7 @@ from fedenclave.protocol.frames import (
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import public_key
 from fedenclave.protocol.tensors import pack, schema_of
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import development_manifest
 
 CLOSED = {refusal.value for refusal in Refusal}
@@ -122,7 +123,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
     """A service with an open round."""
     peer = Peer()
     start(peer, tmp_path_factory.mktemp("service"))
-    cohort = OpenRequest(cohort=("a", "b"), time=2)
+    cohort = OpenRequest(cohort=("a", "b"), training_config=NO_TRAINING_CONFIG, time=2)
     reply = peer.ask(Request(operation="open", body=cohort.to_bytes()).to_bytes())
     assert reply.refusal == ""
     yield peer

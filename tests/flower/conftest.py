@@ -42,6 +42,12 @@ def make_app(step: TrainStep, *, num_examples: object = None) -> ClientApp:
         record = ArrayRecord({name: Array(np.asarray(values)) for name, values in new.items()})
         return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)
 
+    @app.train("still")
+    def stand_still(message: Message, context: Context) -> Message:
+        arrays = message.content.array_records["arrays"]
+        metrics = MetricRecord({"num-examples": 1})
+        return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
+
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         metrics = MetricRecord({"num-examples": 5, "accuracy": 0.123456})

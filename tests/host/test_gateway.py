@@ -29,6 +29,7 @@ from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import public_key, verify
 from fedenclave.protocol.statements import Abort, Rejection
 from fedenclave.protocol.tensors import pack, schema_of
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import Arrays, SimulatedFederation, development_manifest
 
 NAMES = ["client-0", "client-1", "client-2"]
@@ -46,8 +47,12 @@ def sealed_update(federation: SimulatedFederation, remote: RemoteAggregator) -> 
     """Open a round through the gateway and seal client-0's update for it."""
     coordinator = RoundCoordinator(remote, send_manifest=True)
     sessions, now = federation.sessions, int(time.time())
-    offers = coordinator.open({name: sessions[name].hello(now) for name in NAMES})
-    accepted = sessions[NAMES[0]].accept(offers[NAMES[0]], federation.model.to_bytes(), now)
+    offers = coordinator.open(
+        {name: sessions[name].hello(now) for name in NAMES}, NO_TRAINING_CONFIG
+    )
+    accepted = sessions[NAMES[0]].accept(
+        offers[NAMES[0]], federation.model.to_bytes(), now, training_config=NO_TRAINING_CONFIG
+    )
     trained, examples = move(NAMES[0], federation.arrays())
     return sessions[NAMES[0]].seal(accepted, pack(federation.model.schema, trained), examples)
 
@@ -77,7 +82,7 @@ def test_what_the_gateway_relays_is_what_the_aggregator_says(
     aggregator = federation.aggregator
     assert remote.info() == aggregator.info()
     assert remote.model() == aggregator.model()
-    remote.open_round(NAMES)
+    remote.open_round(NAMES, NO_TRAINING_CONFIG)
     assert remote.leaves(0) == aggregator.leaves(0)
     assert remote.leaves(1) == aggregator.leaves(1) != ()
     assert remote.leaves(2**64 - 1) == ()
@@ -109,8 +114,11 @@ def test_an_aborted_round_gives_a_signed_abort_and_no_ciphertext_is_left(
         (lambda remote: remote.close_round(), Refusal.WRONG_STATE),
         (lambda remote: remote.abort_round(), Refusal.WRONG_STATE),
         (lambda remote: remote.submit([b"anything at all"]), Refusal.WRONG_STATE),
-        (lambda remote: remote.open_round(["nobody", *NAMES]), Refusal.UNKNOWN_CLIENT),
-        (lambda remote: remote.open_round(NAMES[:1]), Refusal.COHORT_TOO_SMALL),
+        (
+            lambda remote: remote.open_round(["nobody", *NAMES], NO_TRAINING_CONFIG),
+            Refusal.UNKNOWN_CLIENT,
+        ),
+        (lambda remote: remote.open_round(NAMES[:1], NO_TRAINING_CONFIG), Refusal.COHORT_TOO_SMALL),
         (lambda remote: remote.evidence(b"short"), Refusal.MALFORMED),
     ],
 )
@@ -196,7 +204,7 @@ def test_an_upload_that_is_cancelled_midway_leaves_no_file(
     ciphertexts: Ciphertexts,
     eventually: Eventually,
 ) -> None:
-    remote.open_round(NAMES)
+    remote.open_round(NAMES, NO_TRAINING_CONFIG)
 
     def stalling() -> Iterator[pb.UpdatePart]:
         yield pb.UpdatePart(data=b"FEU1" + bytes(1000))
@@ -227,7 +235,7 @@ def test_an_upload_that_is_not_whole_never_reaches_the_enclave(
     ciphertexts: Ciphertexts,
     parts: list[pb.UpdatePart],
 ) -> None:
-    remote.open_round(NAMES)
+    remote.open_round(NAMES, NO_TRAINING_CONFIG)
     leaves = remote.leaves(0)
     with pytest.raises(grpc.RpcError) as failed:
         pb_grpc.AggregatorStub(channel).SubmitUpdate(iter(parts))
@@ -254,7 +262,7 @@ def test_an_upload_beyond_the_stores_limit_raises_store_full_and_leaves_no_file(
         Gateway(aggregator, "127.0.0.1:0", tls=None, insecure_plaintext=True) as gateway,
         RemoteAggregator(gateway.address, root_certificate=None, insecure=True) as remote,
     ):
-        remote.open_round(NAMES)
+        remote.open_round(NAMES, NO_TRAINING_CONFIG)
         with pytest.raises(StoreFull, match="exceed its limit") as full:
             remote.submit([bytes(2 * PART_BYTES)])
         assert full.value.hint == "raise the aggregator's store limit, or use smaller cohorts"
@@ -318,9 +326,9 @@ def test_a_model_that_could_not_be_written_is_fetched_by_closing_the_round_again
         federation.run_round(move)
     assert "close the round again" in full.value.hint
     with pytest.raises(RequestRefused, match="wrong-state"):
-        remote.open_round(NAMES)
+        remote.open_round(NAMES, NO_TRAINING_CONFIG)
     in_the_way.rmdir()
     result, deliveries = federation.coordinator.close()
     assert sorted(deliveries) == NAMES
     assert result.model == in_the_way.read_bytes() == remote.model()
-    assert remote.open_round(NAMES)
+    assert remote.open_round(NAMES, NO_TRAINING_CONFIG)

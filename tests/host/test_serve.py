@@ -24,6 +24,7 @@ from fedenclave.protocol.errors import ConfigurationError, RequestRefused
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import public_key
 from fedenclave.protocol.tensors import pack, schema_of
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import development_manifest
 
 NAMES = ["client-0", "client-1"]
@@ -92,7 +93,7 @@ def test_a_signal_ends_the_enclave_deletes_ciphertext_and_exits_with_0(
     with running(write_config(folder, port=port)) as (process, lines):
         assert lines[-1] == f"ready: serving on 127.0.0.1:{port}"
         with RemoteAggregator(f"127.0.0.1:{port}", root_certificate=root, insecure=False) as remote:
-            remote.open_round(NAMES)
+            remote.open_round(NAMES, NO_TRAINING_CONFIG)
         (enclave,) = _children(process.pid)
         process.send_signal(number)
         assert process.wait(20) == 0

@@ -172,8 +172,16 @@ def test_the_admission_checks_give_the_reasons_that_the_specification_lists() ->
 
 def test_the_clients_checks_are_the_specifications() -> None:
     source = (PACKAGE / "client" / "session.py").read_text(encoding="utf-8")
-    assert numbered(source) == [1, 2, 3, 4, 5, 6]
-    titles = ["Nonce", "Evidence", "Announcement", "Checkpoint", "Chain", "Model"]
+    assert numbered(source) == [1, 2, 3, 4, 5, 6, 7]
+    titles = [
+        "Nonce",
+        "Evidence",
+        "Announcement",
+        "Checkpoint",
+        "Chain",
+        "Model",
+        "Training configuration",
+    ]
     for number, title in enumerate(titles, start=1):
         assert f"### 13.{number} {title}\n" in SPEC
 
@@ -333,7 +341,7 @@ def test_the_limits_are_the_specifications() -> None:
     assert f"{layout.MAX_ENVELOPE:,}" in section("8")
     assert f"at most {size_name(MAX_FRAME)} of record" in section("12.1")
     assert f"`{INSECURE_WARNING}`" in section("9.2")
-    assert f"newest {MAX_NONCES} are kept" in section("13.8")
+    assert f"newest {MAX_NONCES} are kept" in section("13.9")
     assert MAX_NONCES == MAX_PENDING
     keys = {row[0].strip("`"): row[2] for row in rows(section("10"))}
     assert keys["clients"] == f"1 to {manifest_limits.MAX_CLIENTS}"

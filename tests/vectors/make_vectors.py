@@ -21,6 +21,7 @@ from fedenclave.protocol.sealing import seal_update
 from fedenclave.protocol.signing import Signed, public_key, sign
 from fedenclave.protocol.statements import Admission, Checkpoint, Suite, UpdateHeader
 from fedenclave.protocol.tensors import DType, Schema, TensorSpec
+from fedenclave.protocol.training_config import configuration, training_config
 
 FILE = Path(__file__).with_name("vectors.json")
 SEED = bytes(range(32))
@@ -82,7 +83,18 @@ def digests() -> dict[str, object]:
         "models": models,
         "manifest": {"source": "a = 1\n", "digest": domain_digest("manifest", b"a = 1\n").hex()},
         "measurement": {"code": code.to_bytes().hex(), "digest": code.measurement.hex()},
+        "training_config": told(),
         "report_data": report_data(DIGESTS["a"], public_key(KEY), DIGESTS["b"]).hex(),
+    }
+
+
+def told() -> dict[str, str]:
+    message = configuration({"message": {"lr": 0.5, "steps": -26, "on": True, "x": [b"\x00", "y"]}})
+    run = configuration({"run": {}})
+    return {
+        "message": message.to_bytes().hex(),
+        "run": run.to_bytes().hex(),
+        "digest": training_config(message=message.digest, run=run.digest).hex(),
     }
 
 

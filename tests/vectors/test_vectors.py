@@ -88,6 +88,25 @@ def test_report_data() -> None:
     assert bound.hex() == VECTORS["digests"]["report_data"]
 
 
+def test_training_configuration() -> None:
+    vector = VECTORS["digests"]["training_config"]
+    parts = [raw(vector[name]) for name in ("message", "run")]
+    (table,) = independent.cbor(parts[0])["tables"]
+    assert table["name"] == "message"
+    assert [
+        (entry["key"], entry["many"], [(v["type"], v["data"]) for v in entry["values"]])
+        for entry in table["entries"]
+    ] == [
+        ("lr", False, [("float", struct.pack(">d", 0.5))]),
+        ("on", False, [("bool", b"\x01")]),
+        ("steps", False, [("int", b"-1a")]),
+        ("x", True, [("bytes", b"\x00"), ("text", b"y")]),
+    ]
+    assert independent.cbor(parts[1]) == {"tables": [{"name": "run", "entries": []}]}
+    digests = [independent.domain_digest("configuration", part) for part in parts]
+    assert independent.domain_digest("training-config", *digests).hex() == vector["digest"]
+
+
 def test_signatures() -> None:
     vector = VECTORS["signature"]
     key, payload, signature = (raw(vector[name]) for name in ("key", "payload", "signature"))

@@ -33,10 +33,12 @@ class GetEvidenceReply(_message.Message):
     def __init__(self, evidence: _Optional[bytes] = ...) -> None: ...
 
 class OpenRoundRequest(_message.Message):
-    __slots__ = ("cohort",)
+    __slots__ = ("cohort", "training_config")
     COHORT_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_CONFIG_FIELD_NUMBER: _ClassVar[int]
     cohort: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, cohort: _Optional[_Iterable[str]] = ...) -> None: ...
+    training_config: bytes
+    def __init__(self, cohort: _Optional[_Iterable[str]] = ..., training_config: _Optional[bytes] = ...) -> None: ...
 
 class OpenRoundReply(_message.Message):
     __slots__ = ("announcement",)
