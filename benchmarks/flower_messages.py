@@ -1,9 +1,15 @@
-"""Flower's plain path: replies as protobuf bytes, and back, and their mean by FedAvg."""
+"""Flower's plain path: replies as they arrive, and their mean by FedAvg.
+
+A message arrives at a ServerApp in objects: the message, its records, each array, and its bytes in
+chunks, every one under the SHA-256 of its content. Flower's grid pulls them one by one and inflates
+them to a message. What is measured begins when they are all there.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
@@ -11,23 +17,62 @@ from flwr.app.message.message import TaskIdentity
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.serverapp.strategy import FedAvg
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from numpy.typing import NDArray
 
 from benchmarks.trained import TENSOR, num_examples
+from fedenclave.flower import carrier
 
 
-def reply_bytes(trained: NDArray[np.float32], client: int) -> bytes:
-    """Return the reply of a client as its bytes travel: array to record to protobuf to bytes."""
-    # A message asks for the identity of the task that sends it.
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, client + 1, 1
+@dataclass(frozen=True)
+class ArrivedMessage:
+    """A message as it lies at the ServerApp: its objects' bytes by their ids."""
+
+    root: str
+    objects: Mapping[str, bytes]
+
+
+def reply_message(trained: NDArray[np.float32], client: int) -> Message:
+    """Return a client's plain reply."""
     content = RecordDict(
         {
             "arrays": ArrayRecord({TENSOR: Array(trained)}),
             "metrics": MetricRecord({"num-examples": num_examples(client)}),
         }
     )
-    message = Message(content, dst_node_id=1, message_type="train")
-    return message_to_proto(message).SerializeToString()
+    return _message(content, client)
+
+
+def sealed_message(sealed: bytes, client: int) -> Message:
+    """Return a client's sealed reply, as FedEnclave's mod makes it."""
+    return _message(RecordDict({carrier.BULK: carrier.bulk_record(sealed)}), client)
+
+
+def _message(content: RecordDict, client: int) -> Message:
+    # A message asks for the identity of the task that sends it.
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, client + 1, 1
+    return Message(content, dst_node_id=1, message_type="train")
+
+
+def sent(message: Message) -> ArrivedMessage:
+    """Return what arrives of `message`."""
+    objects = get_all_nested_objects(message)
+    return ArrivedMessage(
+        root=message.object_id, objects={key: item.deflate() for key, item in objects.items()}
+    )
+
+
+def inflated(arrived: ArrivedMessage) -> Message:
+    """Return the message that Flower's grid makes of its objects."""
+    made = inflate_object_from_contents(arrived.root, dict(arrived.objects))
+    assert isinstance(made, Message)
+    return made
+
+
+def reply_bytes(trained: NDArray[np.float32], client: int) -> bytes:
+    """Return a client's plain reply as one piece of protobuf bytes."""
+    return message_to_proto(reply_message(trained, client)).SerializeToString()
 
 
 def parsed(reply: bytes) -> Message:
@@ -35,10 +80,10 @@ def parsed(reply: bytes) -> Message:
     return message_from_proto(ProtoMessage.FromString(reply))
 
 
-def averaged(replies: Sequence[bytes]) -> ArrayRecord:
-    """Return FedAvg's record of averaged arrays, from the replies' bytes."""
+def averaged(replies: Sequence[ArrivedMessage]) -> ArrayRecord:
+    """Return FedAvg's record of averaged arrays, from the replies as they arrived."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    record, _ = FedAvg().aggregate_train(1, [parsed(reply) for reply in replies])
+    record, _ = FedAvg().aggregate_train(1, [inflated(reply) for reply in replies])
     assert record is not None
     return record
 

@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measure import timed
 from benchmarks.trained import TENSOR, num_examples
 from fedenclave.protocol.exchange import RoundOffer
 from fedenclave.protocol.model import Model
@@ -26,19 +27,17 @@ class SealedTimes:
     """Seconds of one round.
 
     Attributes:
-        store: writing all sealed updates to the host's store.
-        admit: all admissions, with the way to the enclave process and back.
+        arrive: writing all sealed updates to the host's store, and all admissions.
         close: from the last admission to the new model in the host's hands.
     """
 
-    store: float
-    admit: float
+    arrive: float
     close: float
 
     @property
     def total(self) -> float:
         """Sealed bytes as they arrive, to the released model."""
-        return self.store + self.admit + self.close
+        return self.arrive + self.close
 
 
 class SealedRounds:
@@ -113,9 +112,10 @@ class SealedRounds:
 
     def run(self, updates: Sequence[bytes]) -> SealedTimes:
         """Hand all updates over and close."""
-        pairs = [self.submit(c, sealed) for c, sealed in zip(self.clients, updates, strict=True)]
-        store, admit = (sum(column) for column in zip(*pairs, strict=True))
-        return SealedTimes(store=store, admit=admit, close=self.close_round())
+        pairs = list(zip(self.clients, updates, strict=True))
+        results, arrive = timed(lambda: self._federation.coordinator.submit_all(pairs))
+        assert all(result.admitted for result in results)
+        return SealedTimes(arrive=arrive, close=self.close_round())
 
     def parameters(self) -> NDArray[np.float32]:
         """Return the newest released model."""

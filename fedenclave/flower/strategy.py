@@ -164,9 +164,7 @@ class Confidential(Strategy):
         """Hand the sealed updates to the enclave, and return the model that it releases."""
         if not self._cohort or self._coordinator is None:
             return None, None
-        answered = _without_errors(replies)
-        for message in answered:
-            self._submit(message)
+        self._submit(_without_errors(replies))
         try:
             result, deliveries = self._coordinator.close()
         except RequestRefused as refused:
@@ -318,22 +316,31 @@ class Confidential(Strategy):
             dst_node_id=message.metadata.dst_node_id,
         )
 
-    def _submit(self, message: Message) -> None:
+    def _submit(self, answered: Iterable[Message]) -> None:
+        """Hand the enclave what the asked nodes answered, and log what it rejects."""
+        if self._coordinator is None:
+            return
+        found = (self._sealed_update(message) for message in answered)
+        updates = [update for update in found if update is not None]
+        results = self._coordinator.submit_all(updates)
+        for (client, _), result in zip(updates, results, strict=True):
+            if not result.admitted:
+                log(WARNING, "client %s: update rejected: %s", client, result.reason)
+
+    def _sealed_update(self, message: Message) -> tuple[str, bytes] | None:
+        """Return the client and its sealed update, or None where there is none."""
         node = message.metadata.src_node_id
         client = self._cohort.get(node)
-        if client is None or self._coordinator is None:
+        if client is None:
             log(WARNING, "node %s answered and was not asked; ignored", node)
-            return
+            return None
         self._deliveries.answered(client)
         self._nonces.take(message)
         try:
-            sealed = carrier.read_bulk(message.content, BULK)
+            return client, carrier.read_bulk(message.content, BULK)
         except MalformedMessage as error:
             log(WARNING, "client %s sent no sealed update: %s", client, error)
-            return
-        result = self._coordinator.submit(client, sealed)
-        if not result.admitted:
-            log(WARNING, "client %s: update rejected: %s", client, result.reason)
+            return None
 
     def _deliver_outstanding(self, grid: Grid) -> None:
         """Send every client its last receipts and the final model."""

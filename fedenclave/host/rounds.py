@@ -5,7 +5,9 @@ Whoever carries messages (Flower's strategy, the simulation) asks this for what 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from fedenclave.host.aggregator import AggregatorApi, RoundResult
 from fedenclave.protocol import merkle
@@ -15,6 +17,8 @@ from fedenclave.protocol.exchange import Delivery, Hello, RoundOffer
 from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.signing import Signed, statement_digest
 from fedenclave.protocol.statements import Abort, Announcement, Checkpoint, Release
+
+_SIDE_BY_SIDE = 2
 
 
 class RoundCoordinator:
@@ -30,6 +34,7 @@ class RoundCoordinator:
         self._releases = [(_round_of(Release, signed), signed) for signed in aggregator.releases()]
         self._leaves: list[Digest] = []
         self._answers: dict[str, AdmissionResult] = {}
+        self._lock = threading.Lock()
         self._round = 0
         # A ServerApp that ended in the middle of a round cannot come back to it.
         if aggregator.status().state == "collecting":
@@ -73,12 +78,21 @@ class RoundCoordinator:
     def submit(self, client: str, sealed: bytes) -> AdmissionResult:
         """Hand one sealed update over; `client` is only for whom the receipt is kept."""
         result = self._aggregator.submit([sealed])
-        known = self._answers.get(client)
-        # A later rejection (a replay, a forgery in the client's name) must not displace the answer
-        # that admitted the client's update.
-        if known is None or not known.admitted:
-            self._answers[client] = result
+        with self._lock:
+            known = self._answers.get(client)
+            # A later rejection (a replay, a forgery in the client's name) must not displace the
+            # answer that admitted the client's update.
+            if known is None or not known.admitted:
+                self._answers[client] = result
         return result
+
+    def submit_all(self, updates: Sequence[tuple[str, bytes]]) -> Sequence[AdmissionResult]:
+        """Hand over updates that are here already, each with its client; return the answers.
+
+        One is written to the store, or on its way to the gateway, while the enclave judges another.
+        """
+        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+            return list(pool.map(lambda update: self.submit(*update), updates))
 
     def close(self) -> tuple[RoundResult, dict[str, Delivery]]:
         """Aggregate; return the result and each answered client's delivery.

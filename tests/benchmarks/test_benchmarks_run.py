@@ -33,12 +33,13 @@ def test_aggregation_times_both_ways_to_the_same_model(
     assert aggregation.main(["--quick", "--json", str(file)]) == 0
     (case,) = figures(file)["cases"]
     assert (case["clients"], case["parameters"]) == aggregation.QUICK_CASES[0]
-    for key in ("store", "admit", "close", "total", "plain"):
+    for key in ("arrive", "close", "total", "relayed", "plain"):
         assert len(case[key]) == 1
         assert case[key][0] > 0
-    assert case["total"][0] == pytest.approx(case["store"][0] + case["admit"][0] + case["close"][0])
+    assert case["total"][0] == pytest.approx(case["arrive"][0] + case["close"][0])
     assert case["times_as_fast"] == pytest.approx(case["plain"][0] / case["total"][0])
     assert case["times_as_fast_at_the_end"] > case["times_as_fast"]
+    assert case["times_as_fast"] > case["times_as_fast_relayed"]
     assert "No TEE hardware" in capsys.readouterr().out
 
 
