@@ -16,30 +16,26 @@ import time
 import traceback
 from collections.abc import Callable
 
-import numpy as np
 from flwr.app import (
-    Array,
-    ArrayRecord,
     ConfigRecord,
     Context,
     Error,
     Message,
+    MessageType,
     RecordDict,
 )
-from numpy.typing import NDArray
 
 from fedenclave.attestation.result import EvidenceRefused
 from fedenclave.client.session import MAX_EXAMPLES, AcceptedRound
 from fedenclave.flower import carrier, told
+from fedenclave.flower.app_call import CallNext, call_app
 from fedenclave.flower.carrier import BULK, RECORD, Kind
 from fedenclave.flower.node import FlowerNode, open_node
 from fedenclave.protocol.errors import EnclaveRefused, FedEnclaveError, MalformedMessage
 from fedenclave.protocol.exchange import Delivery, RoundOffer
 from fedenclave.protocol.model import Model
-from fedenclave.protocol.tensors import pack, unpack
+from fedenclave.protocol.tensors import pack
 from fedenclave.protocol.training_config import training_config
-
-CallNext = Callable[[Message, Context], Message]
 
 MOD_FAILED_PRECONDITION = 6
 CLIENT_APP_RAISED_EXCEPTION = 2
@@ -63,13 +59,14 @@ def _answer(
     message: Message, context: Context, call_next: CallNext, opened: contextlib.ExitStack
 ) -> Message:
     try:
-        record = message.content.get(RECORD)
+        record = message.content.get(RECORD) if message.has_content() else None
         if not isinstance(record, ConfigRecord):
             raise EnclaveRefused(
                 "the message carries no offer from an enclave, and was not given to the app",
                 hint="wrap the server's strategy: Confidential(...)",
             )
         kind = carrier.text_of(record, "kind")
+        _check_category(message, kind)
         node = opened.enter_context(contextlib.closing(open_node(context)))
         _take_deliveries(node, record)
         return _HANDLERS[kind](message, context, call_next, node, record)
@@ -81,6 +78,19 @@ def _answer(
         # A defect of ours: its text could carry anything (T13).
         traceback.print_exc()
         return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _DEFECT), reply_to=message)
+
+
+def _check_category(message: Message, kind: str) -> None:
+    """Refuse a message that would run another function of the app than its kind is for.
+
+    Flower chooses the function by the message's type: training would run without an offer.
+    """
+    category = message.metadata.message_type.split(".")[0]
+    wanted = MessageType.EVALUATE if kind == Kind.EVALUATE else MessageType.TRAIN
+    if category != wanted:
+        raise EnclaveRefused(
+            f"the message is of type {wanted} by its kind, and of another to Flower"
+        )
 
 
 def _refuse(message: Message, refusal: FedEnclaveError) -> Message:
@@ -133,10 +143,9 @@ def _train(
     offer = RoundOffer.from_bytes(carrier.bytes_of(record, "offer"))
     model_file = carrier.read_bulk(message.content, BULK)
     session = node.session_for(offer)
-    how = training_config(
-        message=told.message_digest(message, carrier.text_of(record, "arrays-key")),
-        run=told.run_digest(context),
-    )
+    arrays_key = carrier.text_of(record, "arrays-key")
+    run_config = told.run_digest(context)
+    how = training_config(message=told.message_digest(message, arrays_key), run=run_config)
     accepted = session.accept(offer, model_file, _now(), training_config=how)
     node.save_model(model_file)
     if accepted.attestation.insecure:
@@ -146,7 +155,7 @@ def _train(
             file=sys.stderr,
         )
     weighted_by = session.manifest.rules.weighted_by
-    reply = _call_app(message, context, call_next, accepted.base, record)
+    reply = call_app(message, context, call_next, accepted.base, arrays_key)
     if reply is None:
         node.keep()
         return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _WITHHELD), reply_to=message)
@@ -156,7 +165,7 @@ def _train(
         {
             "kind": Kind.TRAIN.value,
             "hello": session.signed_hello(_now()),
-            "run-config": told.run_digest(context),
+            "run-config": run_config,
         }
     )
     node.keep()
@@ -169,7 +178,7 @@ def _evaluate(
     message: Message, context: Context, call_next: CallNext, node: FlowerNode, record: ConfigRecord
 ) -> Message:
     model = _released_model(message, node, record)
-    reply = _call_app(message, context, call_next, model, record)
+    reply = call_app(message, context, call_next, model, carrier.text_of(record, "arrays-key"))
     node.keep()
     if reply is None:
         return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _WITHHELD), reply_to=message)
@@ -202,37 +211,6 @@ def _released_model(message: Message, node: FlowerNode, record: ConfigRecord) ->
     model = node.session().accept_released_model(releases, model_file)
     node.save_model(model_file)
     return model
-
-
-def _call_app(
-    message: Message, context: Context, call_next: CallNext, model: Model, record: ConfigRecord
-) -> Message | None:
-    """Give the app an ordinary message, and return its reply; None where it raised."""
-    arrays_key = carrier.text_of(record, "arrays-key")
-    # Made anew: only the checked model and configuration reach the app. A second model that the
-    # host put beside it, under the name that the app reads, must not (T8).
-    content = RecordDict()
-    for key, config in message.content.config_records.items():
-        if key != RECORD:
-            content[key] = config
-    content[arrays_key] = ArrayRecord(
-        {name: _array(values) for name, values in unpack(model.schema, model.payload).items()}
-    )
-    message.content = content
-    try:
-        reply = call_next(message, context)
-    except Exception:
-        traceback.print_exc()
-        return None
-    if reply.has_error():
-        print(f"error: the client app answered with an error: {reply.error}", file=sys.stderr)
-        return None
-    return reply
-
-
-def _array(values: NDArray[np.generic]) -> Array:
-    # Not ascontiguousarray: it turns a scalar into an array of one.
-    return Array(np.array(values, order="C"))
 
 
 def _trained_payload(reply: Message, accepted: AcceptedRound) -> bytearray:

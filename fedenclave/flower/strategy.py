@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from logging import ERROR, INFO, WARNING
 
@@ -47,7 +46,7 @@ from fedenclave.protocol.exchange import Hello, RoundOffer
 from fedenclave.protocol.manifest import Manifest, Rules
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.tensors import unpack
-from fedenclave.protocol.training_config import NOTHING, training_config
+from fedenclave.protocol.training_config import training_config
 
 
 class Confidential(Strategy):
@@ -268,9 +267,10 @@ class Confidential(Strategy):
                 log(WARNING, "node %s is not a new client of the roster; it is left out", node)
                 continue
             hellos[hello.client], nodes[node] = hello, hello.client
-        # How the run is set at the nodes only they know; one that lies is in the minority.
-        said = Counter(self._nonces.run_configs[node] for node in sorted(nodes))
-        run = said.most_common(1)[0][0] if said else NOTHING
+        run = told.most_said(
+            (roster[client].member, self._nonces.run_configs[node])
+            for node, client in nodes.items()
+        )
         how = training_config(message=message_digest, run=run)
         try:
             offers = coordinator.open(hellos, how)

@@ -63,14 +63,24 @@ def configuration(tables: Mapping[str, Table]) -> Configuration:
     """Return `tables` in the one order and spelling that is hashed.
 
     Raises:
-        MalformedMessage: a value is of no type that a configuration can hold.
+        MalformedMessage: a value is of no type that a configuration can hold, a name or key is no
+            UTF-8, or all together is too long.
     """
-    return Configuration(
+    made = Configuration(
         tables=tuple(
             ConfigTable(name=name, entries=tuple(_entry(key, table[key]) for key in sorted(table)))
             for name, table in sorted(tables.items())
         )
     )
+    try:
+        size = len(made.to_bytes())
+    except UnicodeEncodeError:
+        raise MalformedMessage("a configuration's name or key is not UTF-8") from None
+    if size > Configuration.MAX_SIZE:
+        raise MalformedMessage(
+            f"configuration has {size} bytes, want at most {Configuration.MAX_SIZE}"
+        )
+    return made
 
 
 def training_config(*, message: Digest, run: Digest) -> Digest:

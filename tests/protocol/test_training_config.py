@@ -97,3 +97,14 @@ class Odd(enum.Enum):
 def test_a_value_that_no_configuration_holds_is_refused(value: object) -> None:
     with pytest.raises(MalformedMessage, match="want bool, int, float, text or bytes"):
         configuration({"t": {"a": value}})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("tables", [{"a\ud800": {}}, {"t": {"a\ud800": 1}}])
+def test_a_name_that_is_no_utf8_is_refused(tables: dict[str, Table]) -> None:
+    with pytest.raises(MalformedMessage, match="not UTF-8"):
+        configuration(tables)
+
+
+def test_a_configuration_that_nobody_would_decode_is_refused() -> None:
+    with pytest.raises(MalformedMessage, match="want at most 1048576"):
+        configuration({"t": {"a": bytes(1 << 20)}})

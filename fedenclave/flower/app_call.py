@@ -1,0 +1,85 @@
+"""Call the app with the checked model and what was digested, and with nothing else (T8).
+
+Whatever of a message an app could tell it from another client's by is made anew here: the order of
+records and keys, the metadata, every record of another kind.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from sys import stderr
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app.message.message import make_message
+from flwr.app.metadata import Metadata
+from numpy.typing import NDArray
+
+from fedenclave.flower.carrier import RECORD
+from fedenclave.protocol.model import Model
+from fedenclave.protocol.tensors import unpack
+
+CallNext = Callable[[Message, Context], Message]
+
+_SUPERLINK_NODE = 1
+_TTL_SECONDS = 43_200.0
+"""What Flower gives a message by default."""
+
+
+def call_app(
+    message: Message, context: Context, call_next: CallNext, model: Model, arrays_key: str
+) -> Message | None:
+    """Give the app an ordinary message, and return its reply; None where it raised.
+
+    Args:
+        message: what came, its configuration compared with the announced one where it trains.
+        context: the app's, whose run configuration it gets a sorted copy of.
+        call_next: the app.
+        model: the checked model.
+        arrays_key: the name under which the app expects the parameters.
+    """
+    run_config = context.run_config
+    context.run_config = {key: run_config[key] for key in sorted(run_config)}
+    try:
+        reply = call_next(_made_anew(message, context, model, arrays_key), context)
+    except Exception:
+        traceback.print_exc()
+        return None
+    finally:
+        context.run_config = run_config
+    if reply.has_error():
+        print(f"error: the client app answered with an error: {reply.error}", file=stderr)
+        return None
+    return reply
+
+
+def _made_anew(message: Message, context: Context, model: Model, arrays_key: str) -> Message:
+    content = RecordDict()
+    configs = message.content.config_records
+    for name in sorted(configs.keys()):
+        if name != RECORD:
+            record = configs[name]
+            content[name] = ConfigRecord({key: record[key] for key in sorted(record)})
+    content[arrays_key] = ArrayRecord(
+        {name: _array(values) for name, values in unpack(model.schema, model.payload).items()}
+    )
+    came = message.metadata
+    metadata = Metadata(
+        run_id=context.run_id,
+        message_id="",
+        src_node_id=_SUPERLINK_NODE,
+        dst_node_id=context.node_id,
+        reply_to_message_id="",
+        group_id=came.group_id,
+        created_at=time.time(),
+        ttl=_TTL_SECONDS,
+        message_type=came.message_type,
+    )
+    return make_message(metadata, content)
+
+
+def _array(values: NDArray[np.generic]) -> Array:
+    # Not ascontiguousarray: it turns a scalar into an array of one.
+    return Array(np.array(values, order="C"))
