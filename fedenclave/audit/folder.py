@@ -41,9 +41,12 @@ def receipt_files(paths: Sequence[Path]) -> list[Path]:
         else:
             files.append(path)
     if not files:
+        deeper = [found.parent.parent for path in paths for found in path.glob("**/*.receipt")]
         raise ConfigurationError(
             "no receipts found in " + ", ".join(map(str, paths)),
-            hint="name *.receipt files, or a client folder after its first round",
+            hint=f"did you mean {sorted(set(deeper))[0]}?"
+            if deeper
+            else "name *.receipt files, or a client folder after its first round",
         )
     return files
 
@@ -64,7 +67,8 @@ def judge_files(files: Sequence[Path], trusted: Manifest, *, now: int) -> list[J
             verified = verify_receipt(data, trusted, now=now)
             judged.append(JudgedFile(path=path, verified=verified, problem=""))
         except ReceiptInvalid as error:
-            judged.append(JudgedFile(path=path, verified=None, problem=error.message))
+            problem = f"{error.message}; {error.hint}" if error.hint else error.message
+            judged.append(JudgedFile(path=path, verified=None, problem=problem))
     return judged
 
 

@@ -82,7 +82,8 @@ def verify_receipt(data: bytes, trusted: Manifest, *, now: int) -> VerifiedRecei
     except ReceiptInvalid:
         raise
     except FedEnclaveError as error:
-        raise ReceiptInvalid(error.message, hint=error.hint) from error
+        hint = error.hint or "it is damaged or incomplete; take it from a backup"
+        raise ReceiptInvalid(error.message, hint=hint) from error
 
 
 def _require(holds: bool, what: str) -> None:
@@ -97,8 +98,11 @@ def _verify(receipt: Receipt, trusted: Manifest, now: int) -> VerifiedReceipt:
     part, delivery = receipt.participation, receipt.delivery
     # 1. Same version, and the very manifest that the reader trusts, approved by enough members.
     _require(receipt.version == VERSION, f"version is {receipt.version}, want {VERSION}")
+    named = domain_digest("manifest", receipt.manifest)
     _require(
-        receipt.manifest == trusted.source, "it is for another manifest than yours, or was damaged"
+        receipt.manifest == trusted.source,
+        f"it is for another manifest than yours, or was damaged: it holds {to_text(named)}, "
+        f"and yours is {to_text(trusted.digest)}",
     )
     approving = approving_members(trusted, receipt.approvals)
     _require(

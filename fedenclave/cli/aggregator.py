@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ def group() -> None:
 @app.command()
 def run(config: Annotated[Path, typer.Option(help="aggregator.toml")]) -> None:
     """Serve until SIGTERM or Ctrl-C."""
+    # gRPC's own lines on stderr say nothing that our errors do not.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from fedenclave.host.serve import read_config, serve
 
     serve(read_config(config))

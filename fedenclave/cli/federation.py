@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from fedenclave.cli.terminal import out, print_insecure, print_json
+from fedenclave.cli.terminal import err, out, print_insecure, print_json
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.client.folder import ClientFolder
 from fedenclave.host.enclave_process import measure_enclave
@@ -115,8 +115,15 @@ def show(
     if approvals is not None and not approvals.is_dir():
         raise ConfigurationError(f"there is no folder {approvals}")
     files = sorted(approvals.glob("*.approval")) if approvals is not None else []
-    approving = approving_members(parsed, [read_file(path, "approval") for path in files])
-    facts = _facts(parsed, approving)
+    by_file = {path: approving_members(parsed, [read_file(path, "approval")]) for path in files}
+    facts = _facts(parsed, {member for members in by_file.values() for member in members})
+    strangers = [path.name for path, members in by_file.items() if not members]
+    if strangers:
+        err.print(
+            f"warning: no approval of exactly this file: {', '.join(strangers)}. was it edited "
+            "after they were made?",
+            markup=False,
+        )
     if as_json:
         print_json(facts)
         return
@@ -138,7 +145,7 @@ def _facts(manifest: Manifest, approving: set[str]) -> dict[str, object]:
     rules = manifest.rules
     return {
         "digest": to_text(manifest.digest),
-        "development": manifest.development,
+        "operator_made_the_keys": manifest.development,
         "members": [member.name for member in manifest.members],
         "clients": [client.name for client in manifest.clients],
         "approvals": f"{len(approving)} of {len(manifest.members)}, {manifest.threshold} needed",

@@ -33,6 +33,22 @@ app.add_typer(simulate.app, name="simulate")
 app.command()(demo.demo)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def group(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Federated learning with attested, encrypted aggregation."""
+
+
 @app.command()
 def measure(
     code: Annotated[

@@ -105,6 +105,6 @@ def _table(judged: list[JudgedFile]) -> Table:
             f"{len(receipt.organisations)} orgs" if receipt.organisations else "nobody",
             to_text(receipt.model)[7:15] if receipt.model is not None else "none",
             receipt.attestation.format,
-            datetime.fromtimestamp(receipt.time, UTC).strftime("%m-%d %H:%MZ"),
+            datetime.fromtimestamp(receipt.time, UTC).strftime("%Y-%m-%d %H:%MZ"),
         )
     return table

@@ -20,11 +20,11 @@ evidence/              the enclave's evidence, round by round, and what the rece
 models/                the released models, round by round
 aggregator/            what the operator has: models, logs; ciphertext only while it runs
 swapped-code/          the enclave's code with the operator's added line, and
-swapped-aggregator/    what that got: nothing
+swapped-aggregator/    what that got: no update (its models are the agreed first one)
 flower/                logs of the SuperLink, the SuperNodes and the runs
 results.json, .png     local, federated and pooled models compared
 
-The logs of SuperNodes end with a traceback of Flower's own: that is how it is told to end.
+The logs of SuperNodes may end with a traceback of Flower's own: that is how it is told to end.
 
 Try, with the environment of the demonstration active (make demo: . .venv/bin/activate):
   fedenclave receipts verify hospitals/cleveland

@@ -50,12 +50,18 @@ class Table:
 
     def _take(self, key: str, kind: type[T], kind_name: str) -> T:
         if key not in self._values:
-            raise ConfigurationError(f"{self.where} has no {key}, want {kind_name}")
+            raise self._missing(key, kind_name)
         value = self._values.pop(key)
         if type(value) is not kind:
             got = type(value).__name__
             raise ConfigurationError(f"{self.where} {key} is {got}, want {kind_name}")
         return value
+
+    def _missing(self, key: str, wanted: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.where} has no {key}, want {wanted}",
+            hint="nothing has a default: is it misspelt?",
+        )
 
     def take_text(self, key: str) -> str:
         """Return a string."""
@@ -74,7 +80,9 @@ class Table:
 
     def take_number(self, key: str, *, low: float, high: float) -> float:
         """Return a finite number from `low` to `high`; an integer is taken for one."""
-        value = self._values.pop(key, None)
+        if key not in self._values:
+            raise self._missing(key, f"a number from {low:g} to {high:g}")
+        value = self._values.pop(key)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         # Comparison first: it takes integers of any size, and NaN fails it.
         if not number or not low <= value <= high:

@@ -39,7 +39,6 @@ def test_aggregation_times_both_ways_to_the_same_model(
     assert case["total"][0] == pytest.approx(case["arrive"][0] + case["close"][0])
     assert case["times_as_fast"] == pytest.approx(case["plain"][0] / case["total"][0])
     assert case["times_as_fast_at_the_end"] > case["times_as_fast"]
-    assert case["times_as_fast"] > case["times_as_fast_relayed"]
     assert "No TEE hardware" in capsys.readouterr().out
 
 

@@ -213,3 +213,28 @@ def test_single_array_file_is_refused_without_a_traceback(
     done = fedenclave(*init_words(enrolled, model=enrolled / "one.npy"))
     assert done.status == 1
     assert "neither an .npz archive nor a model file" in done.err
+
+
+def test_show_says_that_approvals_are_of_other_bytes(federation: Path, fedenclave: Command) -> None:
+    manifest = federation / "federation.toml"
+    edited = manifest.read_bytes().replace(b"min_cohort = 3", b"min_cohort = 2")
+    manifest.write_bytes(edited)
+    approvals = federation / "alpha" / "approvals"
+    done = fedenclave("federation", "show", manifest, "--approvals", approvals, "--json")
+    assert json.loads(done.out)["approved_by"] == []
+    assert "no approval of exactly this file: alpha.approval, beta.approval" in " ".join(
+        done.err.split()
+    )
+
+
+def test_version_is_an_option_too(fedenclave: Command) -> None:
+    assert fedenclave("--version") == fedenclave("version")
+
+
+def test_misspelt_rule_is_said_to_be_missing(federation: Path, fedenclave: Command) -> None:
+    manifest = federation / "federation.toml"
+    manifest.write_bytes(manifest.read_bytes().replace(b"max_abs =", b"max_abz ="))
+    done = fedenclave("federation", "show", manifest)
+    assert done.status == 1
+    assert "has no max_abs, want a number from" in " ".join(done.err.split())
+    assert "is it misspelt?" in done.err

@@ -183,3 +183,25 @@ def test_node_has_its_folder_alone_while_it_answers_a_message(federation: Path) 
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         node.close()
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_folder_above_the_receipts_is_answered_with_where_they_are(
+    finished: Path, fedenclave: Command
+) -> None:
+    manifest = finished / "federation.toml"
+    (finished / "all").mkdir()
+    (finished / "alpha").rename(finished / "all" / "alpha")
+    done = fedenclave("receipts", "verify", finished / "all", "--manifest", manifest)
+    assert done.status == 1
+    assert f"did you mean {finished / 'all' / 'alpha'}?" in done.err.replace("\n", "")
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_truncated_receipt_says_what_to_do(finished: Path, fedenclave: Command, size: int) -> None:
+    (path,) = (finished / "alpha" / "receipts").iterdir()
+    path.write_bytes(path.read_bytes()[:size])
+    done = fedenclave("receipts", "verify", finished / "alpha", "--json")
+    assert done.status == 1
+    (receipt,) = json.loads(done.out)["receipts"]
+    assert receipt["valid"] is False
+    assert "it is damaged or incomplete; take it from a backup" in receipt["problem"]
