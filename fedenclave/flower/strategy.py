@@ -30,9 +30,10 @@ from flwr.serverapp.strategy import FedAvg, FedProx, Result, Strategy
 
 from fedenclave.flower import carrier, told
 from fedenclave.flower.aggregators import Development, Remote
-from fedenclave.flower.carrier import BULK, RECORD, Kind
+from fedenclave.flower.carrier import BULK, Kind
 from fedenclave.flower.deliveries import Deliveries
 from fedenclave.flower.nonces import Nonces
+from fedenclave.flower.outgoing import rewritten, told_to_all
 from fedenclave.host.aggregator import AggregatorApi
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.digests import Digest
@@ -147,7 +148,7 @@ class Confidential(Strategy):
             return []
         self._say_hello(chosen, grid)
         coordinator = self._ensure_started()
-        offers = self._open_round(coordinator, chosen, self._told_to_all(messages))
+        offers = self._open_round(coordinator, chosen, told_to_all(messages, self._arrays_key()))
         if not offers:
             return []
         bulk = carrier.bulk_record(self._current_model().to_bytes())
@@ -234,23 +235,6 @@ class Confidential(Strategy):
             raise ConfigurationError("no model yet")
         return self._model
 
-    def _told_to_all(self, messages: Iterable[Message]) -> Digest:
-        """Return the digest of what every one of `messages` tells its client's app.
-
-        Raises:
-            ConfigurationError: they tell clients different things.
-        """
-        key = self._arrays_key()
-        bare = (self._rewritten(message, ConfigRecord(), ArrayRecord()) for message in messages)
-        digests = {told.message_digest(message, key) for message in bare}
-        if len(digests) != 1:
-            raise ConfigurationError(
-                f"the strategy configures its clients in {len(digests)} different ways, want one",
-                hint="clients refuse to train unless all are told the same: differences would "
-                "single out one client's update",
-            )
-        return digests.pop()
-
     def _open_round(
         self, coordinator: RoundCoordinator, chosen: list[int], message_digest: Digest
     ) -> dict[int, RoundOffer]:
@@ -286,13 +270,13 @@ class Confidential(Strategy):
         client = self._cohort[message.metadata.dst_node_id]
         record = self._record(Kind.TRAIN, client)
         record["offer"] = offer.to_bytes()
-        return self._rewritten(message, record, bulk)
+        return rewritten(message, record, bulk)
 
     def _model_message(self, message: Message, kind: Kind, bulk: ArrayRecord) -> Message:
         client = self._nonces.clients.get(message.metadata.dst_node_id, "")
         record = self._record(kind, client)
         record["releases"] = list(self._coordinator.chain()) if self._coordinator else []
-        return self._rewritten(message, record, bulk)
+        return rewritten(message, record, bulk)
 
     def _arrays_key(self) -> str:
         return str(getattr(self._inner, "arrayrecord_key", "arrays"))
@@ -304,16 +288,6 @@ class Confidential(Strategy):
                 "arrays-key": self._arrays_key(),
                 "deliveries": self._deliveries.send(client),
             }
-        )
-
-    def _rewritten(self, message: Message, record: ConfigRecord, bulk: ArrayRecord) -> Message:
-        content = RecordDict({RECORD: record, BULK: bulk})
-        for key, config in message.content.config_records.items():
-            content[key] = config
-        return Message(
-            content=content,
-            message_type=message.metadata.message_type,
-            dst_node_id=message.metadata.dst_node_id,
         )
 
     def _submit(self, answered: Iterable[Message]) -> None:
