@@ -82,8 +82,13 @@ def parsed(reply: bytes) -> Message:
 
 def averaged(replies: Sequence[ArrivedMessage]) -> ArrayRecord:
     """Return FedAvg's record of averaged arrays, from the replies as they arrived."""
+    return averaged_messages([inflated(reply) for reply in replies])
+
+
+def averaged_messages(messages: Sequence[Message]) -> ArrayRecord:
+    """Return FedAvg's record of averaged arrays, from messages that are inflated already."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    record, _ = FedAvg().aggregate_train(1, [inflated(reply) for reply in replies])
+    record, _ = FedAvg().aggregate_train(1, messages)
     assert record is not None
     return record
 

@@ -33,7 +33,7 @@ def test_aggregation_times_both_ways_to_the_same_model(
     assert aggregation.main(["--quick", "--json", str(file)]) == 0
     (case,) = figures(file)["cases"]
     assert (case["clients"], case["parameters"]) == aggregation.QUICK_CASES[0]
-    for key in ("arrive", "close", "total", "relayed", "plain"):
+    for key in ("arrive", "close", "total", "relayed", "plain", "plain_inflated"):
         assert len(case[key]) == 1
         assert case[key][0] > 0
     assert case["total"][0] == pytest.approx(case["arrive"][0] + case["close"][0])
