@@ -41,7 +41,12 @@ def receipt_files(paths: Sequence[Path]) -> list[Path]:
         else:
             files.append(path)
     if not files:
-        deeper = [found.parent.parent for path in paths for found in path.glob("**/*.receipt")]
+        deeper = [
+            found.parent.parent
+            for path in paths
+            for pattern in ("*/receipts/*.receipt", "*/*/receipts/*.receipt")
+            for found in path.glob(pattern)
+        ]
         raise ConfigurationError(
             "no receipts found in " + ", ".join(map(str, paths)),
             hint=f"did you mean {sorted(set(deeper))[0]}?"

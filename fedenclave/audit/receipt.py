@@ -82,7 +82,9 @@ def verify_receipt(data: bytes, trusted: Manifest, *, now: int) -> VerifiedRecei
     except ReceiptInvalid:
         raise
     except FedEnclaveError as error:
-        hint = error.hint or "it is damaged or incomplete; take it from a backup"
+        hint = (
+            error.hint or "it is damaged or incomplete, or made by somebody else; compare a backup"
+        )
         raise ReceiptInvalid(error.message, hint=hint) from error
 
 

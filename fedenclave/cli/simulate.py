@@ -31,7 +31,8 @@ def hospital(
     if find_spec("torch") is None:
         raise ConfigurationError(
             "the simulation needs torch, which is not installed",
-            hint="pip install 'fedenclave[demo]'",
+            hint="in the folder with the sources: "
+            "pip install '.[demo]' --constraint constraints.txt",
         )
     from fedenclave.demo.apps import run_module_json
 

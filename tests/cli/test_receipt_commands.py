@@ -204,4 +204,7 @@ def test_truncated_receipt_says_what_to_do(finished: Path, fedenclave: Command, 
     assert done.status == 1
     (receipt,) = json.loads(done.out)["receipts"]
     assert receipt["valid"] is False
-    assert "it is damaged or incomplete; take it from a backup" in receipt["problem"]
+    assert (
+        "it is damaged or incomplete, or made by somebody else; compare a backup"
+        in receipt["problem"]
+    )
