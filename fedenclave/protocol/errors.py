@@ -73,6 +73,7 @@ class Refusal(StrEnum):
     COHORT_TOO_SMALL = "cohort-below-min-cohort"
     DIFFERENCING = "cohort-too-close-to-an-earlier-release"
     STORAGE = "storage-unreadable"
+    ATTESTATION = "attestation-unavailable"
     INTERNAL = "internal"
 
 

@@ -6,8 +6,9 @@ SPEC.md, section 9.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage
@@ -17,6 +18,20 @@ from fedenclave.protocol.signing import PUBLIC_KEY_SIZE, Statement
 NONCE_SIZE = 32
 REPORT_DATA_SIZE = 64
 INSECURE = "insecure"
+HARDWARE_FORMATS = (
+    "azure-maa",
+    "azure-vm",
+    "cca",
+    "confidential-space",
+    "nitro",
+    "psa",
+    "sev-snp",
+    "sgx",
+    "tdx",
+    "tpm",
+)
+"""What a policy can name besides `insecure`."""
+
 INSECURE_WARNING = "insecure: no hardware vouches for this measurement"
 
 
@@ -32,6 +47,36 @@ class Evidence(Record):
         """Refuse a key of the wrong length."""
         if len(self.signing_key) != PUBLIC_KEY_SIZE:
             raise MalformedMessage("evidence names a signing key of the wrong length")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidencePart(Record):
+    """One of the vendor's structures: a quote, a certificate chain, an event log."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceParts(Record):
+    """The document of every format but `insecure`: parts by name, in the names' order."""
+
+    parts: tuple[EvidencePart, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse names that are not sorted, or twice there."""
+        names = [part.name for part in self.parts]
+        if names != sorted(set(names)):
+            raise MalformedMessage("evidence has parts that are not sorted by name, or twice there")
+
+    @classmethod
+    def of(cls, parts: Mapping[str, bytes]) -> Self:
+        """Return the record of `parts`."""
+        return cls(parts=tuple(EvidencePart(name=name, data=parts[name]) for name in sorted(parts)))
+
+    def by_name(self) -> dict[str, bytes]:
+        """Return the parts by name."""
+        return {part.name: part.data for part in self.parts}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,14 @@ SPEC.md, section 10.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from fedenclave.protocol.digests import Digest, domain_digest, from_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.evidence import HARDWARE_FORMATS, INSECURE
 from fedenclave.protocol.signing import PublicKey, Signed, key_from_text, verify
 from fedenclave.protocol.statements import VERSION, Approval, Suite, checked_name
 from fedenclave.protocol.toml_table import Table, parse
@@ -25,6 +27,7 @@ MAX_CLIENTS = 8192
 MAX_ABS_LIMIT = 2.0**40
 MAX_WEIGHT_CAP = 2**40
 MAX_NORM_LIMIT = 2.0**100
+_WEEK, _YEAR = 7 * 24 * 3600, 366 * 24 * 3600
 MIN_BOUND = 2.0**-40
 """Below it the squares by which admission judges an element would be lost in float32."""
 
@@ -61,10 +64,22 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttestationPolicy:
-    """What evidence the members accept. `insecure` names the measurements of development mode."""
+    """What evidence the members accept.
+
+    Attributes:
+        freshness_seconds: greatest age of evidence.
+        insecure: the measurements of development mode; empty where it is not accepted.
+        formats: the pins of each TEE's format by its name, plain. The enclave does not judge
+            evidence: `fedenclave.attestation.policy` reads them, as strictly as all of this.
+        collateral_max_age_seconds: greatest age of vendors' collateral; 0 without such a format.
+        revocations: whether a current list of revocations, signed by the members, is needed.
+    """
 
     freshness_seconds: int
     insecure: tuple[Digest, ...]
+    formats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    collateral_max_age_seconds: int = 0
+    revocations: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +155,7 @@ def _read(source: bytes, top: Table) -> Manifest:
         development=development,
         members=members,
         clients=clients,
-        attestation=_policy(top.take_table("attestation")),
+        attestation=read_attestation(top.take_table("attestation")),
         suite=suite,
         schema=schema,
         initial_model=initial,
@@ -163,20 +178,42 @@ def _client(table: Table) -> Client:
     return Client(name=name, member=member, key=key)
 
 
-def _policy(table: Table) -> AttestationPolicy:
-    freshness = table.take_int("freshness_seconds", low=1, high=7 * 24 * 3600)
+def read_attestation(table: Table, known: Sequence[str] = HARDWARE_FORMATS) -> AttestationPolicy:
+    """Return the policy in the table `[attestation]`; see `AttestationPolicy`.
+
+    Args:
+        table: the table.
+        known: names of the formats it may pin, besides `insecure`.
+
+    Raises:
+        ConfigurationError: a key is missing, unknown or wrong, or no format is named.
+    """
+    freshness = table.take_int("freshness_seconds", low=1, high=_WEEK)
     insecure: tuple[Digest, ...] = ()
     if "insecure" in table.keys():  # noqa: SIM118 - a Table is not a mapping
         pins = table.take_table("insecure")
         insecure = tuple(from_text(text) for text in pins.take_texts("measurements"))
         pins.finish()
-    table.finish()
-    if not insecure:
+    named = [name for name in known if name in table.keys()]  # noqa: SIM118
+    formats = {name: table.take_plain(name) for name in named}
+    if not insecure and not formats:
         raise ConfigurationError(
             "manifest [attestation] accepts no evidence: it pins no measurement of any format",
-            hint="this version knows [attestation.insecure] with measurements = [...]",
+            hint="`fedenclave attest policy template` writes a table for each: "
+            + ", ".join((INSECURE, *HARDWARE_FORMATS)),
         )
-    return AttestationPolicy(freshness_seconds=freshness, insecure=insecure)
+    max_age, revocations = 0, False
+    if formats:
+        max_age = table.take_int("collateral_max_age_seconds", low=1, high=_YEAR)
+        revocations = table.take_choice("revocations", ("required", "none")) == "required"
+    table.finish()
+    return AttestationPolicy(
+        freshness_seconds=freshness,
+        insecure=insecure,
+        formats=formats,
+        collateral_max_age_seconds=max_age,
+        revocations=revocations,
+    )
 
 
 def _rules(table: Table) -> Rules:

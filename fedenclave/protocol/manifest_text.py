@@ -16,7 +16,11 @@ from fedenclave.protocol.statements import Suite
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestDraft:
-    """What a manifest is made of."""
+    """What a manifest is made of.
+
+    `attestation` is the text of the [attestation] tables; where it is empty they are written from
+    `freshness_seconds` and `insecure_measurements`, which are not used otherwise.
+    """
 
     name: str
     threshold: int
@@ -29,6 +33,7 @@ class ManifestDraft:
     schema: Digest
     initial_model: Digest
     rules: Rules
+    attestation: str = ""
 
 
 def write_manifest(draft: ManifestDraft) -> bytes:
@@ -49,15 +54,7 @@ def write_manifest(draft: ManifestDraft) -> bytes:
         f"threshold = {draft.threshold}  # members that must approve, of {len(draft.members)}",
         f"development = {str(draft.development).lower()}  # true: the operator makes the rules",
         "",
-        "# What evidence the members accept from the aggregator.",
-        "[attestation]",
-        f"freshness_seconds = {draft.freshness_seconds}  # evidence older than this is refused",
-        "",
-        "# insecure: development mode. The process measures itself; nobody vouches for it.",
-        "[attestation.insecure]",
-        "measurements = [",
-        *(f'  "{to_text(pin)}",' for pin in draft.insecure_measurements),
-        "]",
+        *(draft.attestation.strip().splitlines() or _development(draft)),
         "",
         "# The model that is trained: the digest of its tensors' names, types and shapes, and of",
         "# the parameters that everybody agreed to start from.",
@@ -102,3 +99,17 @@ def write_manifest(draft: ManifestDraft) -> bytes:
     source = ("\n".join(lines) + "\n").encode()
     Manifest.from_bytes(source)
     return source
+
+
+def _development(draft: ManifestDraft) -> list[str]:
+    return [
+        "# What evidence the members accept from the aggregator.",
+        "[attestation]",
+        f"freshness_seconds = {draft.freshness_seconds}  # evidence older than this is refused",
+        "",
+        "# insecure: development mode. The process measures itself; nobody vouches for it.",
+        "[attestation.insecure]",
+        "measurements = [",
+        *(f'  "{to_text(pin)}",' for pin in draft.insecure_measurements),
+        "]",
+    ]

@@ -109,10 +109,14 @@ class Table:
 
     def take_table(self, key: str) -> Table:
         """Return a table in this one."""
+        return Table(self.take_plain(key), f"{self.where} [{key}]")
+
+    def take_plain(self, key: str) -> dict[str, Any]:
+        """Return the plain values of a table in this one, for another package to read."""
         value = self._values.pop(key, None)
         if not isinstance(value, dict):
             raise ConfigurationError(f"{self.where} has no table [{key}]")
-        return Table(value, f"{self.where} [{key}]")
+        return value
 
     def take_tables(self, key: str) -> list[Table]:
         """Return an array of at least one table."""

@@ -9,10 +9,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
+import fedenclave.attestation.revocations
 import fedenclave.client.state
 import fedenclave.protocol
 from fedenclave.protocol.digests import DIGEST_SIZE, Digest
 from fedenclave.protocol.errors import Reason, Refusal
+from fedenclave.protocol.evidence import EvidenceParts
 from fedenclave.protocol.records import Record
 from fedenclave.protocol.signing import Statement
 from fedenclave.protocol.statements import VERSION, FederationStatement
@@ -26,6 +28,14 @@ UNSIGNED = st.integers(0, 2**64 - 1)
 # What a field's type does not say: the ranges that __post_init__ checks.
 NARROWER: dict[str, st.SearchStrategy[Any]] = {
     "Evidence.signing_key": st.binary(min_size=32, max_size=32),
+    "EvidenceParts.parts": st.dictionaries(st.text(max_size=10), st.binary(max_size=20)).map(
+        lambda parts: EvidenceParts.of(parts).parts
+    ),
+    "Activation.version": st.just(1),
+    "Activation.member": NAMES,
+    "Activation.attestation_key": st.sampled_from([34, 50, 66]).flatmap(
+        lambda size: st.binary(min_size=size, max_size=size)
+    ),
     "Reply.refusal": st.sampled_from(["", *Refusal]).map(str),
     "AdmissionResult.reason": st.sampled_from(["", *Reason]).map(str),
     "TensorSpec.name": st.text(min_size=1, max_size=20),
@@ -41,7 +51,7 @@ def _subclasses(cls: type[Record]) -> set[type[Record]]:
 
 
 ABSTRACT = {Record, Statement, FederationStatement}
-PLACES = ("fedenclave.protocol", "fedenclave.client.state")
+PLACES = ("fedenclave.protocol", "fedenclave.client.state", "fedenclave.attestation.revocations")
 
 
 def _is_current(cls: type[Record]) -> bool:

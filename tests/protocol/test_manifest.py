@@ -148,7 +148,8 @@ def test_a_wrong_type_or_value_is_refused_or_is_a_value_of_that_key(line: str, w
         ("sha256:" + "73" * 32, "sha256:73", "digest"),
         ('  "sha256:' + "6d" * 32 + '",\n', "", "pins no measurement"),
         ('  "sha256:' + "6d" * 32 + '",\n', "  1,\n", "list of texts"),
-        ("[attestation.insecure]", "[attestation.sgx]", "unknown keys: sgx|pins no"),
+        ("[attestation.insecure]", "[attestation.sgx]", "collateral_max_age_seconds"),
+        ("[attestation.insecure]", "[attestation.sev]", "pins no measurement of any format"),
     ],
 )
 def test_one_thing_wrong_is_one_configuration_error(old: str, new: str, message: str) -> None:

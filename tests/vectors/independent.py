@@ -58,6 +58,17 @@ def report_data(nonce: bytes, key: bytes, manifest: bytes) -> bytes:
     return hashlib.sha512(bound).digest()
 
 
+def evidence_parts(data: bytes) -> tuple[str, bytes, dict[str, bytes]]:
+    """Format, signing key, and the parts of evidence of a format of hardware."""
+    evidence = cbor(data)
+    parts = cbor(evidence["document"])["parts"]
+    return (
+        evidence["format"],
+        evidence["signing_key"],
+        {part["name"]: part["data"] for part in parts},
+    )
+
+
 def verify(kind: str, payload: bytes, signature: bytes, key: bytes) -> None:
     """Raise where the signature over the typed payload does not hold."""
     message = f"fedenclave/sig/{kind}/v1\0".encode() + payload

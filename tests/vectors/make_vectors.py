@@ -13,7 +13,7 @@ from fedenclave.enclave import fixed_point
 from fedenclave.protocol import merkle
 from fedenclave.protocol.codec import encode
 from fedenclave.protocol.digests import Digest, domain_digest
-from fedenclave.protocol.evidence import report_data
+from fedenclave.protocol.evidence import Evidence, EvidenceParts, report_data
 from fedenclave.protocol.measurement import measured_code
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.sealed_update import sealed_size
@@ -85,6 +85,18 @@ def digests() -> dict[str, object]:
         "measurement": {"code": code.to_bytes().hex(), "digest": code.measurement.hex()},
         "training_config": told(),
         "report_data": report_data(DIGESTS["a"], public_key(KEY), DIGESTS["b"]).hex(),
+    }
+
+
+def evidence() -> dict[str, object]:
+    """Return evidence of a format of hardware; its parts are no vendor's."""
+    parts = {"report": pattern(300), "certificate-table": pattern(20), "Z": b"", "é": b"1"}
+    document = EvidenceParts.of(parts).to_bytes()
+    record = Evidence(format="sev-snp", document=document, signing_key=public_key(KEY))
+    return {
+        "format": "sev-snp",
+        "parts": {name: data.hex() for name, data in parts.items()},
+        "evidence": record.to_bytes().hex(),
     }
 
 
@@ -193,6 +205,7 @@ def main() -> None:
     vectors = {
         "encodings": [{"value": value, "bytes": encode(value).hex()} for value in PLAIN],
         "digests": digests(),
+        "evidence": evidence(),
         "signature": signature(),
         "merkle": tree(),
         "sealed": [sealed(Suite.X25519), sealed(Suite.HYBRID)],

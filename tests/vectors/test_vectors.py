@@ -30,6 +30,7 @@ def test_what_can_be_made_again_is_made_the_same() -> None:
     today = {
         "encodings": [{"value": v, "bytes": encode(v).hex()} for v in make_vectors.PLAIN],
         "digests": make_vectors.digests(),
+        "evidence": make_vectors.evidence(),
         "signature": make_vectors.signature(),
         "merkle": make_vectors.tree(),
         "means": make_vectors.means(),
@@ -86,6 +87,15 @@ def test_report_data() -> None:
     key = raw(VECTORS["signature"]["key"])
     bound = independent.report_data(nonce, key, manifest)
     assert bound.hex() == VECTORS["digests"]["report_data"]
+
+
+def test_evidence_of_hardware() -> None:
+    vector = VECTORS["evidence"]
+    name, key, parts = independent.evidence_parts(raw(vector["evidence"]))
+    assert (name, key) == (vector["format"], raw(VECTORS["signature"]["key"]))
+    assert parts == {name: raw(data) for name, data in vector["parts"].items()}
+    # Names are sorted by their code points, not by their length as the keys of a map are.
+    assert list(parts) == ["Z", "certificate-table", "report", "é"]
 
 
 def test_training_configuration() -> None:
