@@ -9,89 +9,112 @@ SPEC.md, section 9.2.
 
 from __future__ import annotations
 
-from fedenclave.attestation.result import AttestationResult, Check, EvidenceRefused, Status
-from fedenclave.protocol.digests import equal, to_text
-from fedenclave.protocol.evidence import INSECURE_WARNING, Evidence, InsecureDocument
-from fedenclave.protocol.manifest import Manifest
-from fedenclave.protocol.signing import PublicKey, verify
+from collections.abc import Mapping
 
-_REFUSALS = {
-    "format": (
-        "the evidence is insecure (development mode), and the manifest does not accept that",
-        "run the aggregator in a TEE that the manifest names",
-    ),
-    "warning": (
-        "the evidence does not say that it is insecure",
-        "it was not made by an unchanged FedEnclave; nothing was sent",
-    ),
-    "report data": (
-        "the evidence is for another nonce, key or manifest",
-        "it is old, or was made for somebody else; nothing was sent",
-    ),
-    "measurement": (
-        "the aggregator runs code that the federation did not approve",
-        "nothing was sent. ask the operator which code runs there; the approved measurement is in "
-        "federation.toml, [attestation.insecure]",
-    ),
-}
+from fedenclave.attestation.checklist import Checklist
+from fedenclave.attestation.format import Format, Parts, Question, same_bytes
+from fedenclave.attestation.result import Claims, Trust
+from fedenclave.protocol.digests import Digest, equal, from_text, to_text
+from fedenclave.protocol.errors import MalformedMessage
+from fedenclave.protocol.evidence import INSECURE, INSECURE_WARNING, Evidence, InsecureDocument
+from fedenclave.protocol.signing import PublicKey, Signed, verify
+from fedenclave.protocol.toml_table import Table
+
+STATEMENT, KEY = "statement", "signing-key"
+_TEMPLATE = """\
+# insecure: development mode. The process measures itself; nobody vouches for it.
+[attestation.insecure]
+measurements = ["sha256:..."]  # of `fedenclave measure`
+"""
 
 
-def appraise(evidence: Evidence, manifest: Manifest, bound: bytes, now: int) -> AttestationResult:
-    """Return the result, always with status `warning`.
+def read_policy(table: Table) -> tuple[Digest, ...]:
+    """Return the measurements that the policy accepts."""
+    return tuple(from_text(text) for text in table.take_texts("measurements"))
 
-    Args:
-        evidence: decoded, of format `insecure`.
-        manifest: the policy is `manifest.attestation.insecure`, its pinned measurements.
-        bound: the 64 bytes that the report data must be.
-        now: not used: nothing in this format expires.
 
-    Raises:
-        MalformedMessage: the document does not decode, or its signature does not hold.
-        EvidenceRefused: a check does not hold.
-    """
-    del now
-    pins = manifest.attestation.insecure
-    key = PublicKey(evidence.signing_key)
-    document = verify(InsecureDocument, evidence.document, key)
-    checks = (
-        Check(
-            name="format",
-            found="insecure",
-            wanted="a format that the manifest pins",
-            holds=bool(pins),
-        ),
-        Check(
-            name="warning",
-            found=document.warning[:80],
-            wanted=INSECURE_WARNING,
-            holds=document.warning == INSECURE_WARNING,
-        ),
-        Check(
-            name="report data",
-            found=document.report_data.hex()[:32],
-            wanted=bound.hex()[:32],
-            holds=equal(document.report_data, bound),
-        ),
-        Check(
-            name="measurement",
-            found=to_text(document.measurement),
-            wanted=" or ".join(map(to_text, pins)),
-            holds=document.measurement in pins,
-        ),
+def appraise(
+    parts: Parts, pins: tuple[Digest, ...], question: Question, checklist: Checklist
+) -> Claims:
+    """Return the claims; the framework never lets their status be better than `warning`."""
+    document = verify(InsecureDocument, parts[STATEMENT], PublicKey(parts[KEY]))
+    checklist.want(
+        "format",
+        holds=bool(pins),
+        found="insecure",
+        wanted="a format that the manifest pins",
+        trust=Trust.HARDWARE,
+        hint="the manifest does not accept development mode: run the aggregator in a TEE that it "
+        "names",
     )
-    for check in checks:
-        if not check.holds:
-            message, hint = _REFUSALS[check.name]
-            raise EvidenceRefused(
-                f"{message}: {check.name} is {check.found}, want {check.wanted}",
-                hint=hint,
-                checks=checks,
-            )
-    return AttestationResult(
-        format=evidence.format,
-        status=Status.WARNING,
-        signing_key=key,
-        measurement=document.measurement,
-        protections=document.protections,
-        checks=checks,
+    checklist.want(
+        "warning",
+        holds=document.warning == INSECURE_WARNING,
+        found=document.warning,
+        wanted=INSECURE_WARNING,
+        trust=Trust.HARDWARE,
+        hint="it was not made by an unchanged FedEnclave; nothing was sent",
     )
+    checklist.want(
+        "report data",
+        holds=equal(document.report_data, question.bound),
+        found=document.report_data.hex()[:32],
+        wanted=question.bound.hex()[:32],
+        trust=Trust.INSTANCE_IDENTITY,
+        hint="it is for another nonce, key or manifest: old, or made for somebody else; nothing "
+        "was sent",
+    )
+    checklist.want(
+        "measurement",
+        holds=document.measurement in pins,
+        found=to_text(document.measurement),
+        wanted=" or ".join(map(to_text, pins)) or "none is pinned",
+        trust=Trust.EXECUTABLES,
+        hint="the aggregator runs code that the federation did not approve; nothing was sent. ask "
+        "the operator which code runs there; the approved measurement is in federation.toml, "
+        "[attestation.insecure]",
+    )
+    return _claims(document)
+
+
+def _claims(document: InsecureDocument) -> Claims:
+    return Claims(
+        claims={
+            "measurement": to_text(document.measurement),
+            "protections": list(document.protections),
+            "report-data": document.report_data.hex(),
+        },
+        identifiers={"measurement": (to_text(document.measurement),)},
+    )
+
+
+def inspect(parts: Parts) -> Mapping[str, object]:
+    """Return what the document claims."""
+    signed = Signed.from_bytes(parts[STATEMENT])
+    return _claims(InsecureDocument.from_bytes(signed.payload)).claims
+
+
+def recognise(data: bytes) -> Parts | None:
+    """Return the parts of development evidence as it travels."""
+    try:
+        evidence = Evidence.from_bytes(data)
+    except MalformedMessage:
+        return None
+    if evidence.format != INSECURE:
+        return None
+    return {STATEMENT: evidence.document, KEY: evidence.signing_key}
+
+
+FORMAT = Format(
+    name=INSECURE,
+    title="development mode (no hardware)",
+    source="SPEC.md, section 9.2",
+    required=frozenset({STATEMENT, KEY}),
+    always=frozenset({"format", "warning", "report data", "measurement"}),
+    template=_TEMPLATE,
+    read_policy=read_policy,
+    bind=same_bytes,
+    appraise=appraise,
+    inspect=inspect,
+    recognise=recognise,
+)

@@ -1,0 +1,294 @@
+"""X.509 chains and revocation lists of attestation vendors: parse, verify, judge at a given time.
+
+Why not `cryptography.x509.verification`: it verifies web servers and clients (names, key usages and
+algorithms of the CA/Browser forum), and vendors' certificates are none: AMD signs with RSA-PSS
+and gives VCEKs serial number 0, most leaves have no subject alternative name. Signatures, names
+and encodings are still the library's; here is only the path, which the caller gives in order.
+
+Source: RFC 5280, sections 6.1 (path validation, of which policies and name constraints are left
+out: a certificate that has them is refused if they are critical) and 6.3 (CRLs).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Collection, Sequence
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID, ObjectIdentifier
+
+from fedenclave.attestation.checklist import Checklist
+from fedenclave.attestation.collateral import iso, judge_age
+from fedenclave.attestation.result import Trust
+from fedenclave.protocol.errors import MalformedMessage
+
+MAX_CERTIFICATES = 16
+_PEM = b"-----BEGIN CERTIFICATE-----"
+_UNDERSTOOD = (ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE)
+# The parser's errors are ValueErrors of many kinds; a bad point on a curve is Unsupported; the
+# others are exceptions of their own.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+
+
+def parse_certificate(der: bytes, what: str) -> x509.Certificate:
+    """Return the certificate that `der` encodes, its extensions parsed.
+
+    Raises:
+        MalformedMessage: it encodes none.
+    """
+    try:
+        with warnings.catch_warnings():
+            # A VCEK has serial number 0, and the library wants to say so each time.
+            warnings.simplefilter("ignore")
+            certificate = x509.load_der_x509_certificate(der)
+            # These are parsed when asked for; ask now, where an error is expected.
+            certificate.extensions  # noqa: B018
+            certificate.public_key()
+            certificate.subject, certificate.issuer  # noqa: B018
+    except _UNREADABLE as error:
+        raise MalformedMessage(f"{what} is not a certificate that can be read") from error
+    if certificate.public_bytes(Encoding.DER) != der:
+        raise MalformedMessage(f"{what} has bytes after its end")
+    _check_signature_bits(der, certificate.signature, what)
+    return certificate
+
+
+def _check_signature_bits(der: bytes, signature: bytes, what: str) -> None:
+    """Refuse a signature with unused bits: their number is the one byte that nothing covers."""
+    if not der.endswith(b"\x00" + signature):
+        raise MalformedMessage(f"{what} has a signature that is not of whole bytes")
+
+
+def parse_certificates(data: bytes, what: str) -> list[x509.Certificate]:
+    """Return the certificates of a PEM file, or the one of a DER file.
+
+    Raises:
+        MalformedMessage: something in it is no certificate, or there are more than 16.
+    """
+    if _PEM not in data:
+        return [parse_certificate(data, what)]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = x509.load_pem_x509_certificates(data)
+            ders = [certificate.public_bytes(Encoding.DER) for certificate in found]
+    except _UNREADABLE as error:
+        raise MalformedMessage(f"{what} is not a list of certificates in pem") from error
+    if len(ders) > MAX_CERTIFICATES:
+        raise MalformedMessage(f"{what} has {len(ders)} certificates, want at most 16")
+    return [parse_certificate(der, what) for der in ders]
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """Return SHA-256 of the DER, lower-case hex."""
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+
+
+def common_name(certificate: x509.Certificate) -> str:
+    """Return what a person may call it: the subject's common name, or the whole subject."""
+    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return str(names[0].value) if names else certificate.subject.rfc4514_string()
+
+
+def verify_chain(
+    checklist: Checklist,
+    chain: Sequence[x509.Certificate],
+    root: x509.Certificate,
+    *,
+    name: str,
+    now: int,
+    understood: Collection[ObjectIdentifier] = (),
+    trust: Trust = Trust.INSTANCE_IDENTITY,
+) -> None:
+    """Verify `chain`, leaf first and without the root, up to `root`, which is pinned in this tree.
+
+    Checks, in this order: 1. the chain is not empty; 2. each certificate is signed by the next,
+    the last by the root; 3. each issuer is a CA, may sign certificates, and its path length
+    suffices; 4. all, the root too, are valid at `now`; 5. no critical extension is unknown.
+
+    Args:
+        checklist: where the checks go, their names beginning with `name`.
+        chain: leaf first; a copy of the root at its end is the caller's to take off.
+        root: the pinned one; it is not asked who signed it.
+        name: what the chain is, for example `vcek chain`.
+        now: Unix seconds.
+        understood: critical extensions, besides basic constraints and key usage, which the caller
+            has judged.
+        trust: what the checks speak to.
+
+    Raises:
+        EvidenceRefused: a check does not hold.
+    """
+    wanted_root = f"a chain to the pinned root {common_name(root)}"
+    checklist.must(
+        name, holds=bool(chain), found=f"{len(chain)} certificates", wanted=wanted_root, trust=trust
+    )
+    issuers = [*chain[1:], root]
+    for depth, (certificate, issuer) in enumerate(zip(chain, issuers, strict=True)):
+        problem = _issued_problem(certificate, issuer, depth)
+        checklist.must(
+            name,
+            holds=not problem,
+            found=f"{common_name(certificate)} by {common_name(issuer)}: {problem or 'signed'}",
+            wanted=wanted_root,
+            trust=trust,
+            hint="it was damaged, belongs to another machine, or was never the vendor's",
+        )
+    for certificate in (*chain, root):
+        _check_validity(checklist, certificate, name, now, trust)
+        unknown = [
+            extension.oid.dotted_string
+            for extension in certificate.extensions
+            if extension.critical and extension.oid not in (*_UNDERSTOOD, *understood)
+        ]
+        if unknown:
+            checklist.refuse(
+                f"{name} extensions",
+                found=f"critical and unknown: {', '.join(unknown)}",
+                wanted="only extensions that are understood",
+                trust=trust,
+                hint="a newer version may understand it",
+            )
+
+
+def _issued_problem(certificate: x509.Certificate, issuer: x509.Certificate, depth: int) -> str:
+    """Return why `issuer` did not or may not sign `certificate`; empty if all is well."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except InvalidSignature:
+        return "signature does not verify"
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        return f"cannot be its issuer ({str(error)[:80]})"
+    try:
+        constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        return "issuer has no basic constraints, so it is no CA"
+    if not constraints.ca:
+        return "issuer is no CA"
+    if constraints.path_length is not None and constraints.path_length < depth:
+        return f"issuer allows a path of {constraints.path_length}, and this is {depth}"
+    try:
+        usage = issuer.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return ""
+    return "" if usage.key_cert_sign else "issuer may not sign certificates"
+
+
+def _check_validity(
+    checklist: Checklist, certificate: x509.Certificate, name: str, now: int, trust: Trust
+) -> None:
+    first = int(certificate.not_valid_before_utc.timestamp())
+    last = int(certificate.not_valid_after_utc.timestamp())
+    checklist.must(
+        f"{name} validity",
+        holds=first <= now <= last,
+        found=f"{common_name(certificate)} valid {iso(first)} to {iso(last)}",
+        wanted=f"valid at {iso(now)}",
+        trust=trust,
+        hint="give the time at which the evidence was made with --at, if it is an old one",
+    )
+
+
+def parse_crl(der: bytes, what: str) -> x509.CertificateRevocationList:
+    """Return the revocation list that `der` (or PEM) encodes.
+
+    Raises:
+        MalformedMessage: it encodes none.
+    """
+    try:
+        if b"-----BEGIN X509 CRL-----" in der:
+            crl = x509.load_pem_x509_crl(der)
+        else:
+            crl = x509.load_der_x509_crl(der)
+        crl.extensions  # noqa: B018
+        crl.issuer  # noqa: B018
+    except _UNREADABLE as error:
+        raise MalformedMessage(f"{what} is not a revocation list that can be read") from error
+    _check_signature_bits(crl.public_bytes(Encoding.DER), crl.signature, what)
+    return crl
+
+
+def check_revocation(
+    checklist: Checklist,
+    certificates: Sequence[x509.Certificate],
+    crl: x509.CertificateRevocationList,
+    issuer: x509.Certificate,
+    *,
+    name: str,
+    now: int,
+    max_age_seconds: int,
+    trust: Trust = Trust.INSTANCE_IDENTITY,
+) -> None:
+    """Check that `issuer` signed `crl`, that it is current, and that it lists none of the others.
+
+    Args:
+        checklist: where the checks go.
+        certificates: those that `issuer` issued.
+        crl: the list.
+        issuer: a certificate that a chain has verified already.
+        name: the list's name in the bundle.
+        now: Unix seconds.
+        max_age_seconds: the policy's greatest age of collateral.
+        trust: what the checks speak to.
+
+    Raises:
+        EvidenceRefused: a check does not hold.
+    """
+    key = issuer.public_key()
+    try:
+        signed = (
+            crl.issuer == issuer.subject
+            and isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey)
+            and crl.is_signature_valid(key)
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        signed = False
+    checklist.must(
+        f"signature of {name}",
+        holds=signed,
+        found="verifies" if signed else "does not verify",
+        wanted=f"a revocation list by {common_name(issuer)}",
+        trust=trust,
+        hint="fetch it again; it is not by the issuer of the certificates it must judge",
+    )
+    unknown = [e.oid.dotted_string for e in crl.extensions if e.critical]
+    checklist.must(
+        f"extensions of {name}",
+        holds=not unknown,
+        found=f"critical: {', '.join(unknown)}" if unknown else "none critical",
+        wanted="a complete list: no critical extension narrows it",
+        trust=trust,
+    )
+    next_update = crl.next_update_utc
+    judge_age(
+        checklist,
+        name,
+        issued=int(crl.last_update_utc.timestamp()),
+        next_update=None if next_update is None else int(next_update.timestamp()),
+        now=now,
+        max_age_seconds=max_age_seconds,
+        trust=trust,
+    )
+    for certificate in certificates:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
+        checklist.must(
+            f"revocation of {common_name(certificate)}",
+            holds=entry is None,
+            found="not revoked" if entry is None else "revoked",
+            wanted="not revoked",
+            trust=trust,
+            hint="its vendor says that this key can no longer be trusted",
+        )

@@ -1,0 +1,45 @@
+"""What a verifier holds besides the manifest: vendors' collateral and the members' revocations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedenclave.attestation.collateral import EMPTY, Collateral, read_bundle
+from fedenclave.attestation.revocations import Revocations, verify_revocations
+from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.manifest import Manifest
+
+COLLATERAL_FOLDER, REVOCATIONS_FILE = "collateral", "revocations.signed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endorsements:
+    """A bundle, and the newest list of revocations; each may be absent.
+
+    What is absent is refused where it is needed.
+    """
+
+    collateral: Collateral = EMPTY
+    revocations: Revocations | None = None
+
+
+NO_ENDORSEMENTS = Endorsements()
+
+
+def read_endorsements(folder: Path, manifest: Manifest) -> Endorsements:
+    """Return what lies in `folder`: `collateral/` and `revocations.signed`, each if it is there.
+
+    Raises:
+        ConfigurationError: what is there cannot be read, or too few members signed the list.
+    """
+    bundle, list_file = folder / COLLATERAL_FOLDER, folder / REVOCATIONS_FILE
+    try:
+        revocations = (
+            verify_revocations(list_file.read_bytes(), manifest) if list_file.exists() else None
+        )
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {list_file}: {error.strerror}") from error
+    return Endorsements(
+        collateral=read_bundle(bundle) if bundle.is_dir() else EMPTY, revocations=revocations
+    )
