@@ -1,0 +1,218 @@
+"""The drill: members withdraw trust between two rounds, and clients stop sending and say why.
+
+The whole client's path runs, on evidence of a SEV-SNP machine by a vendor that the test made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fedenclave.attestation import formats
+from fedenclave.attestation.collateral import from_mapping
+from fedenclave.attestation.endorsements import NO_ENDORSEMENTS, Endorsements
+from fedenclave.attestation.policy import HEAD
+from fedenclave.attestation.revocations import (
+    Revocations,
+    SignedRevocations,
+    approve_revocations,
+    verify_revocations,
+)
+from fedenclave.client.session import ClientSession
+from fedenclave.client.state import MemoryStore
+from fedenclave.protocol import merkle
+from fedenclave.protocol.errors import EnclaveRefused
+from fedenclave.protocol.evidence import Evidence, EvidenceParts, report_data
+from fedenclave.protocol.exchange import RoundOffer
+from fedenclave.protocol.manifest import Client, Manifest, Member
+from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
+from fedenclave.protocol.signing import public_key, sign
+from fedenclave.protocol.statements import VERSION, Approval, Suite
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
+from fedenclave.simulation.federation import DEFAULT_RULES
+from tests.attacks.lying_enclave import LyingEnclave
+from tests.attacks.world import FIRST, payload_of
+from tests.attestation.fake_amd import CHIP, DAY, NOW, Machine
+from tests.attestation.snp_federation import EVERY_CRL, FORMAT, POLICY
+
+MEMBERS = {name: Ed25519PrivateKey.generate() for name in ("alpha", "beta")}
+KEYS = {name: Ed25519PrivateKey.generate() for name in ("a", "b")}
+TABLES = HEAD.replace('"none"', '"required"') + "\n[attestation.sev-snp]\n" + POLICY
+SOURCE = write_manifest(
+    ManifestDraft(
+        name="clinics",
+        threshold=2,
+        development=False,
+        members=[Member(name=n, key=public_key(k)) for n, k in MEMBERS.items()],
+        clients=[
+            Client(name="a", member="alpha", key=public_key(KEYS["a"])),
+            Client(name="b", member="beta", key=public_key(KEYS["b"])),
+        ],
+        freshness_seconds=600,
+        insecure_measurements=[],
+        suite=Suite.X25519,
+        schema=FIRST.schema.digest,
+        initial_model=FIRST.digest(),
+        rules=DEFAULT_RULES,
+        attestation=TABLES,
+    )
+)
+MANIFEST = Manifest.from_bytes(SOURCE)
+APPROVALS = [
+    sign(Approval(version=VERSION, federation="clinics", manifest=MANIFEST.digest, member=n), key)
+    for n, key in MEMBERS.items()
+]
+LIST = """\
+version = 1
+federation = "clinics"
+serial = {serial}
+issued = "2026-11-01T00:00:00Z"
+expires = "2026-12-01T00:00:00Z"
+{entries}"""
+FLOOR = """
+[[floors]]
+format = "sev-snp"
+level = "milan.microcode"
+at_least = {at_least}
+reason = "a bulletin of November"
+"""
+REVOKED = f"""
+[[revoked]]
+format = "sev-snp"
+what = "chip-id"
+value = "{CHIP.hex()}"
+reason = "found open in its rack"
+"""
+
+
+class SnpEnclave(LyingEnclave):
+    """An enclave on a SEV-SNP machine that the test's own vendor certified."""
+
+    machine = Machine()
+
+    def evidence(self, nonce: bytes, **changes: Any) -> bytes:
+        key = public_key(self.key)
+        bound = report_data(nonce, key, self.manifest.digest)
+        parts = {
+            "report": self.machine.report(report_data=bound, **changes),
+            "certificates": self.machine.der,
+        }
+        return Evidence(
+            format="sev-snp", document=EvidenceParts.of(parts).to_bytes(), signing_key=key
+        ).to_bytes()
+
+
+@pytest.fixture(autouse=True)
+def _a_vendor_of_the_tests_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for listed in (formats.FORMATS, formats.ALL_FORMATS):
+        monkeypatch.setitem(listed, "sev-snp", FORMAT)  # type: ignore[arg-type]
+
+
+def listed(serial: int, entries: str) -> Revocations:
+    source = LIST.format(serial=serial, entries=entries).encode()
+    approvals = tuple(approve_revocations(source, name, key) for name, key in MEMBERS.items())
+    signed = SignedRevocations(revocations=source, approvals=approvals)
+    return verify_revocations(signed.to_bytes(), MANIFEST)
+
+
+def endorsements(revocations: Revocations | None) -> Endorsements:
+    return Endorsements(collateral=from_mapping(EVERY_CRL, NOW - DAY), revocations=revocations)
+
+
+def session(store: MemoryStore, held: Endorsements) -> ClientSession:
+    return ClientSession(
+        manifest=MANIFEST,
+        approvals=APPROVALS,
+        name="a",
+        key=KEYS["a"],
+        store=store,
+        endorsements=held,
+    )
+
+
+def offer_of(enclave: SnpEnclave, client: ClientSession, number: int) -> RoundOffer:
+    nonce = client.hello(now=NOW).nonce
+    announced = enclave.announcement(round=number)
+    return enclave.offer(
+        nonce, announcement=announced, evidence=enclave.evidence(merkle.root([nonce]))
+    )
+
+
+def take_part(enclave: SnpEnclave, client: ClientSession, number: int) -> bytes:
+    accepted = client.accept(
+        offer_of(enclave, client, number),
+        FIRST.to_bytes(),
+        NOW,
+        training_config=NO_TRAINING_CONFIG,
+    )
+    assert not accepted.attestation.insecure
+    assert accepted.attestation.measurement == "aa" * 48
+    return client.seal(accepted, payload_of(1), 5)
+
+
+def refused(enclave: SnpEnclave, store: MemoryStore, held: Endorsements, match: str) -> None:
+    """Assert that a round is refused, that the reason says so, and that nothing is remembered."""
+    client = session(store, held)
+    offer = offer_of(enclave, client, 2)
+    before = store.state
+    with pytest.raises(EnclaveRefused, match=match):
+        client.accept(offer, FIRST.to_bytes(), NOW, training_config=NO_TRAINING_CONFIG)
+    assert store.state == before
+
+
+def test_clients_stop_sending_when_the_members_raise_the_tcb_floor() -> None:
+    enclave, store = SnpEnclave(MANIFEST), MemoryStore()
+    met = endorsements(listed(1, FLOOR.format(at_least=219)))
+    assert take_part(enclave, session(store, met), 1)
+    raised = endorsements(listed(2, FLOOR.format(at_least=220)))
+    refused(
+        enclave,
+        store,
+        raised,
+        r"floor of milan.microcode is 219, want at least 220: a bulletin of November",
+    )
+    # The operator updates the machine, and the same members take part again.
+    assert take_part(enclave, session(store, met), 2)
+
+
+def test_clients_stop_sending_to_a_chip_that_the_members_revoked() -> None:
+    enclave, store = SnpEnclave(MANIFEST), MemoryStore()
+    assert take_part(enclave, session(store, endorsements(listed(1, ""))), 1)
+    refused(enclave, store, endorsements(listed(2, REVOKED)), "found open in its rack")
+
+
+def test_clients_stop_sending_when_their_list_or_their_collateral_is_missing_or_old() -> None:
+    enclave, store = SnpEnclave(MANIFEST), MemoryStore()
+    assert take_part(enclave, session(store, endorsements(listed(1, ""))), 1)
+    refused(enclave, store, endorsements(None), "revocation list is none")
+    refused(enclave, store, NO_ENDORSEMENTS, "collateral is missing, want amd/milan/vcek.crl")
+    old = Endorsements(
+        collateral=from_mapping(EVERY_CRL, NOW - 31 * DAY), revocations=listed(1, "")
+    )
+    refused(enclave, store, old, "amd/milan/vcek.crl")
+
+
+def test_evidence_of_a_machine_the_policy_does_not_name_is_refused_in_a_round() -> None:
+    held = endorsements(listed(1, ""))
+    for changes, match in (
+        ({"measurement": b"\xab" * 48}, "measurement is"),
+        ({"vmpl": 1}, "vmpl is 1"),
+        ({"report_data": bytes(64)}, "report data"),
+    ):
+        enclave, store = SnpEnclave(MANIFEST), MemoryStore()
+        client = session(store, held)
+        nonce = client.hello(now=NOW).nonce
+        key = public_key(enclave.key)
+        bound = report_data(merkle.root([nonce]), key, MANIFEST.digest)
+        report = enclave.machine.report(**{"report_data": bound, **changes})
+        parts = {"report": report, "certificates": enclave.machine.der}
+        evidence = Evidence(
+            format="sev-snp", document=EvidenceParts.of(parts).to_bytes(), signing_key=key
+        )
+        offer = enclave.offer(
+            nonce, announcement=enclave.announcement(), evidence=evidence.to_bytes()
+        )
+        with pytest.raises(EnclaveRefused, match=match):
+            client.accept(offer, FIRST.to_bytes(), NOW, training_config=NO_TRAINING_CONFIG)
