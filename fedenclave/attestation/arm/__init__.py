@@ -1,0 +1,1 @@
+"""Evidence of Arm's architectures: PSA (TrustZone) and CCA (realms)."""
