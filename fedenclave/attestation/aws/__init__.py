@@ -1,0 +1,1 @@
+"""Evidence of Amazon Web Services."""
