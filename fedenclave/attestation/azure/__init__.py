@@ -1,0 +1,1 @@
+"""Formats of confidential machines on Microsoft Azure."""
