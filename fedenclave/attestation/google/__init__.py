@@ -1,0 +1,1 @@
+"""Formats whose evidence Google Cloud signs."""
