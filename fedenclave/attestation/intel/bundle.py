@@ -1,0 +1,166 @@
+"""Intel's collateral in a bundle: its names, and which version of a file is taken for a time.
+
+  intel/root-ca-crl.der                  the root's list: intermediates and TCB signing
+  intel/pck-crl-processor.der            the PCK CAs' lists; which one, the quote's chain says
+  intel/pck-crl-platform.der
+  intel/<tee>/tcb-info/<fmspc>.json      as Intel's service answers; <tee> is `sgx` or `tdx`
+  intel/<tee>/tcb-info/<fmspc>.pem       its issuer chain, from the answer's header
+  intel/<tee>/qe-identity.json
+  intel/<tee>/qe-identity.pem
+
+It verifies nothing: collateral.py does. Of several versions of a file the newest that is valid at
+the given time is taken, and the newest of all if none is, so that the refusal says how old it is.
+
+Source: Intel PCS API version 4; the names are FedEnclave's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from cryptography import x509
+
+from fedenclave.attestation.certificates import parse_certificates, parse_crl
+from fedenclave.attestation.checklist import Checklist
+from fedenclave.attestation.collateral import FETCH_HINT, CollateralFile
+from fedenclave.attestation.format import Question
+from fedenclave.attestation.intel.signed_json import SignedJson, parse_signed_json
+from fedenclave.attestation.intel.tcb_info import (
+    QeIdentity,
+    TcbInfo,
+    read_qe_identity,
+    read_tcb_info,
+)
+from fedenclave.attestation.result import Trust
+from fedenclave.protocol.errors import MalformedMessage
+
+T = TypeVar("T")
+P = TypeVar("P", TcbInfo, QeIdentity)
+
+ROOT_CRL = "intel/root-ca-crl.der"
+
+
+def pck_crl_name(ca: str) -> str:
+    """Return the name of the list by the PCK CA `ca`: `processor` or `platform`."""
+    return f"intel/pck-crl-{ca}.der"
+
+
+def tcb_info_name(tee: str, fmspc: bytes) -> str:
+    """Return the name of the TCB info for `tee` (`SGX` or `TDX`)."""
+    return f"intel/{tee.lower()}/tcb-info/{fmspc.hex()}.json"
+
+
+def qe_identity_name(tee: str) -> str:
+    """Return the name of the quoting enclave's identity for `tee` (`SGX` or `TDX`)."""
+    return f"intel/{tee.lower()}/qe-identity.json"
+
+
+def issuer_name(name: str) -> str:
+    """Return the name of the issuer chain of the JSON document `name`."""
+    return name.removesuffix(".json") + ".pem"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document(Generic[P]):
+    """A signed JSON document, parsed. `fetched` is in Unix seconds."""
+
+    name: str
+    fetched: int
+    signed: SignedJson
+    parsed: P
+
+
+class Bundle:
+    """The bundle, asked in the name of one quote. Every method raises `EvidenceRefused`."""
+
+    def __init__(self, checklist: Checklist, question: Question) -> None:
+        """Keep where refusals go, and the bundle and the time."""
+        self._checklist, self._question = checklist, question
+
+    def crl(self, name: str) -> x509.CertificateRevocationList:
+        """Return the revocation list `name` for the time."""
+        return self._choose(
+            name, self._need(name), lambda file: parse_crl(file.data, "it"), crl_window
+        )
+
+    def tcb_info(self, tee: str, fmspc: bytes) -> Document[TcbInfo]:
+        """Return the TCB info of a platform for the time."""
+        return self._document(
+            tcb_info_name(tee, fmspc), "tcbInfo", lambda signed: read_tcb_info(signed, tee)
+        )
+
+    def qe_identity(self, tee: str) -> Document[QeIdentity]:
+        """Return the quoting enclave's identity for the time."""
+        return self._document(
+            qe_identity_name(tee), "enclaveIdentity", lambda signed: read_qe_identity(signed, tee)
+        )
+
+    def issuers(self, document: Document[Any]) -> list[x509.Certificate]:
+        """Return the issuer chain of `document`, leaf first."""
+        name = issuer_name(document.name)
+        files = self._need(name)
+        # The chain that came with the document is the one, if it is there.
+        together = [file for file in files if file.fetched == document.fetched]
+        return self._choose(
+            name,
+            together or files,
+            lambda file: parse_certificates(file.data, "it"),
+            lambda chain: (
+                int(chain[0].not_valid_before_utc.timestamp()),
+                int(chain[0].not_valid_after_utc.timestamp()),
+            ),
+        )
+
+    def _document(self, name: str, key: str, read: Callable[[SignedJson], P]) -> Document[P]:
+        def parse(file: CollateralFile) -> Document[P]:
+            signed = parse_signed_json(file.data, key, "document")
+            return Document(name=name, fetched=file.fetched, signed=signed, parsed=read(signed))
+
+        return self._choose(
+            name,
+            self._need(name),
+            parse,
+            lambda found: (found.parsed.issued, found.parsed.next_update),
+        )
+
+    def _need(self, name: str) -> Sequence[CollateralFile]:
+        return self._question.collateral.need(name, self._checklist, Trust.HARDWARE)
+
+    def _choose(
+        self,
+        name: str,
+        files: Sequence[CollateralFile],
+        parse: Callable[[CollateralFile], T],
+        window: Callable[[T], tuple[int, int]],
+    ) -> T:
+        """Return the newest version that is valid at the time, else the newest of all."""
+        found = []
+        for file in files:
+            try:
+                found.append(parse(file))
+                first, last = window(found[-1])
+            except MalformedMessage as error:
+                self._checklist.refuse(
+                    f"structure of {name}",
+                    found=error.message,
+                    wanted="what Intel's service answers, as it answers it",
+                    trust=Trust.HARDWARE,
+                    hint=FETCH_HINT,
+                )
+                raise AssertionError("refuse raises") from error
+            if first <= self._question.now <= last:
+                return found[-1]
+        return found[0]
+
+
+def crl_window(crl: x509.CertificateRevocationList) -> tuple[int, int]:
+    """Return when the list was issued and when Intel promised the next, in Unix seconds.
+
+    Raises:
+        MalformedMessage: it promises none, and so would be good for ever.
+    """
+    if crl.next_update_utc is None:
+        raise MalformedMessage("it promises no next update, and Intel's lists do")
+    return int(crl.last_update_utc.timestamp()), int(crl.next_update_utc.timestamp())
