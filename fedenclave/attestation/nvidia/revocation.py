@@ -1,0 +1,268 @@
+"""Whether NVIDIA has revoked a device, or whoever signed a reference manifest.
+
+Two sources, of which the policy chooses one:
+  * `ocsp`: NVIDIA's answer for every certificate but the leaf, which it does not know: the device's
+    own, the provisioner's, the family's; and for the signers of the reference manifests that are
+    used. An answer is valid for a day.
+  * `crl`: NVIDIA's lists, valid for about two months. They cover the certificates that name one
+    (`CRL distribution points`): the family's and the provisioner's, not a single device's.
+
+Source: RFC 6960 (OCSP), sections 3.2 and 4.2.2.2; RFC 5280, section 6.3; NVIDIA OCSP Service
+documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+
+from fedenclave.attestation.certificates import (
+    check_revocation,
+    common_name,
+    parse_certificate,
+    parse_crl,
+    verify_chain,
+)
+from fedenclave.attestation.checklist import Checklist
+from fedenclave.attestation.collateral import CollateralFile, judge_age
+from fedenclave.attestation.format import Question
+from fedenclave.attestation.nvidia.serial import serial_number
+from fedenclave.attestation.result import Trust
+from fedenclave.protocol.errors import MalformedMessage
+
+OCSP, CRL = "ocsp", "crl"
+OCSP_FOLDER, CRL_FOLDER = "nvidia/ocsp", "nvidia/crl"
+_FILE_NAME = re.compile(r"[0-9A-Za-z-]+(?:\.crl)?")
+_IDENTITY = Trust.INSTANCE_IDENTITY
+_ID_HASHES = (hashes.SHA1, hashes.SHA256, hashes.SHA384)
+
+
+def check_chain(
+    checklist: Checklist,
+    chain: Sequence[x509.Certificate],
+    root: x509.Certificate,
+    source: str,
+    question: Question,
+) -> None:
+    """Check that none of `chain`, which was verified up to `root`, is revoked.
+
+    Args:
+        checklist: where the checks go.
+        chain: lowest first: those that the source can speak about, without the root.
+        root: the pinned one.
+        source: `OCSP` or `CRL`.
+        question: with the bundle.
+
+    Raises:
+        EvidenceRefused: one is revoked, or what would tell is missing or too old.
+        MalformedMessage: what would tell cannot be read.
+    """
+    # From the top: an answer is worth as much as the issuer that stands behind it.
+    pairs = list(zip(chain, [*chain[1:], root], strict=True))[::-1]
+    if source == OCSP:
+        for certificate, issuer in pairs:
+            _check_ocsp(checklist, certificate, issuer, question)
+        return
+    listed = [(pair, name) for pair in pairs if (name := _crl_name(pair[0])) is not None]
+    if not listed:
+        raise MalformedMessage("no certificate of the chain names a revocation list")
+    for (certificate, issuer), name in listed:
+        _check_crl(checklist, certificate, issuer, name, question)
+
+
+def current(versions: Sequence[CollateralFile], now: int) -> CollateralFile:
+    """Return the newest version that was fetched by `now`, else the oldest, which will not do."""
+    return next((version for version in versions if version.fetched <= now), versions[-1])
+
+
+def _check_crl(
+    checklist: Checklist,
+    certificate: x509.Certificate,
+    issuer: x509.Certificate,
+    name: str,
+    question: Question,
+) -> None:
+    file = current(question.collateral.need(name, checklist, _IDENTITY), question.now)
+    check_revocation(
+        checklist,
+        [certificate],
+        parse_crl(file.data, name),
+        issuer,
+        name=name,
+        now=question.now,
+        max_age_seconds=question.collateral_max_age_seconds,
+    )
+
+
+def _crl_name(certificate: x509.Certificate) -> str | None:
+    """Return the bundle's name of the list that covers `certificate`; None if none does."""
+    try:
+        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    except x509.ExtensionNotFound:
+        return None
+    for point in points:
+        for name in point.full_name or ():
+            last = str(name.value).rpartition("/")[2]
+            if isinstance(name, x509.UniformResourceIdentifier) and _FILE_NAME.fullmatch(last):
+                return f"{CRL_FOLDER}/{last.removesuffix('.crl')}.crl"
+    raise MalformedMessage(f"{common_name(certificate)} names a revocation list that has no name")
+
+
+def ocsp_name(certificate: x509.Certificate) -> str:
+    """Return the bundle's name of the answer about `certificate`.
+
+    Raises:
+        MalformedMessage: its serial number is not positive.
+    """
+    return f"{OCSP_FOLDER}/{serial_number(certificate):x}.der"
+
+
+def _check_ocsp(
+    checklist: Checklist,
+    certificate: x509.Certificate,
+    issuer: x509.Certificate,
+    question: Question,
+) -> None:
+    name = ocsp_name(certificate)
+    versions = question.collateral.need(name, checklist, _IDENTITY)
+    answer = _parse_answer(current(versions, question.now).data, name)
+    about = _is_about(answer, certificate, issuer)
+    checklist.must(
+        f"subject of {name}",
+        holds=about,
+        found=f"certificate {answer.serial_number:x}" + ("" if about else " of another issuer"),
+        wanted=f"certificate {serial_number(certificate):x} by {common_name(issuer)}",
+        trust=_IDENTITY,
+        hint="it answers for another certificate: fetch it again",
+    )
+    _verify_answer(checklist, answer, issuer, name, question.now)
+    issued, next_update = answer.this_update_utc, answer.next_update_utc
+    judge_age(
+        checklist,
+        name,
+        issued=int(issued.timestamp()),
+        next_update=None if next_update is None else int(next_update.timestamp()),
+        now=question.now,
+        max_age_seconds=question.collateral_max_age_seconds,
+        trust=_IDENTITY,
+    )
+    status = answer.certificate_status
+    checklist.must(
+        f"revocation of {common_name(certificate)}",
+        holds=status is ocsp.OCSPCertStatus.GOOD,
+        found=status.name.lower(),
+        wanted="good",
+        trust=_IDENTITY,
+        hint="its vendor says that this key can no longer be trusted, or no longer for now",
+    )
+
+
+def _parse_answer(data: bytes, name: str) -> ocsp.OCSPResponse:
+    try:
+        answer = ocsp.load_der_ocsp_response(data)
+        if answer.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+            raise MalformedMessage(f"{name} is an error, no answer: {answer.response_status.name}")
+        # These are parsed when asked for; ask now, where an error is expected.
+        _ = (answer.certificate_status, answer.serial_number, answer.hash_algorithm)
+        _ = (answer.this_update_utc, answer.next_update_utc, answer.responder_name)
+        _ = (answer.signature_hash_algorithm, answer.certificates)
+        critical = [e for e in (*answer.extensions, *answer.single_extensions) if e.critical]
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise MalformedMessage(f"{name} is not an ocsp answer that can be read") from error
+    if critical:
+        raise MalformedMessage(f"{name} has a critical extension, which is unknown")
+    return answer
+
+
+def _key_bits(certificate: x509.Certificate) -> bytes:
+    key = certificate.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return b""
+    return x509.SubjectKeyIdentifier.from_public_key(key).digest
+
+
+def _is_about(
+    answer: ocsp.OCSPResponse, certificate: x509.Certificate, issuer: x509.Certificate
+) -> bool:
+    """Whether the answer is about this certificate, by the three values that RFC 6960 compares."""
+    algorithm = answer.hash_algorithm
+    if not isinstance(algorithm, _ID_HASHES):
+        return False
+    try:
+        # The library computes the three for a request; so the same code makes both sides.
+        request = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, algorithm).build()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return (
+        answer.serial_number == request.serial_number
+        and answer.issuer_name_hash == request.issuer_name_hash
+        and answer.issuer_key_hash == request.issuer_key_hash
+    )
+
+
+def _verify_answer(
+    checklist: Checklist,
+    answer: ocsp.OCSPResponse,
+    issuer: x509.Certificate,
+    name: str,
+    now: int,
+) -> None:
+    """Verify that the issuer, or one to whom it delegated, signed the answer."""
+    # The library parses an answer's certificates late; here an error is expected.
+    ders = [certificate.public_bytes(Encoding.DER) for certificate in answer.certificates]
+    delegates = [parse_certificate(der, f"certificate of {name}") for der in ders]
+    signer = next((c for c in (issuer, *delegates) if _is_responder(answer, c)), None)
+    if signer is not None and signer != issuer:
+        verify_chain(
+            checklist,
+            [signer],
+            issuer,
+            name=f"responder of {name}",
+            now=now,
+            understood=(ExtensionOID.EXTENDED_KEY_USAGE,),
+        )
+    signed = signer is not None and (signer == issuer or _may_answer(signer))
+    signed = signed and signer is not None and _signature_verifies(answer, signer)
+    checklist.must(
+        f"signature of {name}",
+        holds=signed,
+        found="verifies" if signed else "does not verify",
+        wanted=f"an answer by {common_name(issuer)}, or by whom it delegated this to",
+        trust=_IDENTITY,
+        hint="fetch it again",
+    )
+
+
+def _is_responder(answer: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
+    if answer.responder_name is not None:
+        return certificate.subject == answer.responder_name
+    return answer.responder_key_hash == _key_bits(certificate)
+
+
+def _may_answer(certificate: x509.Certificate) -> bool:
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return ExtendedKeyUsageOID.OCSP_SIGNING in usage
+
+
+def _signature_verifies(answer: ocsp.OCSPResponse, signer: x509.Certificate) -> bool:
+    key, algorithm = signer.public_key(), answer.signature_hash_algorithm
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(
+        algorithm, hashes.SHA256 | hashes.SHA384 | hashes.SHA512
+    ):
+        return False
+    try:
+        key.verify(answer.signature, answer.tbs_response_bytes, ec.ECDSA(algorithm))
+    except InvalidSignature:
+        return False
+    return True
