@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fedenclave.attestation.endorsements import read_endorsements
 from fedenclave.audit.folder import JudgedFile, contradictions, judge_files
 from fedenclave.demo.apps import app_folder, run_module, run_module_json
 from fedenclave.demo.deployment import FlowerDeployment, Node
@@ -169,7 +170,11 @@ def _judge(
     receipts = {}
     for name in HOSPITALS:
         hospital = federation.hospital(name)
-        receipts[name] = judge_files(hospital.receipts(), hospital.manifest(), now=0)
+        receipts[name] = judge_files(
+            hospital.receipts(),
+            hospital.manifest(),
+            read_endorsements(hospital.path, hospital.manifest()),
+        )
     valid = [f.verified for files in receipts.values() for f in files if f.verified is not None]
     write_evidence(federation.folder, receipts)
     # What a hospital sealed last, by its own record: the swapped enclave's round would show here.

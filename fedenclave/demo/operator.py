@@ -53,7 +53,8 @@ def start_aggregator(
         f'approvals = "{(federation / "approvals")}"\n'
         f'model = "{(federation / "first-model.fem")}"\n'
         f'listen = "{address}"\n'
-        f"store_limit = {1 << 30}\n\n"
+        f"store_limit = {1 << 30}\n"
+        'tee = "insecure"\n\n'
         "[tls]\n"
         f'certificate = "{tls.certificate}"\n'
         f'key = "{tls.private_key}"\n'

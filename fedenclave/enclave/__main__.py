@@ -1,26 +1,38 @@
-"""Start the enclave process: `python -m fedenclave.enclave --fd N`.
+"""Start the enclave process: `python -m fedenclave.enclave --fd N --tee CHOICE`.
 
-`--measure` prints the measurement of this code as JSON and ends; `--modules` prints what a serving
-process has loaded. Hardening comes first, then the libraries, then our own measured code.
+Other modes print something and end: `--measure` the measurement of this code as JSON, `--modules`
+what a serving process has loaded, `--collect` evidence over given report data, as bytes, under a
+key that was made for it and is forgotten. Hardening comes first, then the libraries, then our own
+measured code. CHOICE: see `attesters/choose.py`.
+
+Exit status 3, with `error:` and `hint:` on stderr: there is no evidence to be had by that choice.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 # Set before numpy loads its BLAS: its own threads would fight with the two workers, and a norm
 # must not depend on the number of cores.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-_USAGE = "usage: python -m fedenclave.enclave --fd N | --measure | --modules"
+_USAGE = (
+    "usage: python -m fedenclave.enclave "
+    "--fd N --tee CHOICE | --collect CHOICE REPORT_DATA_HEX | --measure | --modules"
+)
+_REPORT_DATA = re.compile(r"[0-9a-f]{128}")
+_NO_EVIDENCE = 3
 
 
 def main(arguments: list[str]) -> int:
-    """Run one of the three modes; return the exit status."""
+    """Run one of the four modes; return the exit status."""
     match arguments:
-        case ["--fd", number] if number.isdecimal():
-            return _serve(int(number))
+        case ["--fd", number, "--tee", tee] if number.isdecimal():
+            return _serve(int(number), tee)
+        case ["--collect", tee, report_data] if _REPORT_DATA.fullmatch(report_data):
+            return _collect(tee, bytes.fromhex(report_data))
         case ["--measure"]:
             return _measure()
         case ["--modules"]:
@@ -43,7 +55,7 @@ def _load_libraries() -> None:
     sys.pycache_prefix = os.devnull
 
 
-def _serve(descriptor: int) -> int:
+def _serve(descriptor: int, tee: str) -> int:
     from fedenclave.enclave.hardening import harden
 
     hardening = harden()
@@ -51,16 +63,48 @@ def _serve(descriptor: int) -> int:
     import signal
     import socket
 
+    from fedenclave.enclave.attesters.attester import AttestationUnavailable
     from fedenclave.enclave.service import Service
 
     # The host decides when the enclave ends, by closing the socket: not a Ctrl-C at its terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=descriptor) as connection:
         try:
-            Service(connection, hardening).run()
+            service = Service(connection, hardening, tee)
+        except AttestationUnavailable as error:
+            return _no_evidence(error.why, error.hint)
+        try:
+            service.run()
         except (EOFError, ConnectionError):
             return 0
     return 0
+
+
+def _collect(tee: str, report_data: bytes) -> int:
+    from fedenclave.enclave.hardening import harden
+
+    hardening = harden()
+    _load_libraries()
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from fedenclave.enclave.attesters.attester import AttestationUnavailable
+    from fedenclave.enclave.attesters.choose import choose
+    from fedenclave.enclave.attesters.kernel import Kernel
+    from fedenclave.enclave.measured import read_measured_code
+
+    measurement, protections = read_measured_code().measurement, hardening.protections
+    try:
+        attester = choose(tee, measurement=measurement, protections=protections, kernel=Kernel())
+        evidence = attester.evidence(report_data, Ed25519PrivateKey.generate())
+    except AttestationUnavailable as error:
+        return _no_evidence(error.why, error.hint)
+    sys.stdout.buffer.write(evidence.to_bytes())
+    return 0
+
+
+def _no_evidence(why: str, hint: str) -> int:
+    print(f"error: {why}\nhint: {hint}", file=sys.stderr)
+    return _NO_EVIDENCE
 
 
 def _measure() -> int:

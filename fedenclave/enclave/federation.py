@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedenclave.enclave.attester import Attester
+from fedenclave.enclave.attesters.attester import Attester
 from fedenclave.enclave.base_model import BaseModel
 from fedenclave.enclave.differencing import CohortHistory
 from fedenclave.enclave.fingerprints import Fingerprinter
@@ -117,7 +117,7 @@ class Federation:
         """Return evidence that binds `nonce`, the signing key and the manifest.
 
         Raises:
-            RequestRefused: the nonce has not 32 bytes.
+            RequestRefused: the nonce has not 32 bytes, or the machine gives no evidence.
         """
         if len(nonce) != NONCE_SIZE:
             raise RequestRefused(Refusal.MALFORMED)

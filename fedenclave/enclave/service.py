@@ -14,7 +14,11 @@ import socket
 import sys
 from collections.abc import Callable
 
-from fedenclave.enclave.attester import InsecureAttester
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fedenclave.enclave.attesters.attester import AttestationUnavailable
+from fedenclave.enclave.attesters.choose import choose
+from fedenclave.enclave.attesters.kernel import Kernel
 from fedenclave.enclave.federation import Federation
 from fedenclave.enclave.hardening import Hardening
 from fedenclave.enclave.host_file import HostFile
@@ -28,6 +32,7 @@ from fedenclave.protocol.errors import (
     Refusal,
     RequestRefused,
 )
+from fedenclave.protocol.evidence import REPORT_DATA_SIZE
 from fedenclave.protocol.frames import (
     LENGTH,
     MAX_FRAME,
@@ -59,8 +64,12 @@ _NO_SECRET_MEMORY = (
 class Service:
     """Answers requests until the host closes the socket."""
 
-    def __init__(self, connection: socket.socket, hardening: Hardening) -> None:
-        """Measure the code that runs here, before any request is read."""
+    def __init__(self, connection: socket.socket, hardening: Hardening, tee: str) -> None:
+        """Measure the code that runs here and prove the attester, before any request is read.
+
+        Raises:
+            AttestationUnavailable: `tee` is no choice, or gives no evidence on this machine.
+        """
         self._connection = connection
         self._hardening = hardening
         # All secret memory is taken now, so that what could not be had is known from the start.
@@ -71,6 +80,11 @@ class Service:
         self._state = State.NEW
         self._federation: Federation | None = None
         self._measurement = read_measured_code().measurement
+        self._attester = choose(
+            tee, measurement=self._measurement, protections=hardening.protections, kernel=Kernel()
+        )
+        # Once for nobody: better no enclave than one of which nobody can be convinced later.
+        self._attester.evidence(bytes(REPORT_DATA_SIZE), Ed25519PrivateKey.generate())
         self._operations: dict[Operation, tuple[int, Callable[[bytes, list[int]], Record]]] = {
             Operation.START: (1, self._start),
             Operation.EVIDENCE: (0, self._evidence),
@@ -134,6 +148,9 @@ class Service:
             self._state = state
             return Reply(refusal="", body=body)
         except RequestRefused as refused:
+            if isinstance(refused, AttestationUnavailable):
+                # What the machine's interfaces said. Nothing of a member's goes there or back.
+                print(f"enclave: no evidence: {refused.why}", file=sys.stderr, flush=True)
             return Reply(refusal=refused.refusal, body=b"")
         except MalformedMessage:
             return Reply(refusal=Refusal.MALFORMED, body=b"")
@@ -159,7 +176,7 @@ class Service:
             approvals=request.approvals,
             schema=Schema.from_bytes(request.schema),
             first_model=HostFile(descriptors[0], request.payload_offset),
-            attester=InsecureAttester(self._measurement, self._hardening.protections),
+            attester=self._attester,
             measurement=self._measurement,
             workers=self._workers,
             slots=self._slots,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fedenclave.host.aggregator import Aggregator, AggregatorApi
 from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.evidence import INSECURE
 from fedenclave.protocol.exchange import Hello
 from fedenclave.protocol.manifest import Manifest, Rules
 from fedenclave.protocol.model import Model
@@ -72,7 +73,11 @@ class Development:
         self._folder = tempfile.TemporaryDirectory(prefix="fedenclave-")
         try:
             aggregator = Aggregator(
-                Path(self._folder.name), manifest=manifest.source, approvals=approvals, model=model
+                Path(self._folder.name),
+                manifest=manifest.source,
+                approvals=approvals,
+                model=model,
+                tee=INSECURE,
             )
         except BaseException:
             self._folder.cleanup()

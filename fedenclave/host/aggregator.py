@@ -13,8 +13,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -22,7 +22,7 @@ from fedenclave.host.enclave_process import EnclaveProcess
 from fedenclave.host.store import CiphertextStore, StoredUpdate, StoreFull
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, Refusal, RequestRefused
-from fedenclave.protocol.evidence import Evidence
+from fedenclave.protocol.evidence import INSECURE, Evidence, EvidenceParts
 from fedenclave.protocol.frames import (
     AbortRequest,
     AdmissionResult,
@@ -113,6 +113,8 @@ class Aggregator:
         manifest: bytes,
         approvals: Sequence[bytes],
         model: Model,
+        tee: str,
+        evidence_parts: Mapping[str, bytes] | None = None,
         store_bytes: int = DEFAULT_STORE_BYTES,
         code: Path | None = None,
     ) -> None:
@@ -123,15 +125,18 @@ class Aggregator:
             manifest: the manifest file's bytes.
             approvals: members' signed approvals.
             model: the agreed first model.
+            tee: what vouches for the enclave; see `EnclaveProcess`.
+            evidence_parts: see `with_parts`.
             store_bytes: limit of the ciphertext store.
             code: another copy of the package for the enclave to run (tests, demonstrations).
 
         Raises:
             RequestRefused: the enclave does not take up this manifest or model.
             EnclaveDied: the enclave's process ended.
-            ConfigurationError: the folder cannot be used.
+            ConfigurationError: the folder cannot be used, or `tee` gives no evidence here.
         """
         self._manifest, self._approvals = manifest, tuple(approvals)
+        self._evidence_parts = dict(evidence_parts or {})
         self._lock = threading.RLock()
         self._models = folder / "models"
         self._base = self._models / "round-0.fem"
@@ -152,7 +157,7 @@ class Aggregator:
         self._admissions: set[Digest] = set()
         self._round = 0
         self._model_pending = False
-        self._enclave = EnclaveProcess(code=code, log=folder / "enclave.log")
+        self._enclave = EnclaveProcess(tee=tee, code=code, log=folder / "enclave.log")
         try:
             self._started = self._start(model)
         except BaseException:
@@ -187,7 +192,8 @@ class Aggregator:
     def evidence(self, nonce: bytes) -> bytes:
         """See `AggregatorApi`."""
         request = EvidenceRequest(nonce=nonce)
-        return self._enclave.request(Operation.EVIDENCE, request, Evidence).to_bytes()
+        evidence = self._enclave.request(Operation.EVIDENCE, request, Evidence)
+        return with_parts(evidence, self._evidence_parts).to_bytes()
 
     def open_round(self, cohort: Sequence[str], training_config: Digest) -> bytes:
         """See `AggregatorApi`."""
@@ -334,3 +340,15 @@ class _Opened:
 
     def __exit__(self, *_: object) -> None:
         os.close(self.number)
+
+
+def with_parts(evidence: Evidence, parts: Mapping[str, bytes]) -> Evidence:
+    """Return evidence of a TEE with parts that its machine cannot say itself.
+
+    A TPM's certificates and activations, a VCEK that the host's table lacks: endorsements, which
+    who appraises verifies whoever hands them over. A part of the same name is replaced.
+    """
+    if evidence.format == INSECURE or not parts:
+        return evidence
+    own = EvidenceParts.from_bytes(evidence.document).by_name()
+    return replace(evidence, document=EvidenceParts.of({**own, **parts}).to_bytes())

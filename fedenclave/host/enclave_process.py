@@ -17,7 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TypeVar
 
-from fedenclave.protocol.errors import FedEnclaveError, Refusal, RequestRefused
+from fedenclave.protocol.errors import (
+    ConfigurationError,
+    FedEnclaveError,
+    Refusal,
+    RequestRefused,
+)
+from fedenclave.protocol.evidence import REPORT_DATA_SIZE
 from fedenclave.protocol.frames import LENGTH, Operation, Reply, Request
 from fedenclave.protocol.records import Record
 
@@ -33,10 +39,12 @@ class EnclaveDied(FedEnclaveError):
 class EnclaveProcess:
     """A running enclave process."""
 
-    def __init__(self, *, code: Path | None = None, log: Path | None = None) -> None:
+    def __init__(self, *, tee: str, code: Path | None = None, log: Path | None = None) -> None:
         """Start it.
 
         Args:
+            tee: what vouches for it: `auto`, `insecure`, or a TEE's name, perhaps with a path; see
+                `aggregator/README.md`.
             code: a folder that holds another copy of the `fedenclave` package to run instead of
                 the installed one; its measurement differs if a line of it does.
             log: a file for what the process writes to stderr; None for this process's stderr.
@@ -46,11 +54,12 @@ class EnclaveProcess:
         """
         ours, theirs = socket.socketpair()
         self._socket, self._lock = ours, threading.Lock()
+        self._tee, self._log = tee, log
         error_file: IO[bytes] | None = log.open("ab") if log is not None else None
         try:
             with theirs:
                 self._process = subprocess.Popen(
-                    _command(theirs.fileno()),
+                    _command("--fd", str(theirs.fileno()), "--tee", tee),
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -80,6 +89,7 @@ class EnclaveProcess:
         Raises:
             RequestRefused: the enclave refuses; its state is as before.
             EnclaveDied: it ended before it answered.
+            ConfigurationError: it ended because `tee` gives no evidence on this machine.
             MalformedMessage: its answer does not decode.
         """
         data = Request(operation=operation, body=body.to_bytes()).to_bytes()
@@ -113,11 +123,13 @@ class EnclaveProcess:
             view = view[got:]
         return bytes(buffer)
 
-    def _died(self) -> EnclaveDied:
+    def _died(self) -> FedEnclaveError:
         try:
             status = self._process.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             status = None
+        if status == _NO_EVIDENCE:
+            return _no_evidence(self._tee, b"" if self._log is None else self._log.read_bytes())
         return EnclaveDied(
             f"the enclave process ended (exit status {status}) before it answered",
             hint="the open round is lost and its updates can never be opened; start the "
@@ -146,6 +158,7 @@ _HINTS = {
     Refusal.DIFFERENCING: "a release to a cohort this close to an earlier one on the same model "
     "would show what single organisations contributed; abort the round",
     Refusal.STORAGE: "the host's file cannot be read or written: is the disk full?",
+    Refusal.ATTESTATION: "the hardware gives no evidence just now; the enclave's log says why",
     Refusal.INTERNAL: "a defect; the enclave's log says where, without data",
 }
 
@@ -155,8 +168,12 @@ _HINTS = {
 _FLAGS = ("-P", "-s", "-X", f"pycache_prefix={os.devnull}")
 
 
-def _command(descriptor: int) -> list[str]:
-    return [sys.executable, *_FLAGS, "-m", "fedenclave.enclave", "--fd", str(descriptor)]
+_NO_EVIDENCE = 3
+"""The process's exit status where `tee` gives no evidence; it has then said why on stderr."""
+
+
+def _command(*arguments: str, module: str = "fedenclave.enclave") -> list[str]:
+    return [sys.executable, *_FLAGS, "-m", module, *arguments]
 
 
 def _environment(code: Path | None) -> dict[str, str]:
@@ -176,13 +193,79 @@ def measure_enclave(code: Path | None = None) -> str:
     Raises:
         EnclaveDied: the interpreter could not say.
     """
-    command = [sys.executable, *_FLAGS, "-m", "fedenclave.enclave", "--measure"]
-    done = subprocess.run(
-        command, env=_environment(code), cwd="/", capture_output=True, check=False
-    )
+    done = _run(code, "--measure")
     if done.returncode != 0:
         raise EnclaveDied(
             f"the enclave's code cannot be measured: {done.stderr.decode(errors='replace')[-300:]}",
             hint="is the package installed completely, with numpy, cryptography and cbor2?",
         )
     return done.stdout.decode()
+
+
+def collect_evidence(tee: str, report_data: bytes, code: Path | None = None) -> bytes:
+    """Return encoded evidence over exactly `report_data`, without a federation.
+
+    Its signing key was made for it and is forgotten, and nothing binds that key.
+
+    Args:
+        tee: as for `EnclaveProcess`.
+        report_data: 64 bytes.
+        code: as for `EnclaveProcess`.
+
+    Raises:
+        ConfigurationError: `tee` gives no evidence on this machine.
+        EnclaveDied: the process ended for another reason.
+        ValueError: the report data has another length.
+    """
+    if len(report_data) != REPORT_DATA_SIZE:
+        raise ValueError(f"report data has {len(report_data)} bytes, want {REPORT_DATA_SIZE}")
+    done = _run(code, "--collect", tee, report_data.hex())
+    if done.returncode == _NO_EVIDENCE:
+        raise _no_evidence(tee, done.stderr)
+    if done.returncode != 0:
+        raise EnclaveDied(
+            f"the enclave collects no evidence: {done.stderr.decode(errors='replace')[-300:]}",
+            hint="is the package installed completely, with numpy, cryptography and cbor2?",
+        )
+    # What it says beside is how insecure the evidence is.
+    sys.stderr.write(done.stderr.decode(errors="replace"))
+    return done.stdout
+
+
+def enrol_tpm(device: str, *arguments: str) -> bytes:
+    """Return the JSON of `python -m fedenclave.enclave.tpm`, run on this machine.
+
+    Args:
+        device: the TPM's path.
+        arguments: none for its keys, `--answer FILE`, or `--establish-counter`.
+
+    Raises:
+        ConfigurationError: there is no TPM at `device`, or it refuses.
+    """
+    done = subprocess.run(
+        _command(device, *arguments, module="fedenclave.enclave.tpm"),
+        env=_environment(None),
+        cwd="/",
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise _no_evidence(f"tpm:{device}", done.stderr)
+    return done.stdout
+
+
+def _run(code: Path | None, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        _command(*arguments), env=_environment(code), cwd="/", capture_output=True, check=False
+    )
+
+
+def _no_evidence(tee: str, said: bytes) -> ConfigurationError:
+    """Return the error that the process wrote last to stderr, as `error:` and `hint:`."""
+    found = dict.fromkeys(("error", "hint"), "")
+    for line in said.decode(errors="replace").splitlines():
+        name, _, text = line.partition(": ")
+        if name in found:
+            found[name] = text
+    reason = found["error"] or "it has said why on stderr"
+    return ConfigurationError(f"no evidence by tee = {tee!a}: {reason}", hint=found["hint"])

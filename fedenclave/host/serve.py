@@ -16,7 +16,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,8 @@ class AggregatorConfig:
     model: Path
     listen: str
     store_limit: int
+    tee: str
+    evidence_parts: Mapping[str, Path]
     tls: TlsFiles | None
     insecure_plaintext: bool
 
@@ -77,12 +79,20 @@ def read_config(path: Path) -> AggregatorConfig:
         model=base / table.take_text("model"),
         listen=table.take_text("listen"),
         store_limit=table.take_int("store_limit", low=1 << 20, high=_MAX_STORE_BYTES),
+        tee=table.take_text("tee"),
+        evidence_parts=_parts(table, base) if "evidence_parts" in given else {},
         tls=tls,
         insecure_plaintext=plaintext,
     )
     table.finish()
     split_address(config.listen)
     return config
+
+
+def _parts(table: Table, base: Path) -> dict[str, Path]:
+    named = table.take_table("evidence_parts")
+    given = named.keys()
+    return {name: base / named.take_text(name) for name in given}
 
 
 def _tls(table: Table, base: Path) -> TlsFiles:
@@ -98,7 +108,8 @@ def serve(config: AggregatorConfig) -> None:
     """Serve until SIGTERM or SIGINT. Call it in the main thread.
 
     Raises:
-        ConfigurationError: a file, the folder, the address or the TLS files cannot be used.
+        ConfigurationError: a file, the folder, the address or the TLS files cannot be used, or
+            `tee` gives no evidence on this machine.
         RequestRefused: the enclave does not take up this manifest, these approvals or this model.
         EnclaveDied: the enclave ended while it started.
     """
@@ -112,6 +123,11 @@ def serve(config: AggregatorConfig) -> None:
                 manifest=manifest,
                 approvals=approvals,
                 model=model,
+                tee=config.tee,
+                evidence_parts={
+                    name: _read(path, f"evidence part {name}")
+                    for name, path in config.evidence_parts.items()
+                },
                 store_bytes=config.store_limit,
             ) as aggregator,
             Gateway(
@@ -121,7 +137,7 @@ def serve(config: AggregatorConfig) -> None:
                 insecure_plaintext=config.insecure_plaintext,
             ) as gateway,
         ):
-            _say_what_is_insecure(aggregator, config)
+            _say_what_vouches(aggregator, config)
             measurement = to_text(aggregator.info()[2].measurement)
             _say(f"federation {name}, enclave {measurement}")
             _say(f"ready: serving on {gateway.address}")
@@ -129,10 +145,12 @@ def serve(config: AggregatorConfig) -> None:
             _say("ending")
 
 
-def _say_what_is_insecure(aggregator: Aggregator, config: AggregatorConfig) -> None:
+def _say_what_vouches(aggregator: Aggregator, config: AggregatorConfig) -> None:
     evidence = Evidence.from_bytes(aggregator.evidence(bytes(NONCE_SIZE)))
     if evidence.format == INSECURE:
         _say("insecure: development evidence: no hardware vouches for this enclave")
+    else:
+        _say(f"evidence: {evidence.format}")
     for warning in aggregator.info()[2].warnings:
         _say(f"insecure: {warning}")
     if config.insecure_plaintext:

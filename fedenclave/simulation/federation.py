@@ -30,6 +30,7 @@ from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.digests import from_text
 from fedenclave.protocol.errors import EnclaveRefused
+from fedenclave.protocol.evidence import INSECURE
 from fedenclave.protocol.manifest import Client, Manifest, Member, Rules
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
 from fedenclave.protocol.model import Model
@@ -161,7 +162,12 @@ class SimulatedFederation:
             temporary = tempfile.TemporaryDirectory(prefix="fedenclave-")
             folder = Path(temporary.name)
         aggregator = Aggregator(
-            folder, manifest=manifest.source, approvals=approvals, model=model, code=code
+            folder,
+            manifest=manifest.source,
+            approvals=approvals,
+            model=model,
+            tee=INSECURE,
+            code=code,
         )
         stores = {name: MemoryStore() for name in names}
         sessions = {
@@ -208,7 +214,7 @@ class SimulatedFederation:
             self.coordinator.submit(name, sealed)
         result, deliveries = self.coordinator.close()
         for name, delivery in deliveries.items():
-            outcome.receipts[name] = self.sessions[name].take_delivery(delivery, _now())
+            outcome.receipts[name] = self.sessions[name].take_delivery(delivery)
         self._model = Model.from_bytes(result.model)
         return outcome
 

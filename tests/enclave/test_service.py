@@ -72,7 +72,7 @@ class Peer:
     def _serve(self, connection: socket.socket) -> None:
         with connection:
             try:
-                self.service = Service(connection, Hardening())
+                self.service = Service(connection, Hardening(), "insecure")
                 self.service.run()
             except (EOFError, ConnectionError):
                 pass

@@ -41,7 +41,7 @@ def service() -> Iterator[Service]:
     """A service that nobody has started: it is asked without its socket."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield Service(theirs, Hardening())
+        yield Service(theirs, Hardening(), "insecure")
 
 
 @pytest.mark.parametrize(

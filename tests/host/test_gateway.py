@@ -257,6 +257,7 @@ def test_an_upload_beyond_the_stores_limit_raises_store_full_and_leaves_no_file(
             manifest=manifest.source,
             approvals=approvals,
             model=model,
+            tee="insecure",
             store_bytes=PART_BYTES + 10,
         ) as aggregator,
         Gateway(aggregator, "127.0.0.1:0", tls=None, insecure_plaintext=True) as gateway,

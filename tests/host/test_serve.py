@@ -58,6 +58,7 @@ def write_config(
         'model = "first-model.fem"\n'
         f'listen = "127.0.0.1:{port}"\n'
         "store_limit = 1073741824\n"
+        'tee = "insecure"\n'
         "\n[tls]\n"
         'certificate = "tls/server.crt"\n'
         'key = "tls/server.key"\n'
@@ -157,6 +158,7 @@ def test_a_manifest_without_enough_approvals_is_not_taken_up(folder: Path) -> No
         (lambda text: text.replace("store_limit = 1073741824", ""), "no store_limit"),
         (lambda text: text.replace("1073741824", "'1 GiB'"), "store_limit is str"),
         (lambda text: text.replace("1073741824", "0"), "store_limit is 0"),
+        (lambda text: text.replace('tee = "insecure"', ""), "no tee"),
         (lambda text: text.replace("127.0.0.1:0", "9443"), "want host:port"),
         (lambda text: text.replace('key = "tls/server.key"', ""), "no key"),
         (lambda text: text.partition("\n[tls]")[0], "neither .* nor insecure_plaintext"),

@@ -1,12 +1,11 @@
-"""Produce evidence that binds 64 bytes of report data. One class per TEE; here: `insecure`.
+"""Development mode: the process vouches for itself, and says that this is worth nothing.
 
-SPEC.md, section 9.
+SPEC.md, section 9.2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -15,16 +14,8 @@ from fedenclave.protocol.evidence import INSECURE, INSECURE_WARNING, Evidence, I
 from fedenclave.protocol.signing import public_key, sign
 
 
-class Attester(Protocol):
-    """Whatever can vouch for this process."""
-
-    def evidence(self, report_data: bytes, key: Ed25519PrivateKey) -> Evidence:
-        """Return evidence that binds `report_data`; `key` is the enclave's signing key."""
-        ...
-
-
 class InsecureAttester:
-    """Development mode: the process vouches for itself, and says that this is worth nothing."""
+    """Signs what the process measured of itself."""
 
     def __init__(self, measurement: Digest, protections: Sequence[str]) -> None:
         """Keep what was measured and which protections hold."""

@@ -1,0 +1,178 @@
+"""A whole round with `tee = "tpm:..."`: the main job, on a (software) TPM."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedenclave.audit.receipt import ReceiptInvalid, Verdict, verify_receipt
+from fedenclave.enclave.tpm import pcrs
+from fedenclave.enclave.tpm.connection import connected
+from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused
+from fedenclave.protocol.evidence import Evidence
+from fedenclave.protocol.exchange import Receipt
+from fedenclave.protocol.manifest import Manifest
+from tests.attacks.test_t02_changed_code import copied_package
+from tests.attacks.world import now, payload_of
+from tests.tpm.conftest import NewTpm
+from tests.tpm.probe import loaded
+from tests.tpm.swtpm import SoftwareTpm
+from tests.tpm.world import TpmWorld, reference_values
+
+
+@pytest.fixture
+def world(tmp_path: Path, tpm: SoftwareTpm) -> Iterator[TpmWorld]:
+    """A federation that trusts the machine of `tpm`, and the enclave on it."""
+    (tmp_path / "host").mkdir()
+    world = TpmWorld(tmp_path / "host", tpm)
+    yield world
+    world.close()
+
+
+def changed_code(folder: Path) -> Path:
+    """Copy the enclave with one line changed."""
+    code = copied_package(folder)
+    admission = code / "fedenclave" / "enclave" / "admission.py"
+    source = admission.read_text()
+    line = "    if num_examples < 1:\n"
+    assert source.count(line) == 1
+    admission.write_text(source.replace(line, "    if num_examples < 0:\n"))
+    return code
+
+
+def test_a_round_is_appraised_aggregated_and_proved_offline(world: TpmWorld) -> None:
+    world.open()
+    for name in "abc":
+        result = world.accept(name).attestation
+        assert result.format == "tpm"
+        assert result.status == "affirming"
+        assert not result.insecure
+    world.contribute({"a": 1, "b": 2, "c": 3})
+    release, receipts = world.release("abc")
+    assert release.clients == 3
+    assert bytes(world.model().payload) == payload_of(2.5)
+    assert {receipt.verdict for receipt in receipts.values()} == {Verdict.INCLUDED}
+    assert loaded(world.tpm) == []
+    # An auditor has the manifest and the file, and neither a TPM nor the machine.
+    world.tpm.switch_off()
+    trusted = Manifest.from_bytes(world.manifest.source)
+    for name, verified in receipts.items():
+        (kept,) = world.stores[name].receipts.values()
+        found = verify_receipt(kept, trusted)
+        assert (found.verdict, found.round) == (Verdict.INCLUDED, verified.round)
+        assert found.attestation.format == "tpm"
+
+
+def test_a_second_round_is_quoted_anew(world: TpmWorld) -> None:
+    first = world.open()["a"].evidence
+    world.contribute({"a": 1, "b": 1, "c": 1})
+    world.release("abc")
+    second = world.open()["a"].evidence
+    assert Evidence.from_bytes(first).signing_key == Evidence.from_bytes(second).signing_key
+    assert first != second
+    world.contribute({"a": 1, "b": 1, "c": 1})
+    assert world.release("abc")[0].round == 2
+
+
+def test_one_changed_line_is_refused_by_every_client(tmp_path: Path, tpm: SoftwareTpm) -> None:
+    (tmp_path / "host").mkdir()
+    world = TpmWorld(tmp_path / "host", tpm, code=changed_code(tmp_path / "copy"))
+    try:
+        world.open()
+        for name, session in world.sessions.items():
+            before = session.state
+            with pytest.raises(EnclaveRefused, match=r"measurement is pcr 11 "):
+                world.accept(name)
+            assert session.state == before
+    finally:
+        world.close()
+
+
+def test_changed_code_does_not_even_start_in_the_boot_of_the_approved(
+    world: TpmWorld, tmp_path: Path
+) -> None:
+    world.close()
+    code = changed_code(tmp_path / "copy")
+    with pytest.raises(ConfigurationError, match="pcr 11 holds") as refused:
+        world.start(code)
+    assert "start it again" in refused.value.hint
+    # The approved code starts again without a reboot.
+    world.start()
+
+
+def test_evidence_of_an_earlier_round_is_refused(world: TpmWorld) -> None:
+    old = world.open()["a"].evidence
+    world.contribute({"a": 1, "b": 1, "c": 1})
+    world.release("abc")
+    world.open()
+    offer = world.offers["a"]
+    object.__setattr__(offer, "evidence", old)
+    with pytest.raises(EnclaveRefused, match="report data"):
+        world.accept("a")
+
+
+def test_evidence_of_another_machine_is_refused(
+    tmp_path: Path, tpm: SoftwareTpm, other_tpm: SoftwareTpm
+) -> None:
+    (tmp_path / "host").mkdir()
+    world = TpmWorld(tmp_path / "host", tpm)
+    world.close()
+    world.tpm = other_tpm
+    reference_values(other_tpm)  # which establishes its counter, as on the first machine
+    world.start()
+    try:
+        world.open()
+        with pytest.raises(EnclaveRefused, match="ak is"):
+            world.accept("a")
+    finally:
+        world.close()
+
+
+def test_the_approved_code_on_another_kernel_is_refused(tmp_path: Path, new_tpm: NewTpm) -> None:
+    (tmp_path / "host").mkdir()
+    tpm = new_tpm()
+    world = TpmWorld(tmp_path / "host", tpm)
+    world.close()
+    tpm.reboot()
+    with connected(tpm.path) as connection:
+        pcrs.extend(connection, 9, bytes([1] * 32))
+    world.start()
+    try:
+        world.open()
+        with pytest.raises(EnclaveRefused, match="pcr 9 is"):
+            world.accept("a")
+    finally:
+        world.close()
+
+
+def test_a_tpm_that_goes_away_ends_no_round(world: TpmWorld) -> None:
+    world.open()
+    sealed = {name: world.sealed(name, 1) for name in "abc"}
+    world.tpm.switch_off()
+    for name, update in sealed.items():
+        assert world.submit(name, update).admitted
+    assert world.release("abc")[0].clients == 3
+
+
+def test_a_receipt_with_a_changed_quote_proves_nothing(world: TpmWorld) -> None:
+    world.open()
+    world.contribute({"a": 1, "b": 1, "c": 1})
+    world.release("abc")
+    (kept,) = world.stores["a"].receipts.values()
+    evidence = Receipt.from_bytes(kept).participation.evidence
+    start = kept.index(evidence)
+    for at in range(start, start + len(evidence), 7):
+        changed = bytearray(kept)
+        changed[at] ^= 1
+        with pytest.raises(ReceiptInvalid):
+            verify_receipt(bytes(changed), world.manifest)
+
+
+def test_a_machine_without_a_tpm_does_not_start_an_enclave(world: TpmWorld) -> None:
+    world.close()
+    world.tpm.switch_off()
+    with pytest.raises(ConfigurationError, match="cannot open the tpm"):
+        world.start()
+    world.tpm.switch_on()
+    world.start()
+    assert world.sessions["a"].hello(now())
