@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from fedenclave.attestation.endorsements import Endorsements
 from fedenclave.audit.receipt import ReceiptInvalid, Verdict, VerifiedReceipt, verify_receipt
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.errors import ConfigurationError
@@ -56,7 +57,9 @@ def receipt_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def judge_files(files: Sequence[Path], trusted: Manifest, *, now: int) -> list[JudgedFile]:
+def judge_files(
+    files: Sequence[Path], trusted: Manifest, endorsements: Endorsements
+) -> list[JudgedFile]:
     """Return for each file what it proves under the manifest that the reader trusts.
 
     Raises:
@@ -69,7 +72,7 @@ def judge_files(files: Sequence[Path], trusted: Manifest, *, now: int) -> list[J
         except OSError as error:
             raise ConfigurationError(f"cannot read receipt {path}: {error.strerror}") from error
         try:
-            verified = verify_receipt(data, trusted, now=now)
+            verified = verify_receipt(data, trusted, endorsements)
             judged.append(JudgedFile(path=path, verified=verified, problem=""))
         except ReceiptInvalid as error:
             problem = f"{error.message}; {error.hint}" if error.hint else error.message

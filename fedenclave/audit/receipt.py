@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fedenclave.attestation.appraise import appraise
+from fedenclave.attestation.endorsements import NO_ENDORSEMENTS, Endorsements
 from fedenclave.attestation.result import AttestationResult
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest, domain_digest, equal, to_text
@@ -66,19 +67,24 @@ class VerifiedReceipt:
     time: int
 
 
-def verify_receipt(data: bytes, trusted: Manifest, *, now: int) -> VerifiedReceipt:
+def verify_receipt(
+    data: bytes, trusted: Manifest, endorsements: Endorsements = NO_ENDORSEMENTS
+) -> VerifiedReceipt:
     """Return what the receipt proves to somebody who trusts `trusted`.
+
+    Evidence is judged at the time at which the client accepted it, by the client's clock, which is
+    in the receipt: certificates of some TEEs are valid for hours only.
 
     Args:
         data: the receipt file.
         trusted: the manifest that the reader holds for the agreed one.
-        now: Unix seconds for certificate chains; development evidence has none.
+        endorsements: vendors' collateral of that time, and revocations.
 
     Raises:
         ReceiptInvalid: a check does not hold, or the bytes are no receipt.
     """
     try:
-        return _verify(Receipt.from_bytes(data), trusted, now)
+        return _verify(Receipt.from_bytes(data), trusted, endorsements)
     except ReceiptInvalid:
         raise
     except FedEnclaveError as error:
@@ -96,7 +102,7 @@ def _require(holds: bool, what: str) -> None:
         )
 
 
-def _verify(receipt: Receipt, trusted: Manifest, now: int) -> VerifiedReceipt:
+def _verify(receipt: Receipt, trusted: Manifest, endorsements: Endorsements) -> VerifiedReceipt:
     part, delivery = receipt.participation, receipt.delivery
     # 1. Same version, and the very manifest that the reader trusts, approved by enough members.
     _require(receipt.version == VERSION, f"version is {receipt.version}, want {VERSION}")
@@ -113,7 +119,7 @@ def _verify(receipt: Receipt, trusted: Manifest, now: int) -> VerifiedReceipt:
     )
     # 2. Evidence satisfies the manifest's policy and binds key, manifest and the nonces' root.
     nonce_root = _root_of_path(part.nonce, part.nonce_index, part.nonce_count, part.nonce_path)
-    attestation = appraise(part.evidence, trusted, nonce_root, now)
+    attestation = appraise(part.evidence, trusted, nonce_root, part.time, endorsements)
     key = attestation.signing_key
     # 3. That key announced the round, to this client, under this manifest.
     announcement = verify(Announcement, part.announcement, key)
@@ -299,7 +305,7 @@ def summary(verified: VerifiedReceipt) -> dict[str, object]:
         "reason": verified.reason,
         "insecure": verified.attestation.insecure,
         "format": verified.attestation.format,
-        "measurement": to_text(verified.attestation.measurement),
+        "measurement": verified.attestation.measurement,
         "manifest": to_text(verified.manifest),
         "base_model": to_text(verified.base_model),
         "training_config": to_text(verified.training_config),

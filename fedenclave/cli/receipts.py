@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from fedenclave.attestation.endorsements import read_endorsements
+from fedenclave.attestation.policy import read_policies
 from fedenclave.audit.folder import JudgedFile, contradictions, judge_files, receipt_files
 from fedenclave.audit.receipt import summary
 from fedenclave.cli.terminal import err, out, print_insecure, print_json
@@ -24,13 +25,25 @@ ManifestPath = Annotated[
     Path | None,
     typer.Option("--manifest", help="The agreed federation.toml; default: the client folder's."),
 ]
+EndorsementsPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--endorsements",
+        help="Folder with collateral/ and revocations.signed; default: the client folder.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json")]
 
 
 @app.command()
-def verify(paths: Paths, manifest: ManifestPath = None, as_json: AsJson = False) -> None:
+def verify(
+    paths: Paths,
+    manifest: ManifestPath = None,
+    endorsements: EndorsementsPath = None,
+    as_json: AsJson = False,
+) -> None:
     """Verify every receipt against the agreed manifest; exit 1 if one proves nothing."""
-    judged = _judge(paths, manifest)
+    judged = _judge(paths, manifest, endorsements)
     valid = [file.verified for file in judged if file.verified is not None]
     against = contradictions(valid)
     if as_json:
@@ -50,9 +63,14 @@ def verify(paths: Paths, manifest: ManifestPath = None, as_json: AsJson = False)
 
 
 @app.command("list")
-def list_receipts(paths: Paths, manifest: ManifestPath = None, as_json: AsJson = False) -> None:
+def list_receipts(
+    paths: Paths,
+    manifest: ManifestPath = None,
+    endorsements: EndorsementsPath = None,
+    as_json: AsJson = False,
+) -> None:
     """List receipts, each verified first; like `verify`, but always ends with 0."""
-    judged = _judge(paths, manifest)
+    judged = _judge(paths, manifest, endorsements)
     if as_json:
         print_json([_as_json(file) for file in judged])
     else:
@@ -66,7 +84,7 @@ def _print_problems(judged: list[JudgedFile]) -> None:
             err.print(f"{file.path.name}: {file.problem}", markup=False)
 
 
-def _judge(paths: list[Path], manifest: Path | None) -> list[JudgedFile]:
+def _judge(paths: list[Path], manifest: Path | None, endorsements: Path | None) -> list[JudgedFile]:
     for path in paths:
         if not path.exists():
             raise ConfigurationError(f"there is no {path}", hint="is the path right?")
@@ -79,7 +97,9 @@ def _judge(paths: list[Path], manifest: Path | None) -> list[JudgedFile]:
             )
         manifest = beside
     trusted = Manifest.from_bytes(read_file(manifest, "manifest"))
-    return judge_files(receipt_files(paths), trusted, now=int(time.time()))
+    read_policies(trusted.attestation)
+    held = read_endorsements(endorsements or manifest.parent, trusted)
+    return judge_files(receipt_files(paths), trusted, held)
 
 
 def _as_json(file: JudgedFile) -> dict[str, object]:

@@ -70,7 +70,10 @@ def dry_run(folder: ClientFolder, model: Model) -> dict[str, object]:
             "records of the data set, labels, file names",
             "losses, accuracies and other metrics; texts of errors",
         ],
-        "opened_only_by_code_measuring": [to_text(m) for m in manifest.attestation.insecure],
+        "opened_only_by_code_measuring": [
+            *(to_text(m) for m in manifest.attestation.insecure),
+            *(f"as pinned in [attestation.{name}]" for name in manifest.attestation.formats),
+        ],
         "averaged_with": f"at least {rules.min_cohort} organisations of "
         + ", ".join(sorted({client.member for client in manifest.clients})),
         "released": "the averaged model's parameters, to all members and the operator",

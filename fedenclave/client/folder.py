@@ -6,6 +6,8 @@ client.key        this client's key: signs updates
 federation.toml   the manifest that the owner approved
 approvals/        the members' signed approvals
 state.cbor        rounds taken part in, awaited receipts
+collateral/       what vendors publish about their hardware, where the manifest names a TEE
+revocations.signed what the members no longer trust, where there is such a list
 receipts/         one file per round
 model.fem         the newest released model
 """
@@ -20,6 +22,14 @@ from typing import IO
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedenclave.attestation.endorsements import REVOCATIONS_FILE, read_endorsements
+from fedenclave.attestation.policy import read_policies
+from fedenclave.attestation.revocations import (
+    Revocations,
+    SignedRevocations,
+    approve_revocations,
+    verify_revocations,
+)
 from fedenclave.client.files import read_file, read_key, write_key, write_whole
 from fedenclave.client.session import ClientSession
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
@@ -108,6 +118,7 @@ class ClientFolder:
                 one of its members, or the folder holds another manifest.
         """
         manifest = Manifest.from_bytes(read_file(manifest_file, "manifest"))
+        read_policies(manifest.attestation)
         member = self.identity().member
         key = read_key(self.path / "member.key")
         if public_key(key) not in {m.key for m in manifest.members if m.name == member}:
@@ -164,6 +175,40 @@ class ClientFolder:
         paths = sorted((self.path / "approvals").glob("*.approval"))
         return [read_file(path, "approval") for path in paths]
 
+    def add_revocations(self, data: bytes) -> Revocations:
+        """Keep the members' signed list of what they no longer trust, in place of an older one.
+
+        Raises:
+            ConfigurationError: too few members signed it, or the folder holds a newer one.
+        """
+        manifest = self.manifest()
+        new = verify_revocations(data, manifest)
+        held = read_endorsements(self.path, manifest).revocations
+        if held is not None and held.serial > new.serial:
+            raise ConfigurationError(
+                f"revocation list is number {new.serial}, and the folder holds number "
+                f"{held.serial}",
+                hint="an older list would trust again what was revoked since; nothing was changed",
+            )
+        write_whole(self.path / REVOCATIONS_FILE, data)
+        return new
+
+    def sign_revocations(self, data: bytes) -> bytes:
+        """Return the list in `data` (TOML, or signed by others already) with this member's name.
+
+        Raises:
+            ConfigurationError: it is no list.
+        """
+        try:
+            signed = SignedRevocations.from_bytes(data)
+        except MalformedMessage:
+            signed = SignedRevocations(revocations=data, approvals=())
+        key = read_key(self.path / "member.key")
+        own = approve_revocations(signed.revocations, self.identity().member, key)
+        return SignedRevocations(
+            revocations=signed.revocations, approvals=tuple(sorted({*signed.approvals, own}))
+        ).to_bytes()
+
     def lock(self) -> IO[bytes]:
         """Wait until nobody else has the folder, and return a file to close when done with it.
 
@@ -200,6 +245,7 @@ class ClientFolder:
             name=identity.client,
             key=self.client_key(),
             store=self,
+            endorsements=read_endorsements(self.path, manifest),
         )
 
     def load_state(self) -> bytes | None:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.attestation.appraise import appraise
+from fedenclave.attestation.endorsements import NO_ENDORSEMENTS, Endorsements
+from fedenclave.attestation.policy import read_policies
 from fedenclave.attestation.result import AttestationResult
 from fedenclave.audit.receipt import VerifiedReceipt, verify_receipt
 from fedenclave.client.chain import follow_chain
@@ -94,12 +96,23 @@ class ClientSession:
         name: str,
         key: Ed25519PrivateKey,
         store: ClientStore,
+        endorsements: Endorsements = NO_ENDORSEMENTS,
     ) -> None:
         """Take the manifest that the data owner approved, and this client's identity.
 
+        Args:
+            manifest: the approved rules.
+            approvals: the members' signed approvals of it.
+            name: this client's on the roster.
+            key: with which it signs.
+            store: keeps its state and receipts.
+            endorsements: vendors' collateral and the members' revocations; what is absent is
+                refused where the evidence or the manifest needs it.
+
         Raises:
-            ConfigurationError: the roster does not hold this name with this key, too few members
-                approve, or the stored state is damaged or of another manifest.
+            ConfigurationError: a pin of the manifest cannot be read, the roster does not hold this
+                name with this key, too few members approve, or the stored state is damaged or of
+                another manifest.
         """
         entry = manifest.roster.get(name)
         if entry is None or entry.key != public_key(key):
@@ -113,7 +126,9 @@ class ClientSession:
                 f"manifest is approved by {len(approving)} members, want {manifest.threshold}",
                 hint="collect the members' approvals of exactly this file",
             )
-        self.manifest, self.name = manifest, name
+        # Now, and not at the first round: a wrong pin is the members' mistake, not the enclave's.
+        read_policies(manifest.attestation)
+        self.manifest, self.name, self._endorsements = manifest, name, endorsements
         self._approvals, self._key, self._store = tuple(approvals), key, store
         self._state = self._load()
 
@@ -190,7 +205,7 @@ class ClientSession:
         # 1. One of this client's own fresh nonces is under the root.
         nonce, root = self._own_nonce(offer, now)
         # 2. The evidence satisfies the policy, and binds that root, a key and this manifest.
-        attestation = appraise(offer.evidence, self.manifest, root, now)
+        attestation = appraise(offer.evidence, self.manifest, root, now, self._endorsements)
         key = attestation.signing_key
         check_same_enclave(self._state, key)
         # 3. That key signed the announcement, for this federation and manifest.
@@ -336,7 +351,7 @@ class ClientSession:
         """Return whether the receipt of a round is still to come."""
         return any(part.round == round_ for part in self._state.pending)
 
-    def take_delivery(self, delivery: Delivery, now: int) -> VerifiedReceipt:
+    def take_delivery(self, delivery: Delivery) -> VerifiedReceipt:
         """Complete, verify and keep the receipt of a round.
 
         Raises:
@@ -354,7 +369,7 @@ class ClientSession:
             participation=part,
             delivery=delivery,
         ).to_bytes()
-        verified = verify_receipt(receipt, self.manifest, now=now)
+        verified = verify_receipt(receipt, self.manifest, self._endorsements)
         # Named by enclave too: an agreed restart begins at round 1 again.
         enclave = sha256(verified.attestation.signing_key).hex()[:8]
         self._store.save_receipt(f"round-{delivery.round:06d}-{enclave}.receipt", receipt)

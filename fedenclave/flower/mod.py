@@ -115,7 +115,7 @@ def _take_deliveries(node: FlowerNode, record: ConfigRecord) -> None:
             delivery, session = Delivery.from_bytes(data), node.session()
             if not session.awaits(delivery.round):
                 continue  # brought again: the answer to the message that brought it was lost
-            receipt = session.take_delivery(delivery, _now())
+            receipt = session.take_delivery(delivery)
         except FedEnclaveError as refusal:
             print(f"error: {refusal.message}", file=sys.stderr)
         else:

@@ -7,7 +7,7 @@ import pytest
 
 from fedenclave.protocol.statements import Suite
 from tests.attacks.conftest import NewWorld
-from tests.attacks.world import FIRST, WIDE, World, now, value_of
+from tests.attacks.world import FIRST, WIDE, World, value_of
 
 # As float32 about 11.456, as float16 about 0.226: a value that every rule admits.
 CANARY = b"CN7A" * 8
@@ -64,7 +64,7 @@ def test_operator_searching_all_it_has_for_a_clients_update_finds_nothing(
     # The search would have found it; and the round was an ordinary one.
     (world.folder / "leak").write_bytes(b"..." + CANARY)
     assert holding_the_mark(world.folder) == [world.folder / "leak"]
-    world.sessions["b"].take_delivery(deliveries["b"], now())
+    world.sessions["b"].take_delivery(deliveries["b"])
 
 
 def test_ciphertext_is_gone_when_the_round_is_over(world: World) -> None:

@@ -87,13 +87,13 @@ def test_evidence_whose_document_says_anything_else_is_refused(world: World) -> 
     announced = liar.announcement()
     for document, match in (
         ({"measurement": Digest(bytes(32))}, "did not approve"),
-        ({"warning": "secure"}, "does not say that it is insecure"),
+        ({"warning": "secure"}, "warning is secure"),
         ({"report_data": bytes(64)}, "report data"),
         ({"report_data": b""}, "report data"),
         ({"bound": report_data(bytes(32), public_key(liar.key), world.manifest.digest)}, "report"),
         ({"bound": report_data(root, other_key, world.manifest.digest)}, "report data"),
         ({"bound": report_data(root, public_key(liar.key), bytes(32))}, "report data"),
-        ({"format": "sgx"}, "of format 'sgx'"),
+        ({"format": "sgx"}, "format is sgx"),
     ):
         evidence = liar.evidence(root, **document)
         refused(world, liar.offer(nonce, announcement=announced, evidence=evidence), match)

@@ -166,6 +166,7 @@ def test_enclave_refuses_a_first_model_that_is_not_the_agreed_one(world: World) 
                 manifest=world.manifest.source,
                 approvals=world.approvals,
                 model=model,
+                tee="insecure",
             )
         assert error.value.refusal is Refusal.WRONG_MODEL
 
@@ -181,6 +182,7 @@ def test_enclave_refuses_a_manifest_whose_schema_is_not_its_models(world: World)
             manifest=world.manifest.source,
             approvals=[world.approve(member) for member in world.members],
             model=FIRST,
+            tee="insecure",
         )
     assert error.value.refusal is Refusal.WRONG_MODEL
 

@@ -104,6 +104,6 @@ def test_a_garbled_delivery_proves_nothing_and_is_not_kept(
     )
     before = world.sessions[name].state
     with pytest.raises(ReceiptInvalid):
-        world.sessions[name].take_delivery(delivery, now())
+        world.sessions[name].take_delivery(delivery)
     assert world.sessions[name].state == before
     assert world.stores[name].receipts == {}

@@ -103,8 +103,8 @@ def test_host_dropping_an_update_is_told_on_by_the_report(world: World) -> None:
     assert "c" not in deliveries
     # Nor can the host make c believe that it took part.
     with pytest.raises(ReceiptInvalid):
-        world.sessions["c"].take_delivery(deliveries["a"], now())
-    assert world.sessions["a"].take_delivery(deliveries["a"], now()).clients == ("a", "b")
+        world.sessions["c"].take_delivery(deliveries["a"])
+    assert world.sessions["a"].take_delivery(deliveries["a"]).clients == ("a", "b")
 
 
 def test_host_reordering_updates_changes_no_bit_of_the_release(world: World) -> None:
@@ -150,14 +150,14 @@ def test_host_telling_a_client_of_an_admitted_update_that_the_round_was_aborted(
         leaf_path=true.leaf_path,
     )
     with pytest.raises(ReceiptInvalid):
-        world.sessions["a"].take_delivery(mixed, now())
-    assert world.sessions["a"].take_delivery(lost, now()).verdict is Verdict.ABORTED
-    assert world.sessions["a"].take_delivery(true, now()).verdict is Verdict.INCLUDED
+        world.sessions["a"].take_delivery(mixed)
+    assert world.sessions["a"].take_delivery(lost).verdict is Verdict.ABORTED
+    assert world.sessions["a"].take_delivery(true).verdict is Verdict.INCLUDED
     # Both are kept, and awaited no longer: a second telling changes nothing.
     files = sorted(world.stores["a"].receipts)
     assert [file[:12] for file in files] == ["round-000001", "round-000002"]
     with pytest.raises(EnclaveRefused, match="no receipt is awaited"):
-        world.sessions["a"].take_delivery(true, now())
+        world.sessions["a"].take_delivery(true)
     assert world.session("a").state.pending == ()
 
 

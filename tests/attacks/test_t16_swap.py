@@ -13,7 +13,7 @@ from fedenclave.protocol.sealed_update import chunk_nonce, chunk_offsets, sealed
 from fedenclave.protocol.signing import Signed
 from fedenclave.protocol.statements import Rejection, Release
 from tests.attacks.gcm_forgery import same_tag
-from tests.attacks.world import FIRST, SCHEMA, World, now, payload_of, value_of
+from tests.attacks.world import FIRST, SCHEMA, World, payload_of, value_of
 
 KEY = bytes(range(32))
 
@@ -85,7 +85,7 @@ def test_sender_swapping_its_ciphertext_is_set_aside_and_the_round_goes_on(
     rejection = Rejection.from_bytes(Signed.from_bytes(signed).payload)
     assert (rejection.client, rejection.reason) == ("c", Reason.CHANGED_AFTER_ADMISSION)
     for honest in "ab":
-        receipt = world.sessions[honest].take_delivery(deliveries[honest], now())
+        receipt = world.sessions[honest].take_delivery(deliveries[honest])
         assert (receipt.verdict, receipt.clients) == (Verdict.INCLUDED, ("a", "b"))
 
 

@@ -140,6 +140,7 @@ class World:
             manifest=self.manifest.source,
             approvals=self.approvals,
             model=FIRST,
+            tee="insecure",
             code=code,
         )
         self.coordinator = RoundCoordinator(self.aggregator, send_manifest=True)
@@ -205,7 +206,7 @@ class World:
     def release(self, honest: Sequence[str]) -> tuple[Release, dict[str, VerifiedReceipt]]:
         """Close the round; return the release and the honest clients' verified receipts."""
         result, deliveries = self.coordinator.close()
-        receipts = {n: self.sessions[n].take_delivery(deliveries[n], now()) for n in honest}
+        receipts = {n: self.sessions[n].take_delivery(deliveries[n]) for n in honest}
         return Release.from_bytes(Signed.from_bytes(result.closed.release).payload), receipts
 
     # -- a member that cheats

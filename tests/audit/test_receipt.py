@@ -17,7 +17,7 @@ from fedenclave.protocol.codec import encode
 from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.manifest import Manifest
 from tests.attacks.test_t16_swap import one_byte, swap
-from tests.attacks.world import World, now
+from tests.attacks.world import World
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world.open()
     world.contribute({"a": 1, "b": 1})
     for name, delivery in world.coordinator.abort().items():
-        world.sessions[name].take_delivery(delivery, now())
+        world.sessions[name].take_delivery(delivery)
     yield world
     world.close()
 
@@ -56,7 +56,7 @@ CASES = {
 
 @pytest.mark.parametrize(("name", "round_"), CASES)
 def test_a_receipt_proves_what_became_of_the_update(world: World, name: str, round_: int) -> None:
-    found = verify_receipt(receipt(world, name, round_), world.manifest, now=now())
+    found = verify_receipt(receipt(world, name, round_), world.manifest)
     assert found.verdict is CASES[name, round_]
     assert (found.client, found.round, found.federation) == (name, round_, world.manifest.name)
     included = found.verdict in (Verdict.INCLUDED, Verdict.SET_ASIDE)
@@ -81,7 +81,7 @@ sys.addaudithook(refuse)
 from fedenclave.audit.receipt import summary, verify_receipt
 from fedenclave.protocol.manifest import Manifest
 trusted = Manifest.from_bytes(Path("federation.toml").read_bytes())
-found = verify_receipt(Path("receipt").read_bytes(), trusted, now=0)
+found = verify_receipt(Path("receipt").read_bytes(), trusted)
 packages = {name.partition(".")[0] for name in sys.modules}
 inner = {name for name in sys.modules if name.startswith("fedenclave.")}
 print(json.dumps({"summary": summary(found), "packages": sorted(packages), "inner": sorted(inner)}))
@@ -124,28 +124,28 @@ def test_a_receipt_with_any_byte_changed_proves_nothing(
             changed = bytearray(data)
             changed[position] ^= flip
             with pytest.raises(ReceiptInvalid):
-                verify_receipt(bytes(changed), world.manifest, now=0)
+                verify_receipt(bytes(changed), world.manifest)
 
 
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_no_receipt(world: World, data: bytes) -> None:
     with pytest.raises(ReceiptInvalid):
-        verify_receipt(data, world.manifest, now=0)
+        verify_receipt(data, world.manifest)
 
 
 def test_a_receipt_cut_or_lengthened_proves_nothing(world: World) -> None:
     data = receipt(world, "a")
     for size in range(0, len(data), 97):
         with pytest.raises(ReceiptInvalid):
-            verify_receipt(data[:size], world.manifest, now=0)
+            verify_receipt(data[:size], world.manifest)
     with pytest.raises(ReceiptInvalid):
-        verify_receipt(data + b"\0", world.manifest, now=0)
+        verify_receipt(data + b"\0", world.manifest)
 
 
 def test_a_receipt_is_judged_by_the_readers_manifest_not_by_its_own(world: World) -> None:
     other = Manifest.from_bytes(world.manifest.source + b"# another\n")
     with pytest.raises(ReceiptInvalid, match="another manifest than yours"):
-        verify_receipt(receipt(world, "a"), other, now=0)
+        verify_receipt(receipt(world, "a"), other)
 
 
 def test_parts_of_two_receipts_do_not_make_a_third(world: World) -> None:
@@ -163,4 +163,4 @@ def test_parts_of_two_receipts_do_not_make_a_third(world: World) -> None:
         replace(c, delivery=replace(c.delivery, cohort=b"")),
     ):
         with pytest.raises(ReceiptInvalid):
-            verify_receipt(mixed.to_bytes(), world.manifest, now=0)
+            verify_receipt(mixed.to_bytes(), world.manifest)

@@ -28,7 +28,11 @@ def run_round(federation: Path) -> None:
     folders = {bank: ClientFolder(federation / bank) for bank in BANKS}
     manifest, approvals = folders["alpha"].manifest().source, folders["alpha"].approvals()
     with Aggregator(
-        federation / "aggregator", manifest=manifest, approvals=approvals, model=model
+        federation / "aggregator",
+        manifest=manifest,
+        approvals=approvals,
+        model=model,
+        tee="insecure",
     ) as aggregator:
         one_round(RoundCoordinator(aggregator, send_manifest=False), folders, model.to_bytes())
 
@@ -52,7 +56,7 @@ def one_round(
     _, deliveries = coordinator.close()
     for bank, delivery in deliveries.items():
         # A new session each time, as in a new process: everything is on disk.
-        folders[bank].session().take_delivery(delivery, now)
+        folders[bank].session().take_delivery(delivery)
 
 
 @pytest.fixture
@@ -128,7 +132,11 @@ def test_another_server_app_goes_on_where_the_first_ended(
     folders = {bank: ClientFolder(federation / bank) for bank in BANKS}
     manifest, approvals = folders["alpha"].manifest().source, folders["alpha"].approvals()
     with Aggregator(
-        federation / "aggregator", manifest=manifest, approvals=approvals, model=model
+        federation / "aggregator",
+        manifest=manifest,
+        approvals=approvals,
+        model=model,
+        tee="insecure",
     ) as aggregator:
         one_round(RoundCoordinator(aggregator, send_manifest=False), folders, aggregator.model())
         # The first ServerApp opens a second round and ends in the middle of it.

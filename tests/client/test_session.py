@@ -214,7 +214,7 @@ def test_awaited_receipts_are_kept_up_to_a_number(enclave: LyingEnclave) -> None
     )
     before = store.state
     with pytest.raises(EnclaveRefused, match="no receipt is awaited for round 1"):
-        client.take_delivery(nothing, now=100)
+        client.take_delivery(nothing)
     assert (store.state, store.receipts) == (before, {})
 
 
