@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from fedenclave.attestation.collateral import iso
 from fedenclave.cli.terminal import err, out, print_insecure, print_json
 from fedenclave.client.dry_run import dry_run
 from fedenclave.client.files import read_file, write_whole
@@ -61,6 +62,19 @@ def add_approvals(
     out.print(f"{have} members approve, {manifest.threshold} needed")
 
 
+@app.command()
+def revocations(
+    folder: Folder, signed: Annotated[Path, typer.Argument(help="The members' signed list.")]
+) -> None:
+    """Keep a newer list of what the members no longer trust; it counts from the next round on."""
+    kept = ClientFolder(folder).add_revocations(read_file(signed, "revocation list"))
+    out.print(
+        f"list number {kept.serial}, until {iso(kept.expires)}: {len(kept.revoked)} revoked, "
+        f"{len(kept.floors)} floors",
+        highlight=False,
+    )
+
+
 @app.command("dry-run")
 def show_dry_run(
     folder: Folder,
@@ -92,7 +106,8 @@ def show_dry_run(
         text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
         table.add_row(key.replace("_", " "), text)
     out.print(table)
-    print_insecure("the manifest accepts development evidence")
+    if client.manifest().attestation.insecure:
+        print_insecure("the manifest accepts development evidence")
 
 
 @app.command("forget-chain")

@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from fedenclave.attestation.policy import read_policy_file
 from fedenclave.cli.terminal import err, out, print_insecure, print_json
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.client.folder import ClientFolder
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.membership.enrolment import read_enrolment, roster_of
 from fedenclave.membership.first_model import read_first_model
-from fedenclave.protocol.digests import from_text, to_text
+from fedenclave.protocol.digests import Digest, from_text, to_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.manifest import Manifest, Rules, approving_members
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
@@ -45,6 +46,13 @@ def init(
             help="Development measurement to accept; default: that of the installed code."
         ),
     ] = None,
+    attestation: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the [attestation] tables, in place of development mode: "
+            "`fedenclave attest policy template`."
+        ),
+    ] = None,
 ) -> None:
     """Write federation.toml and first-model.fem from enrolments and a model."""
     for path in (out_dir / "federation.toml", out_dir / "first-model.fem"):
@@ -54,11 +62,8 @@ def init(
             )
     members, clients = roster_of([read_enrolment(path) for path in enrolment])
     first = read_first_model(model)
-    pins = insecure_measurement or [str(json.loads(measure_enclave())["measurement"])]
-    try:
-        measurements = [from_text(pin) for pin in pins]
-    except MalformedMessage as error:
-        raise ConfigurationError(error.message) from error
+    policy = _attestation(attestation, given=insecure_measurement)
+    measurements = [] if policy else _measurements(insecure_measurement)
     source = write_manifest(
         ManifestDraft(
             name=name,
@@ -80,13 +85,39 @@ def init(
                 over_norm=over_norm,
                 min_cohort=min_cohort,
             ),
+            attestation=policy,
         )
     )
     write_whole(out_dir / "federation.toml", source)
     write_whole(out_dir / "first-model.fem", first.to_bytes())
     out.print(f"wrote {out_dir / 'federation.toml'} and {out_dir / 'first-model.fem'}")
     out.print("next: every member reviews it and runs `fedenclave federation approve`")
-    print_insecure("the manifest accepts development evidence; no hardware vouches for the code")
+    if Manifest.from_bytes(source).attestation.insecure:
+        print_insecure(
+            "the manifest accepts development evidence; no hardware vouches for the code"
+        )
+
+
+def _measurements(given: list[str] | None) -> list[Digest]:
+    pins = given or [str(json.loads(measure_enclave())["measurement"])]
+    try:
+        return [from_text(pin) for pin in pins]
+    except MalformedMessage as error:
+        raise ConfigurationError(error.message) from error
+
+
+def _attestation(path: Path | None, *, given: list[str] | None) -> str:
+    """Return the text of the policy's tables, once every pin in them has been read."""
+    if path is None:
+        return ""
+    if given:
+        raise ConfigurationError(
+            "both --attestation and --insecure-measurement are given, want one of them",
+            hint="put [attestation.insecure] into the file, if development mode is accepted too",
+        )
+    source = read_file(path, "attestation policy")
+    read_policy_file(source)
+    return source.decode()
 
 
 @app.command()
@@ -100,6 +131,18 @@ def approve(
     """Approve a manifest as this folder's organisation; print where the approval lies."""
     path = ClientFolder(folder).approve(manifest, replace=replace)
     out.print(f"approved; send this file to the operator and the other members: {path}")
+
+
+@app.command()
+def revocations(
+    source: Annotated[Path, typer.Argument(help="The list in TOML, or signed by others already.")],
+    folder: Annotated[Path, typer.Option("--dir", help="The client folder.")],
+    out_file: Annotated[Path, typer.Option("--out", help="File to write.")],
+) -> None:
+    """Sign a list of what the members no longer trust; hand the file to the next member."""
+    signed = ClientFolder(folder).sign_revocations(read_file(source, "revocation list"))
+    write_whole(out_file, signed)
+    out.print(f"signed; when enough members have: fedenclave client revocations {out_file}")
 
 
 @app.command()
@@ -150,8 +193,13 @@ def _facts(manifest: Manifest, approving: set[str]) -> dict[str, object]:
         "clients": [client.name for client in manifest.clients],
         "approvals": f"{len(approving)} of {len(manifest.members)}, {manifest.threshold} needed",
         "approved_by": sorted(approving),
-        "accepted_evidence": ["insecure"],
+        "accepted_evidence": [
+            *(["insecure"] if manifest.attestation.insecure else []),
+            *manifest.attestation.formats,
+        ],
         "measurements": [to_text(pin) for pin in manifest.attestation.insecure],
+        "pins": {name: dict(pins) for name, pins in manifest.attestation.formats.items()},
+        "revocations": "required" if manifest.attestation.revocations else "none",
         "evidence_freshness_seconds": manifest.attestation.freshness_seconds,
         "rule": f"mean, weighted by {rules.weighting}",
         "weight_cap": rules.weight_cap,

@@ -29,8 +29,8 @@ TEMPLATE = """\
 # machines whose operator you trust not to, or under another TEE.
 [attestation.tpm]
 # Names of the attestation keys (AK) that are accepted, in hex: 000b and a SHA-256. The operator
-# gets it on the machine: `python -m fedenclave.enclave.tpm /dev/tpmrm0`. Before you list one,
-# challenge it (credential activation, README.md). ["none"] if keys are known by their TPM alone.
+# gets it on the machine: `fedenclave attest tpm keys`. Before you list one, challenge it (credential
+# activation, fedenclave/attestation/tpm/README.md). ["none"] if keys are known by their TPM alone.
 aks = ["000b0000000000000000000000000000000000000000000000000000000000000000"]
 # How many of the members below must have signed that they challenged this AK, under which EK
 # certificate; 0 if that is not asked. What is asked for here and in `aks` must hold both.

@@ -1,0 +1,307 @@
+"""`fedenclave attest`: what people and programs see of evidence, good, bad and damaged."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from fedenclave.attestation import formats
+from fedenclave.attestation.policy import HEAD
+from fedenclave.protocol.evidence import HARDWARE_FORMATS, Evidence, EvidenceParts
+from tests.attestation.fake_amd import NOW, Machine
+from tests.attestation.snp_federation import EVERY_CRL, FORMAT, POLICY, policy_with
+from tests.cli.conftest import BANKS, Command, init_words
+
+AT = "2026-11-25T00:00:00Z"
+BOUND = "d0" * 64
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a report of the test's own vendor, its policy and its collateral."""
+    for listed in (formats.FORMATS, formats.ALL_FORMATS):
+        monkeypatch.setitem(listed, "sev-snp", FORMAT)  # type: ignore[arg-type]
+    made = Machine()
+    (tmp_path / "report.bin").write_bytes(made.report())
+    (tmp_path / "vcek.der").write_bytes(made.der)
+    write_policy(tmp_path, POLICY)
+    for name, data in EVERY_CRL.items():
+        path = tmp_path / "collateral" / "2026-11-24T00-00-00Z" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path
+
+
+def write_policy(folder: Path, pins: str) -> None:
+    (folder / "policy.toml").write_text(HEAD + "\n[attestation.sev-snp]\n" + pins)
+
+
+def verify_words(folder: Path, **options: object) -> list[object]:
+    words: list[object] = ["attest", "verify", folder / "report.bin"]
+    words += ["--part", f"certificates={folder / 'vcek.der'}"]
+    given = {
+        "policy": folder / "policy.toml",
+        "nonce": BOUND,
+        "at": AT,
+        "collateral": folder / "collateral",
+        **options,
+    }
+    for name, value in given.items():
+        words += [f"--{name}", value]
+    return words
+
+
+def test_good_evidence_is_accepted_with_every_check_listed(
+    machine: Path, fedenclave: Command
+) -> None:
+    done = fedenclave(*verify_words(machine))
+    assert done.status == 0, done.err
+    assert "accepted: ear.status is affirming" in done.out
+    assert "FAILS" not in done.out
+    for check in ("report data", "measurement", "debug", "reported tcb"):
+        assert check in done.out
+    result = json.loads(fedenclave(*verify_words(machine), "--json").out)
+    found = result["submods"]["sev-snp"]
+    assert found["ear.status"] == "affirming"
+    assert set(found["ear.trustworthiness-vector"].values()) == {2}
+    assert found["fedenclave.identifiers"]["measurement"] == ["aa" * 48]
+    numbers = [check["number"] for check in found["fedenclave.checks"]]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert result["iat"] == NOW
+
+
+@pytest.mark.parametrize(
+    ("options", "pins", "check"),
+    [
+        ({"nonce": "00" * 64}, POLICY, "report data"),
+        ({"nonce": "d0" * 32}, POLICY, "report data"),
+        ({"nonce": ""}, POLICY, "report data"),
+        ({"at": "2036-11-25T00:00:00Z"}, POLICY, "vcek chain validity"),
+        ({}, policy_with(vmpl="1"), "vmpl"),
+        ({}, policy_with(measurements='["' + "ab" * 48 + '"]'), "measurement"),
+    ],
+)
+def test_bad_evidence_is_refused_and_the_failing_check_is_named(
+    machine: Path, fedenclave: Command, options: dict[str, str], pins: str, check: str
+) -> None:
+    write_policy(machine, pins)
+    done = fedenclave(*verify_words(machine, **options))
+    assert done.status == 1
+    assert "refused: ear.status is contraindicated" in done.out
+    assert f"error: evidence is refused: {check} is " in done.err
+    assert "hint: " in done.err
+    told = fedenclave(*verify_words(machine, **options), "--json")
+    assert told.status == 1
+    found = json.loads(told.out)["submods"]["sev-snp"]
+    assert found["ear.status"] == "contraindicated"
+    assert 96 in found["ear.trustworthiness-vector"].values()
+    failing = [entry["name"] for entry in found["fedenclave.checks"] if not entry["holds"]]
+    assert failing[0] == check
+    assert "fedenclave.claims" not in found
+
+
+def test_an_exception_that_the_policy_names_is_said_aloud(
+    machine: Path, fedenclave: Command
+) -> None:
+    debugged = Machine()
+    report = debugged.report(policy=0x30000 | 1 << 19)
+    (machine / "report.bin").write_bytes(report)
+    assert fedenclave(*verify_words(machine)).status == 1
+    write_policy(machine, policy_with(exceptions='["debug"]'))
+    done = fedenclave(*verify_words(machine))
+    assert done.status == 0, done.err
+    assert "accepted: ear.status is warning" in done.out
+    assert "excepted" in done.out
+    assert "the policy's exception 'debug' lets it pass" in done.err
+
+
+def test_fedenclaves_own_record_is_judged_by_its_report_data(
+    machine: Path, fedenclave: Command
+) -> None:
+    parts = {"report": Machine().report(), "certificates": Machine().der}
+    record = Evidence(
+        format="sev-snp", document=EvidenceParts.of(parts).to_bytes(), signing_key=bytes(32)
+    )
+    (machine / "evidence.cbor").write_bytes(record.to_bytes())
+    words = ["attest", "verify", machine / "evidence.cbor", "--policy", machine / "policy.toml"]
+    words += ["--at", AT, "--collateral", machine / "collateral"]
+    assert fedenclave(*words, "--nonce", BOUND).status == 0
+    assert fedenclave(*words, "--nonce", "d1" * 64).status == 1
+    # A root of nonces needs the whole manifest; tables alone have no digest.
+    done = fedenclave(*words, "--nonce", "d0" * 32)
+    assert (done.status, "Traceback" in done.err) == (1, False)
+    done = fedenclave(*words, "--nonce", "d0" * 31)
+    assert (done.status, "want 32" in done.err) == (1, True)
+
+
+def test_inspecting_says_that_nothing_is_verified(machine: Path, fedenclave: Command) -> None:
+    report = machine / "report.bin"
+    done = fedenclave("attest", "inspect", report)
+    assert done.status == 0
+    assert "inspected, NOT verified" in done.out
+    assert "NOT verified" in done.err
+    shown = json.loads(fedenclave("attest", "inspect", report, "--json").out)
+    assert shown["verified"] is False
+    assert shown["unverified_claims"]["measurement"] == "aa" * 48
+    assert shown["parts"] == {"report": 1184}
+
+
+@pytest.mark.parametrize("text", [lambda d: d.hex(), lambda d: "0x" + d.hex().upper() + "\n"])
+def test_evidence_in_hex_is_recognised(machine: Path, fedenclave: Command, text: object) -> None:
+    path = machine / "report.hex"
+    path.write_text(text((machine / "report.bin").read_bytes()))  # type: ignore[operator]
+    assert json.loads(fedenclave("attest", "inspect", path, "--json").out)["format"] == "sev-snp"
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["inspect"], "no evidence is named"),
+        (["inspect", "--part", "report=x"], "no evidence is named|cannot read"),
+        (["inspect", "{report}", "--format", "snp"], "no evidence format 'snp'"),
+        (["inspect", "{report}", "--format", "nitro"], "no format that this version knows"),
+        (["inspect", "{report}", "--part", "quote={report}"], "has no part quote"),
+        (["inspect", "{report}", "--part", "certificates"], "want NAME=FILE"),
+        (["inspect", "{missing}"], "cannot read"),
+        (["policy", "check", "{report}"], "not valid toml"),
+        (["policy", "template", "--format", "x"], "no evidence format 'x'"),
+        (["collateral", "list", "{missing}"], "cannot read collateral bundle"),
+        (["collateral", "fetch", "--out", "{missing}"], "nothing to fetch"),
+        (["collateral", "import", "--out", "{missing}", "{report}"], "cannot be imported"),
+        (["tpm", "keys", "--out", "{missing}", "--device", "{missing}"], "no evidence by tee"),
+        (["tpm", "challenge", "{report}", "--ek-root", "{vcek}", "--out", "{missing}", "--secret",
+          "{missing}"], "keys of the machine cannot be used"),
+    ],
+)  # fmt: skip
+def test_a_users_mistake_is_one_error_and_no_traceback(
+    machine: Path, fedenclave: Command, words: list[str], match: str
+) -> None:
+    names = {
+        "report": machine / "report.bin",
+        "vcek": machine / "vcek.der",
+        "missing": machine / "missing",
+    }
+    done = fedenclave("attest", *[word.format(**names) for word in words])
+    assert done.status in (1, 2)
+    assert re.search(match, done.err), done.err
+    assert "Traceback" not in done.err
+    assert not (machine / "missing").exists()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00", b"{}", b"[red]x[/red]", b"\xff" * 5000, b"e30.e30."]
+)
+def test_a_file_that_is_no_evidence_is_called_that(
+    tmp_path: Path, fedenclave: Command, data: bytes
+) -> None:
+    (tmp_path / "x").write_bytes(data)
+    done = fedenclave("attest", "inspect", tmp_path / "x")
+    assert done.status == 1
+    assert "error: " in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("name", ["insecure", *HARDWARE_FORMATS, "nvidia-gpu"])
+def test_every_format_has_a_template_that_can_be_filled_in(
+    tmp_path: Path, fedenclave: Command, name: str
+) -> None:
+    done = fedenclave("attest", "policy", "template", "--format", name)
+    assert done.status == 0
+    assert f"[attestation.{name}]" in done.out
+    text = done.out.replace("sha256:...", "sha256:" + "00" * 32)
+    if name == "insecure":
+        text = re.sub(r"^(collateral_max_age|revocations).*\n", "", text, flags=re.MULTILINE)
+    (tmp_path / "policy.toml").write_text(text)
+    checked = fedenclave("attest", "policy", "check", tmp_path / "policy.toml")
+    if name in ("psa", "cca"):
+        # A placeholder that were a real key would be one with which anybody could sign.
+        assert "public_key" in checked.err
+        return
+    assert checked.status == 0, checked.err
+    assert f"accepts: {name}" in checked.out
+
+
+def test_several_formats_in_one_policy(tmp_path: Path, fedenclave: Command) -> None:
+    words = ["--format", "sev-snp", "--format", "nitro", "--format", "tpm"]
+    done = fedenclave("attest", "policy", "template", *words)
+    (tmp_path / "policy.toml").write_text(done.out)
+    checked = fedenclave("attest", "policy", "check", tmp_path / "policy.toml")
+    assert "nitro, sev-snp, tpm" in checked.out
+
+
+def test_a_manifest_is_made_with_a_tees_policy_and_shows_it(
+    machine: Path, enrolled: Path, fedenclave: Command
+) -> None:
+    done = fedenclave(*init_words(enrolled, attestation=machine / "policy.toml"))
+    assert done.status == 0, done.err
+    assert "insecure" not in done.err
+    shown = json.loads(fedenclave("federation", "show", enrolled / "federation.toml", "--json").out)
+    assert shown["accepted_evidence"] == ["sev-snp"]
+    assert shown["pins"]["sev-snp"]["vmpl"] == 0
+    for bank in BANKS:
+        words = ("federation", "approve", enrolled / "federation.toml", "--dir", enrolled / bank)
+        assert fedenclave(*words).status == 0
+
+
+def test_a_policy_with_a_wrong_pin_is_refused_before_a_manifest_is_written(
+    machine: Path, enrolled: Path, fedenclave: Command
+) -> None:
+    write_policy(machine, policy_with(vmpl="7"))
+    done = fedenclave(*init_words(enrolled, attestation=machine / "policy.toml"))
+    assert done.status == 1
+    assert "vmpl is 7" in done.err
+    assert not (enrolled / "federation.toml").exists()
+
+
+def test_members_sign_revocations_and_a_client_takes_no_older_list(
+    federation: Path, fedenclave: Command
+) -> None:
+    text = (
+        'version = 1\nfederation = "banks"\nserial = {}\n'
+        'issued = "2026-11-25T00:00:00Z"\nexpires = "2027-11-25T00:00:00Z"\n'
+    )
+    for serial in (1, 2):
+        source = federation / f"list-{serial}.toml"
+        source.write_text(text.format(serial))
+        signed: Path = source
+        for bank in BANKS:
+            out = federation / f"list-{serial}.signed"
+            words = ("federation", "revocations", signed, "--dir", federation / bank)
+            done = fedenclave(*words, "--out", out)
+            assert done.status == 0, done.err
+            signed = out
+            kept = fedenclave("client", "revocations", "--dir", federation / "alpha", signed)
+            assert (kept.status == 0) == (bank == BANKS[-1]), kept.err
+    held = (federation / "alpha" / "revocations.signed").read_bytes()
+    done = fedenclave(
+        "client", "revocations", "--dir", federation / "alpha", federation / "list-1.signed"
+    )
+    assert done.status == 1
+    assert "the folder holds number 2" in done.err
+    assert (federation / "alpha" / "revocations.signed").read_bytes() == held
+
+
+def test_collected_development_evidence_says_that_it_is_insecure(
+    tmp_path: Path, fedenclave: Command
+) -> None:
+    out = tmp_path / "evidence.cbor"
+    words = ("attest", "collect", "--tee", "insecure", "--report-data", "00ff", "--out", out)
+    done = fedenclave(*words)
+    assert done.status == 0, done.err
+    assert "insecure: " in done.err
+    shown = json.loads(fedenclave("attest", "inspect", out, "--json").out)
+    assert shown["unverified_claims"]["report-data"] == "00ff" + "00" * 62
+
+
+def test_evidence_of_a_tee_that_is_not_there_is_an_error(
+    tmp_path: Path, fedenclave: Command
+) -> None:
+    out = tmp_path / "evidence.cbor"
+    words = ("attest", "collect", "--tee", f"nitro:{tmp_path}/nsm", "--report-data", "", "--out")
+    done = fedenclave(*words, out)
+    assert done.status == 1
+    assert "no evidence by tee" in done.err
+    assert not out.exists()
