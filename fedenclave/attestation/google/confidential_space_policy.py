@@ -31,8 +31,8 @@ token_types = ["PKI"]
 # "crl": Google's root must not have revoked the intermediate (needs the list in the collateral
 # bundle). "none": PKI tokens are accepted without that list.
 revocation = "crl"
-# `audience` of the token request, as the aggregator makes it.
-audiences = ["https://fedenclave.example"]
+# `audience` of the token request: what FedEnclave's own attester asks for.
+audiences = ["fedenclave"]
 # Digest of the aggregator's container image, as `docker push` or the registry shows it.
 image_digests = ["sha256:0000000000000000000000000000000000000000000000000000000000000000"]
 # "GCP_INTEL_TDX", "GCP_AMD_SEV_ES", "GCP_AMD_SEV": the VM's --confidential-compute-type.
