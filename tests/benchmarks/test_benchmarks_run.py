@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("flwr")
 
-from benchmarks import aggregation, memory, sealing
+from benchmarks import aggregation, attestation, memory, sealing
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -58,3 +58,15 @@ def test_sealing_adds_next_to_nothing_to_the_wire(tmp_path: Path) -> None:
     for key in ("seal", "client", "admit", "flower_serialise", "flower_parse"):
         assert result[key]["gigabytes_per_second"] > 0
     assert 1 < result["wire"] <= sealing.WIRE_LIMIT
+
+
+def test_judging_evidence_is_timed_for_every_format_at_hand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "attestation.json"
+    assert attestation.main(["--quick", "--json", str(file)]) == 0
+    result = figures(file)
+    assert {"sgx", "tdx", "sev-snp"} <= result["formats"].keys()
+    assert all(found["milliseconds"] > 0 for found in result["formats"].values())
+    assert result["cohort"]["tree"] > 0
+    assert "100 clients, one piece of evidence" in capsys.readouterr().out
