@@ -163,7 +163,7 @@ def _verdict(tree: dict[str, float], quote: float | None) -> str:
         return line
     together, each = quote + tree["tree"], CLIENTS * quote
     return (
-        f"{line}\nOn swtpm, evidence takes {quote:.2f} ms to make: {together:.1f} ms for the cohort "
+        f"{line}\nOn swtpm, evidence takes {quote:.2f} ms: {together:.1f} ms for the cohort "
         f"together, {each:.0f} ms one by one, {each / together:.0f} times as long."
     )
 
