@@ -1,8 +1,8 @@
 """Start the enclave process: `python -m fedenclave.enclave --fd N --tee CHOICE`.
 
 Other modes print something and end: `--measure` the measurement of this code as JSON, `--modules`
-what a serving process has loaded, `--collect` evidence over given report data, as bytes, under a
-key that was made for it and is forgotten. Hardening comes first, then the libraries, then our own
+what a serving process has loaded, `--collect` evidence over a challenge, as bytes, under a key that
+was made for it and is forgotten. Hardening comes first, then the libraries, then our own
 measured code. CHOICE: see `attesters/choose.py`.
 
 Exit status 3, with `error:` and `hint:` on stderr: there is no evidence to be had by that choice.
@@ -20,9 +20,9 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 _USAGE = (
     "usage: python -m fedenclave.enclave "
-    "--fd N --tee CHOICE | --collect CHOICE REPORT_DATA_HEX | --measure | --modules"
+    "--fd N --tee CHOICE | --collect CHOICE CHALLENGE_HEX | --measure | --modules"
 )
-_REPORT_DATA = re.compile(r"[0-9a-f]{128}")
+_CHALLENGE = re.compile(r"(?:[0-9a-f]{2}){1,64}")
 _NO_EVIDENCE = 3
 
 
@@ -31,8 +31,8 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["--fd", number, "--tee", tee] if number.isdecimal():
             return _serve(int(number), tee)
-        case ["--collect", tee, report_data] if _REPORT_DATA.fullmatch(report_data):
-            return _collect(tee, bytes.fromhex(report_data))
+        case ["--collect", tee, challenge] if _CHALLENGE.fullmatch(challenge):
+            return _collect(tee, bytes.fromhex(challenge))
         case ["--measure"]:
             return _measure()
         case ["--modules"]:
@@ -80,7 +80,7 @@ def _serve(descriptor: int, tee: str) -> int:
     return 0
 
 
-def _collect(tee: str, report_data: bytes) -> int:
+def _collect(tee: str, challenge: bytes) -> int:
     from fedenclave.enclave.hardening import harden
 
     hardening = harden()
@@ -91,11 +91,16 @@ def _collect(tee: str, report_data: bytes) -> int:
     from fedenclave.enclave.attesters.choose import choose
     from fedenclave.enclave.attesters.kernel import Kernel
     from fedenclave.enclave.measured import read_measured_code
+    from fedenclave.protocol.evidence import collected_report_data
 
     measurement, protections = read_measured_code().measurement, hardening.protections
     try:
         attester = choose(tee, measurement=measurement, protections=protections, kernel=Kernel())
-        evidence = attester.evidence(report_data, Ed25519PrivateKey.generate())
+        evidence = attester.evidence(
+            # Never the caller's own bytes: see there.
+            collected_report_data(challenge),
+            Ed25519PrivateKey.generate(),
+        )
     except AttestationUnavailable as error:
         return _no_evidence(error.why, error.hint)
     sys.stdout.buffer.write(evidence.to_bytes())

@@ -202,24 +202,24 @@ def measure_enclave(code: Path | None = None) -> str:
     return done.stdout.decode()
 
 
-def collect_evidence(tee: str, report_data: bytes, code: Path | None = None) -> bytes:
-    """Return encoded evidence over exactly `report_data`, without a federation.
+def collect_evidence(tee: str, challenge: bytes, code: Path | None = None) -> bytes:
+    """Return encoded evidence that binds `collected_report_data(challenge)`, without a federation.
 
     Its signing key was made for it and is forgotten, and nothing binds that key.
 
     Args:
         tee: as for `EnclaveProcess`.
-        report_data: 64 bytes.
+        challenge: 1 to 64 bytes.
         code: as for `EnclaveProcess`.
 
     Raises:
         ConfigurationError: `tee` gives no evidence on this machine.
         EnclaveDied: the process ended for another reason.
-        ValueError: the report data has another length.
+        ValueError: the challenge has another length.
     """
-    if len(report_data) != REPORT_DATA_SIZE:
-        raise ValueError(f"report data has {len(report_data)} bytes, want {REPORT_DATA_SIZE}")
-    done = _run(code, "--collect", tee, report_data.hex())
+    if not 0 < len(challenge) <= REPORT_DATA_SIZE:
+        raise ValueError(f"challenge has {len(challenge)} bytes, want 1 to {REPORT_DATA_SIZE}")
+    done = _run(code, "--collect", tee, challenge.hex())
     if done.returncode == _NO_EVIDENCE:
         raise _no_evidence(tee, done.stderr)
     if done.returncode != 0:

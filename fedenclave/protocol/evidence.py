@@ -104,3 +104,15 @@ def report_data(nonce: bytes, signing_key: bytes, manifest: bytes) -> bytes:
     """
     bound = b"fedenclave/att/v1\x00" + nonce + hashlib.sha256(signing_key).digest() + manifest
     return hashlib.sha512(bound).digest()
+
+
+def collected_report_data(challenge: bytes) -> bytes:
+    """Return the 64 bytes that evidence binds which is made without a federation.
+
+    The approved code must never have report data of a caller's choosing attested: the caller would
+    choose those of `report_data` for a key of its own. What this returns is never one of those.
+
+    Args:
+        challenge: whatever the caller wants to see bound.
+    """
+    return hashlib.sha512(b"fedenclave/collect/v1\x00" + challenge).digest()

@@ -17,7 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.enclave_process import collect_evidence
 from fedenclave.protocol.errors import ConfigurationError, Refusal, RequestRefused
-from fedenclave.protocol.evidence import Evidence, EvidenceParts, InsecureDocument, report_data
+from fedenclave.protocol.evidence import (
+    Evidence,
+    EvidenceParts,
+    InsecureDocument,
+    collected_report_data,
+    report_data,
+)
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import PublicKey, public_key, verify
 from fedenclave.protocol.tensors import pack, schema_of
@@ -108,17 +114,17 @@ def test_a_tee_that_is_not_there_is_said_at_the_start(
         assert error.value.hint
 
 
-def test_evidence_is_collected_over_exactly_what_is_asked_and_without_a_federation(
+def test_evidence_is_collected_over_a_challenge_and_without_a_federation(
     tmp_path: Path, space: FakeLauncher
 ) -> None:
     first, second = (Evidence.from_bytes(collect_evidence("insecure", DATA)) for _ in range(2))
     assert first.signing_key != second.signing_key
     document = verify(InsecureDocument, first.document, PublicKey(first.signing_key))
-    assert document.report_data == DATA
+    assert document.report_data == collected_report_data(DATA)
     assert "no-core-files" in document.protections
     tee = f"confidential-space:{tmp_path}/tee.sock"
     assert nonce_of(Evidence.from_bytes(collect_evidence(tee, DATA))) == (
-        hashlib.sha256(DATA).hexdigest()
+        hashlib.sha256(collected_report_data(DATA)).hexdigest()
     )
     assert len(space.asked) == 1
 
@@ -128,5 +134,6 @@ def test_evidence_that_cannot_be_collected_is_an_error_that_says_why(tmp_path: P
         collect_evidence(f"nitro:{tmp_path}", DATA)
     with pytest.raises(ConfigurationError, match="want one of"):
         collect_evidence("", DATA)
-    with pytest.raises(ValueError, match="63 bytes, want 64"):
-        collect_evidence("insecure", DATA[1:])
+    for wrong in (b"", bytes(65)):
+        with pytest.raises(ValueError, match="want 1 to 64"):
+            collect_evidence("insecure", wrong)

@@ -1,6 +1,7 @@
 """A whole round with `tee = "tpm:..."`: the main job, on a (software) TPM."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,17 @@ import pytest
 from fedenclave.audit.receipt import ReceiptInvalid, Verdict, verify_receipt
 from fedenclave.enclave.tpm import pcrs
 from fedenclave.enclave.tpm.connection import connected
+from fedenclave.host.enclave_process import collect_evidence
+from fedenclave.protocol import merkle
 from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused
-from fedenclave.protocol.evidence import Evidence
-from fedenclave.protocol.exchange import Receipt
+from fedenclave.protocol.evidence import Evidence, report_data
+from fedenclave.protocol.exchange import Receipt, RoundOffer
 from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.signing import public_key
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
+from tests.attacks.lying_enclave import LyingEnclave
 from tests.attacks.test_t02_changed_code import copied_package
-from tests.attacks.world import now, payload_of
+from tests.attacks.world import FIRST, now, payload_of
 from tests.tpm.conftest import NewTpm
 from tests.tpm.probe import loaded
 from tests.tpm.swtpm import SoftwareTpm
@@ -176,3 +182,32 @@ def test_a_machine_without_a_tpm_does_not_start_an_enclave(world: TpmWorld) -> N
     world.tpm.switch_on()
     world.start()
     assert world.sessions["a"].hello(now())
+
+
+def test_operator_having_the_approved_code_attest_a_key_of_the_operators_own_is_refused(
+    world: TpmWorld,
+) -> None:
+    # `--collect` is in the measured code, and whoever starts it chooses the challenge.
+    session = world.sessions["a"]
+    liar = LyingEnclave(world.manifest)
+    hello = session.hello(now())
+    own = public_key(liar.key)
+    wanted = report_data(merkle.root([hello.nonce]), own, world.manifest.digest)
+    world.close()
+    collected = Evidence.from_bytes(collect_evidence(f"tpm:{world.tpm.path}", wanted))
+    evidence = replace(collected, signing_key=own).to_bytes()
+    offer = RoundOffer(
+        evidence=evidence,
+        nonce=hello.nonce,
+        nonce_index=0,
+        nonce_count=1,
+        nonce_path=(),
+        announcement=liar.announcement(),
+        releases=(),
+        manifest=b"",
+        approvals=(),
+    )
+    before = session.state
+    with pytest.raises(EnclaveRefused, match="report data"):
+        session.accept(offer, FIRST.to_bytes(), now(), training_config=NO_TRAINING_CONFIG)
+    assert session.state == before

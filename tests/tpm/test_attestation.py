@@ -101,17 +101,28 @@ def test_another_tpm_has_another_attestation_key(tpm: SoftwareTpm, other_tpm: So
     assert len(keys) == 2
 
 
-def test_the_firmwares_event_log_goes_with_the_evidence(tpm: SoftwareTpm, tmp_path: Path) -> None:
-    log = tmp_path / EVENT_LOG.lstrip("/")
-    log.parent.mkdir(parents=True)
-    log.write_bytes(b"what the firmware wrote")
+@pytest.mark.parametrize(
+    ("device", "number"),
+    [("tpmrm0", 0), ("tpm0", 0), ("tpmrm1", 1), ("swtpm.sock", None), ("tpm", None)],
+)
+def test_the_firmwares_event_log_of_this_very_tpm_goes_with_the_evidence(
+    tpm: SoftwareTpm, tmp_path: Path, device: str, number: int | None
+) -> None:
+    for other in (0, 1):
+        log = tmp_path / EVENT_LOG.format(tpm=f"tpm{other}").lstrip("/")
+        log.parent.mkdir(parents=True)
+        log.write_bytes(b"written for %d" % other)
+    # The software TPM under the name of a device.
+    link = tmp_path / device
+    link.symlink_to(tpm.socket)
 
     class Machine(Kernel):
         def path(self, absolute: str) -> Path:
             return tmp_path / absolute.lstrip("/")
 
-    found = parts(attester(tpm, kernel=Machine()).evidence(REPORT_DATA, KEY))
-    assert found["event-log"] == b"what the firmware wrote"
+    found = parts(TpmAttester(Machine(), link, MEASUREMENT).evidence(REPORT_DATA, KEY))
+    wanted = None if number is None else b"written for %d" % number
+    assert found.get("event-log") == wanted
 
 
 def test_a_defined_counter_goes_with_the_evidence(tpm: SoftwareTpm) -> None:

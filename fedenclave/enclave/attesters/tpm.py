@@ -12,6 +12,7 @@ must pin is in `fedenclave/attestation/README.md`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,8 @@ from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.evidence import Evidence
 
 DEVICE = "/dev/tpmrm0"
-EVENT_LOG = "/sys/kernel/security/tpm0/binary_bios_measurements"
+EVENT_LOG = "/sys/kernel/security/{tpm}/binary_bios_measurements"
+_DEVICE_NAME = re.compile(r"tpm(?:rm)?(\d+)")
 
 
 class TpmAttester:
@@ -47,7 +49,7 @@ class TpmAttester:
         self._device = str(device)
         with reached(), connected(self._device) as tpm:
             measure(tpm, measurement)
-        self._event_log = _event_log(kernel)
+        self._event_log = _event_log(kernel, device)
 
     def evidence(self, report_data: bytes, key: Ed25519PrivateKey) -> Evidence:
         """See `Attester`."""
@@ -72,13 +74,17 @@ class TpmAttester:
             return parts
 
 
-def _event_log(kernel: Kernel) -> bytes:
+def _event_log(kernel: Kernel, device: Path) -> bytes:
     """Return the firmware's log of what it measured; empty where this user has none to read.
 
-    A client that wants it says so. It does not grow after the boot loader has handed over.
+    A client that wants it says so. It does not grow after the boot loader has handed over. A TPM
+    that is no device of this machine, such as a socket, has none: another's log would not fit.
     """
+    number = _DEVICE_NAME.fullmatch(device.name)
+    if number is None:
+        return b""
     try:
-        return kernel.read(kernel.path(EVENT_LOG), MAX_PART)
+        return kernel.read(kernel.path(EVENT_LOG.format(tpm=f"tpm{number[1]}")), MAX_PART)
     except OSError:
         return b""
 
