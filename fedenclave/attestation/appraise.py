@@ -76,6 +76,7 @@ def appraise_parts(
         claims,
         revocations,
         required=revocations_required,
+        gpu=gpu is not None,
         now=question.now,
     )
     vector = checklist.finish(format_.always | (GPU_ALWAYS if gpu is not None else frozenset()))
@@ -210,7 +211,7 @@ def appraise_evidence(
         chosen,
         question,
         endorsements.revocations,
-        revocations_required=policy.revocations,
+        revocations_required=policy.revocations and endorsements.judge_revocations,
     )
 
 

@@ -1,12 +1,15 @@
-"""X.509 chains and revocation lists of attestation vendors: parse, verify, judge at a given time.
+"""X.509 certificates of attestation vendors: parse, name, verify a chain at a given time.
 
 Why not `cryptography.x509.verification`: it verifies web servers and clients (names, key usages and
 algorithms of the CA/Browser forum), and vendors' certificates are none: AMD signs with RSA-PSS
 and gives VCEKs serial number 0, most leaves have no subject alternative name. Signatures, names
 and encodings are still the library's; here is only the path, which the caller gives in order.
 
-Source: RFC 5280, sections 6.1 (path validation, of which policies and name constraints are left
-out: a certificate that has them is refused if they are critical) and 6.3 (CRLs).
+Keys of issuers are RSA of 2048 to 8192 bits, or on P-256, P-384 or P-521: no vendor has others, and
+a key that is made as large as can be would keep whoever verifies busy.
+
+Source: RFC 5280, section 6.1 (path validation, of which policies and name constraints are left
+out: a certificate that has them is refused if they are critical).
 """
 
 from __future__ import annotations
@@ -22,23 +25,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID, ObjectIdentifier
 
 from fedenclave.attestation.checklist import Checklist
-from fedenclave.attestation.collateral import iso, judge_age
+from fedenclave.attestation.collateral import iso
+from fedenclave.attestation.ecdsa_twin import ORDERS, twin
 from fedenclave.attestation.result import Trust
 from fedenclave.protocol.errors import MalformedMessage
 
 MAX_CERTIFICATES = 16
 _PEM = b"-----BEGIN CERTIFICATE-----"
 _UNDERSTOOD = (ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE)
-# The parser's errors are ValueErrors of many kinds; a bad point on a curve is Unsupported; the
-# others are exceptions of their own.
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
+MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
 
 
 def parse_certificate(der: bytes, what: str) -> x509.Certificate:
@@ -52,20 +47,31 @@ def parse_certificate(der: bytes, what: str) -> x509.Certificate:
             # A VCEK has serial number 0, and the library wants to say so each time.
             warnings.simplefilter("ignore")
             certificate = x509.load_der_x509_certificate(der)
-            # These are parsed when asked for; ask now, where an error is expected.
-            certificate.extensions  # noqa: B018
-            certificate.public_key()
-            certificate.subject, certificate.issuer  # noqa: B018
-    except _UNREADABLE as error:
+            _ask_everything(certificate)
+    # The library does not say what it raises. Besides its own errors there have been KeyErrors, for
+    # a number that a table of its own has not; and the bytes are anybody's.
+    except Exception as error:
         raise MalformedMessage(f"{what} is not a certificate that can be read") from error
     if certificate.public_bytes(Encoding.DER) != der:
         raise MalformedMessage(f"{what} has bytes after its end")
-    _check_signature_bits(der, certificate.signature, what)
+    check_signature_bits(der, certificate.signature, what)
     return certificate
 
 
-def _check_signature_bits(der: bytes, signature: bytes, what: str) -> None:
-    """Refuse a signature with unused bits: their number is the one byte that nothing covers."""
+def _ask_everything(certificate: x509.Certificate) -> None:
+    """Ask for what the library parses only when asked: here is where an error is expected."""
+    _ = (certificate.extensions, certificate.public_key(), certificate.serial_number)
+    _ = (certificate.subject, certificate.issuer)
+    # A year 0 is well formed, and no date.
+    _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+
+
+def check_signature_bits(der: bytes, signature: bytes, what: str) -> None:
+    """Refuse a signature with unused bits: their number is the one byte that nothing covers.
+
+    Raises:
+        MalformedMessage: it has some.
+    """
     if not der.endswith(b"\x00" + signature):
         raise MalformedMessage(f"{what} has a signature that is not of whole bytes")
 
@@ -83,7 +89,8 @@ def parse_certificates(data: bytes, what: str) -> list[x509.Certificate]:
             warnings.simplefilter("ignore")
             found = x509.load_pem_x509_certificates(data)
             ders = [certificate.public_bytes(Encoding.DER) for certificate in found]
-    except _UNREADABLE as error:
+    # As in `parse_certificate`.
+    except Exception as error:
         raise MalformedMessage(f"{what} is not a list of certificates in pem") from error
     if len(ders) > MAX_CERTIFICATES:
         raise MalformedMessage(f"{what} has {len(ders)} certificates, want at most 16")
@@ -93,6 +100,21 @@ def parse_certificates(data: bytes, what: str) -> list[x509.Certificate]:
 def fingerprint(certificate: x509.Certificate) -> str:
     """Return SHA-256 of the DER, lower-case hex."""
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+
+
+def fingerprints(*certificates: x509.Certificate) -> tuple[str, ...]:
+    """Return every fingerprint by which a revocation can name these certificates, each once.
+
+    Whoever hands over a certificate that is signed by ECDSA can write it in two ways, and both
+    verify (ecdsa_twin.py). A revocation of one of them is meant for the other too.
+    """
+    found: dict[str, None] = {}
+    for certificate in certificates:
+        found[fingerprint(certificate)] = None
+        other = twin(certificate)
+        if other is not None:
+            found[hashlib.sha256(other).hexdigest()] = None
+    return tuple(found)
 
 
 def common_name(certificate: x509.Certificate) -> str:
@@ -164,6 +186,8 @@ def verify_chain(
 
 def _issued_problem(certificate: x509.Certificate, issuer: x509.Certificate, depth: int) -> str:
     """Return why `issuer` did not or may not sign `certificate`; empty if all is well."""
+    if weakness := _weakness(issuer):
+        return weakness
     try:
         certificate.verify_directly_issued_by(issuer)
     except InvalidSignature:
@@ -185,6 +209,17 @@ def _issued_problem(certificate: x509.Certificate, issuer: x509.Certificate, dep
     return "" if usage.key_cert_sign else "issuer may not sign certificates"
 
 
+def _weakness(issuer: x509.Certificate) -> str:
+    """Return why no signature by the issuer's key is looked at; empty if there is no reason."""
+    key = issuer.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        fits = MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS
+        return "" if fits else f"issuer has an rsa key of {key.key_size} bits"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return "" if key.curve.name in ORDERS else f"issuer has a key on {key.curve.name}"
+    return f"issuer has a key of kind {type(key).__name__}"
+
+
 def _check_validity(
     checklist: Checklist, certificate: x509.Certificate, name: str, now: int, trust: Trust
 ) -> None:
@@ -198,97 +233,3 @@ def _check_validity(
         trust=trust,
         hint="give the time at which the evidence was made with --at, if it is an old one",
     )
-
-
-def parse_crl(der: bytes, what: str) -> x509.CertificateRevocationList:
-    """Return the revocation list that `der` (or PEM) encodes.
-
-    Raises:
-        MalformedMessage: it encodes none.
-    """
-    try:
-        if b"-----BEGIN X509 CRL-----" in der:
-            crl = x509.load_pem_x509_crl(der)
-        else:
-            crl = x509.load_der_x509_crl(der)
-        crl.extensions  # noqa: B018
-        crl.issuer  # noqa: B018
-    except _UNREADABLE as error:
-        raise MalformedMessage(f"{what} is not a revocation list that can be read") from error
-    _check_signature_bits(crl.public_bytes(Encoding.DER), crl.signature, what)
-    return crl
-
-
-def check_revocation(
-    checklist: Checklist,
-    certificates: Sequence[x509.Certificate],
-    crl: x509.CertificateRevocationList,
-    issuer: x509.Certificate,
-    *,
-    name: str,
-    now: int,
-    max_age_seconds: int,
-    trust: Trust = Trust.INSTANCE_IDENTITY,
-) -> None:
-    """Check that `issuer` signed `crl`, that it is current, and that it lists none of the others.
-
-    Args:
-        checklist: where the checks go.
-        certificates: those that `issuer` issued.
-        crl: the list.
-        issuer: a certificate that a chain has verified already.
-        name: the list's name in the bundle.
-        now: Unix seconds.
-        max_age_seconds: the policy's greatest age of collateral.
-        trust: what the checks speak to.
-
-    Raises:
-        EvidenceRefused: a check does not hold.
-    """
-    key = issuer.public_key()
-    try:
-        signed = (
-            crl.issuer == issuer.subject
-            and isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey)
-            and crl.is_signature_valid(key)
-        )
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        signed = False
-    checklist.must(
-        f"signature of {name}",
-        holds=signed,
-        found="verifies" if signed else "does not verify",
-        wanted=f"a revocation list by {common_name(issuer)}",
-        trust=trust,
-        hint="fetch it again; it is not by the issuer of the certificates it must judge",
-    )
-    unknown = [e.oid.dotted_string for e in crl.extensions if e.critical]
-    checklist.must(
-        f"extensions of {name}",
-        holds=not unknown,
-        found=f"critical: {', '.join(unknown)}" if unknown else "none critical",
-        wanted="a complete list: no critical extension narrows it",
-        trust=trust,
-    )
-    next_update = crl.next_update_utc
-    judge_age(
-        checklist,
-        name,
-        issued=int(crl.last_update_utc.timestamp()),
-        next_update=None if next_update is None else int(next_update.timestamp()),
-        now=now,
-        max_age_seconds=max_age_seconds,
-        trust=trust,
-    )
-    for certificate in certificates:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
-        checklist.must(
-            f"revocation of {common_name(certificate)}",
-            holds=entry is None,
-            found="not revoked" if entry is None else "revoked",
-            wanted="not revoked",
-            trust=trust,
-            hint="its vendor says that this key can no longer be trusted",
-        )

@@ -9,18 +9,30 @@ A later fetch adds a snapshot and deletes none: an auditor who judges a round of
 what was current then. Names are the formats' own; README.md in this folder lists them.
 
 Rules:
-  * Only regular files below a snapshot; no links; a file is at most 4 MiB, a bundle 64 MiB.
+  * Only regular files below a snapshot, and no links; their names are of A-Z, a-z, 0-9, `.`, `_`
+    and `-`. A file is at most 4 MiB, a bundle 64 MiB and 20,000 files and folders.
   * What is missing is refused by whoever needs it. Nothing is fetched here.
-  * Vendors sign their collateral, so the bundle need not be trusted, but for what nobody signs
-    (a JWKS): that rests on the file system of whoever verifies.
+  * Of several versions of a file that a vendor signs with a date, the dates that are signed say
+    which one counts (`choose_signed`), never the name of the snapshot. A version that cannot be
+    read is refused and not passed over: nobody knows what it would have said.
+
+What a bundle must be trusted for, as its makers could do otherwise and nothing here would tell:
+  * to hold the newest that the vendor has signed. Whoever leaves it out brings back the one before,
+    until that one's own next update or the policy's greatest age, whichever comes first.
+  * the name of a snapshot, where a time of fetching counts: for what nobody signs (a JWKS), for how
+    long ago AMD was asked for its lists, and between reference manifests of one signer.
+  * the content of what nobody signs: it rests on the file system of whoever verifies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.result import Trust
@@ -29,6 +41,11 @@ from fedenclave.protocol.errors import ConfigurationError
 SNAPSHOT_FORMAT = "%Y-%m-%dT%H-%M-%SZ"
 MAX_FILE = 4 << 20
 MAX_BUNDLE = 64 << 20
+MAX_ENTRIES = 20_000
+MAX_DEPTH = 8
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_TIDY_HINT = "move snapshots that no open audit needs elsewhere"
+T = TypeVar("T")
 FETCH_HINT = "get it with `fedenclave attest collateral fetch`, or copy it from who has a network"
 
 
@@ -83,49 +100,146 @@ def from_mapping(files: Mapping[str, bytes], fetched: int) -> Collateral:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dated(Generic[T]):
+    """One version of what a vendor signs, parsed and not yet verified.
+
+    Attributes:
+        file: as it lies in the bundle.
+        content: what it was parsed to.
+        issued: Unix seconds, as it says itself.
+        next_update: Unix seconds by which the vendor promised a newer one, or at which it ends;
+            None if it says nothing.
+        rank: what orders versions of the same second, such as a list's number.
+    """
+
+    file: CollateralFile
+    content: T
+    issued: int
+    next_update: int | None
+    rank: int = 0
+
+
+def choose_signed(versions: Sequence[Dated[T]], now: int) -> Dated[T]:
+    """Return the version that counts at `now`: the latest issued of those in force then.
+
+    If none is in force, it is the latest that was issued by then, else the latest of all, so that
+    the refusal can say how old it is.
+
+    The dates are as good as the signature, which the caller verifies of what is returned: a version
+    with dates that somebody made up is chosen, and refused.
+
+    Args:
+        versions: at least one.
+        now: Unix seconds at which the evidence is judged.
+    """
+    issued = [version for version in versions if version.issued <= now]
+    in_force = [
+        version for version in issued if version.next_update is None or now <= version.next_update
+    ]
+    return max(in_force or issued or versions, key=lambda version: (version.issued, version.rank))
+
+
+def distinct(versions: Sequence[CollateralFile]) -> list[CollateralFile]:
+    """Return the first version of each content, in order: a fetch often brings the same again."""
+    first: dict[bytes, CollateralFile] = {}
+    for file in versions:
+        first.setdefault(file.data, file)
+    return list(first.values())
+
+
 def read_bundle(folder: Path) -> Collateral:
     """Return the bundle in `folder`.
 
     Raises:
-        ConfigurationError: it is no bundle, holds something that does not belong there, or cannot
-            be read.
+        ConfigurationError: it is no bundle, holds something that does not belong there, is too
+            large, or cannot be read.
     """
+    files, size = [], 0
     try:
-        snapshots = sorted(folder.iterdir())
-        files = [file for snapshot in snapshots for file in _read_snapshot(snapshot)]
+        for entry, name, fetched in _walk(folder):
+            expected = entry.stat(follow_symlinks=False).st_size
+            size += expected
+            # Before it is read: a file of zeros that takes no space on disk takes it in memory.
+            if expected > MAX_FILE:
+                raise ConfigurationError(
+                    f"collateral file {name} is larger than {MAX_FILE >> 20} MiB"
+                )
+            if size > MAX_BUNDLE:
+                raise ConfigurationError(
+                    f"collateral bundle {folder} is larger than {MAX_BUNDLE >> 20} MiB",
+                    hint=_TIDY_HINT,
+                )
+            files.append(CollateralFile(name=name, data=_read(entry, expected), fetched=fetched))
     except OSError as error:
         raise ConfigurationError(
             f"cannot read collateral bundle {folder}: {error.strerror}", hint=FETCH_HINT
         ) from error
-    if sum(len(file.data) for file in files) > MAX_BUNDLE:
-        raise ConfigurationError(
-            f"collateral bundle {folder} is larger than {MAX_BUNDLE >> 20} MiB",
-            hint="move snapshots that no open audit needs elsewhere",
-        )
     return Collateral(files)
 
 
-def _read_snapshot(snapshot: Path) -> list[CollateralFile]:
+def _read(entry: os.DirEntry[str], size: int) -> bytes:
+    with Path(entry.path).open("rb") as opened:
+        data = opened.read(size + 1)
+    if len(data) != size:
+        raise ConfigurationError(f"collateral file {entry.path!r} changed while it was read")
+    return data
+
+
+def _walk(folder: Path) -> Iterator[tuple[os.DirEntry[str], str, int]]:
+    """Yield every regular file, its name below its snapshot, and the snapshot's Unix seconds."""
+    left = iter(range(MAX_ENTRIES))
+    for snapshot in _entries(str(folder), left):
+        fetched = _fetched(snapshot.name)
+        if not snapshot.is_dir(follow_symlinks=False):
+            raise ConfigurationError(
+                f"collateral bundle holds {snapshot.name}, which is a file or a link, want a folder"
+            )
+        folders = [(snapshot.path, "", 1)]
+        while folders:
+            path, prefix, depth = folders.pop()
+            for entry in _entries(path, left):
+                name = prefix + entry.name
+                where = f"collateral snapshot {snapshot.name} holds {name[-200:]!r}"
+                if not _NAME.fullmatch(entry.name):
+                    raise ConfigurationError(f"{where}, want names of A-Z, a-z, 0-9, ., _ and -")
+                if entry.is_file(follow_symlinks=False):
+                    yield entry, name, fetched
+                elif not entry.is_dir(follow_symlinks=False):
+                    raise ConfigurationError(f"{where}, which is no regular file")
+                elif depth == MAX_DEPTH:
+                    raise ConfigurationError(f"{where}, want at most {MAX_DEPTH} folders deep")
+                else:
+                    folders.append((entry.path, f"{name}/", depth + 1))
+
+
+def _entries(path: str, left: Iterator[int]) -> list[os.DirEntry[str]]:
+    """Return what lies in the folder `path`, sorted; `left` ends when a bundle holds too much."""
+    found = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if next(left, None) is None:
+                raise ConfigurationError(
+                    f"collateral bundle holds more than {MAX_ENTRIES} files and folders",
+                    hint=_TIDY_HINT,
+                )
+            found.append(entry)
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _fetched(name: str) -> int:
+    """Return the Unix seconds that a snapshot's name says."""
     try:
-        when = datetime.strptime(snapshot.name, SNAPSHOT_FORMAT).replace(tzinfo=UTC)
-    except ValueError as error:
+        when = datetime.strptime(name, SNAPSHOT_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        when = None
+    # The parser takes shorter numbers, and digits of other scripts, which would sort otherwise.
+    if when is None or when.strftime(SNAPSHOT_FORMAT) != name:
         raise ConfigurationError(
-            f"collateral bundle holds {snapshot.name!r}, want folders named by the time at which "
+            f"collateral bundle holds {name[:200]!r}, want folders named by the time at which "
             "they were fetched, such as 2026-11-25T10-00-00Z"
-        ) from error
-    files = []
-    for path in sorted(snapshot.rglob("*")):
-        if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            raise ConfigurationError(f"collateral bundle holds {path}, which is no regular file")
-        if path.is_dir():
-            continue
-        if path.stat().st_size > MAX_FILE:
-            raise ConfigurationError(f"collateral file {path} is larger than {MAX_FILE >> 20} MiB")
-        name = path.relative_to(snapshot).as_posix()
-        files.append(
-            CollateralFile(name=name, data=path.read_bytes(), fetched=int(when.timestamp()))
         )
-    return files
+    return int(when.timestamp())
 
 
 def judge_age(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedenclave.attestation.collateral import EMPTY, Collateral, read_bundle
@@ -17,11 +17,18 @@ COLLATERAL_FOLDER, REVOCATIONS_FILE = "collateral", "revocations.signed"
 class Endorsements:
     """A bundle, and the newest list of revocations; each may be absent.
 
-    What is absent is refused where it is needed.
+    What is absent is refused where it is needed. `judge_revocations` is off only for evidence that
+    this client has accepted already: what was sealed then needs its receipt, whatever is revoked
+    since.
     """
 
     collateral: Collateral = EMPTY
     revocations: Revocations | None = None
+    judge_revocations: bool = True
+
+    def as_accepted(self) -> Endorsements:
+        """Return the same for evidence that was judged when its update was sealed."""
+        return replace(self, revocations=None, judge_revocations=False)
 
 
 NO_ENDORSEMENTS = Endorsements()

@@ -100,6 +100,15 @@ class AttestationResult:
     signing_key: PublicKey
 
     @property
+    def excepted(self) -> tuple[str, ...]:
+        """What does not hold and passes by an exception that the policy names, for people."""
+        return tuple(
+            f"{check.name} is {check.found}, by the policy's exception {check.excepted!r}"
+            for check in self.checks
+            if check.excepted
+        )
+
+    @property
     def insecure(self) -> bool:
         """Whether no hardware stands behind this."""
         return self.format == INSECURE
@@ -110,6 +119,10 @@ class AttestationResult:
         return next(iter(self.claims.identifiers.get("measurement", ())), "")
 
 
+_ABOUT_THE_CLIENT = ("age of ", "collateral", "fetch of ", "floor of ", "revocation", "revoked ")
+"""Beginnings of the names of checks that say something of the client and its members."""
+
+
 class EvidenceRefused(EnclaveRefused):
     """Evidence does not satisfy the policy; `checks` says which comparisons were made."""
 
@@ -117,3 +130,15 @@ class EvidenceRefused(EnclaveRefused):
         """Keep the checks beside the message."""
         super().__init__(message, hint=hint)
         self.checks = tuple(checks)
+
+    @property
+    def for_host(self) -> str:
+        """What the other side may be told: which check failed, if it is about its own evidence.
+
+        Not what was found or wanted, and nothing of what the client holds: its collateral, its
+        clock, the members' list and their reasons in it (T13).
+        """
+        failed = next((check.name for check in self.checks if not check.holds), "")
+        if not failed or failed.startswith(_ABOUT_THE_CLIENT):
+            return "evidence is refused; the client's own log says why"
+        return f"evidence is refused: {failed}"

@@ -33,7 +33,7 @@ SPEC.md, section 9.6.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -43,6 +43,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.collateral import iso
 from fedenclave.attestation.formats import FORMATS
+from fedenclave.attestation.identifiers import fits
 from fedenclave.attestation.nvidia.gpu import IDENTIFIERS as GPU_KINDS
 from fedenclave.attestation.result import Claims, Trust
 from fedenclave.protocol.digests import Digest, domain_digest
@@ -153,8 +154,13 @@ def _revoked(table: Table) -> Revoked:
         reason=table.take_text("reason"),
     )
     table.finish()
-    if not entry.value:
-        raise ConfigurationError(f"{table.where} value is empty")
+    if not fits(format_, entry.what, entry.value):
+        raise ConfigurationError(
+            f"{table.where} value is {entry.value[:140]!r}, "
+            f"which no {entry.what} of {format_} can be",
+            hint="write it as `fedenclave attest inspect` shows it; an entry with a typing mistake "
+            "would revoke nothing",
+        )
     return entry
 
 
@@ -241,6 +247,7 @@ def check_revocations(
     revocations: Revocations | None,
     *,
     required: bool,
+    gpu: bool,
     now: int,
 ) -> None:
     """Judge verified claims by the members' list.
@@ -251,6 +258,7 @@ def check_revocations(
         claims: what it says; its chain has been verified.
         revocations: the newest list at hand; None where there is none.
         required: whether the manifest demands one.
+        gpu: whether the policy asks for GPUs beside the CPU.
         now: Unix seconds.
 
     Raises:
@@ -274,33 +282,61 @@ def check_revocations(
         trust=Trust.INSTANCE_IDENTITY,
         hint="the members must sign a new one; put it in place: fedenclave client revocations",
     )
+    by_kind: dict[str, list[Revoked]] = {}
     for entry in revocations.revoked:
-        if entry.format == format_:
-            _check_revoked(checklist, entry, claims.identifiers.get(entry.what, ()))
+        # Where no GPU is asked for, none is used, and there is nothing to revoke.
+        is_about_this = entry.format == format_ and (gpu or not entry.what.startswith("gpu-"))
+        if is_about_this:
+            by_kind.setdefault(entry.what, []).append(entry)
+    for kind, entries in by_kind.items():
+        _check_revoked(checklist, kind, entries, claims.identifiers.get(kind, ()))
     for floor in revocations.floors:
-        # A level that the evidence does not report is of another product; the name is a known one.
-        if floor.format == format_ and floor.level in claims.levels:
-            _check_floor(checklist, floor, claims.levels[floor.level])
+        if floor.format == format_ and _concerns(floor.level, claims.levels):
+            _check_floor(checklist, floor, claims.levels.get(floor.level, -1))
 
 
-def _check_revoked(checklist: Checklist, entry: Revoked, found: Sequence[str]) -> None:
-    # Case does not count: a list with upper-case hex must not revoke nothing.
-    hit = entry.value.casefold() in {value.casefold() for value in found}
+def _concerns(level: str, found: Mapping[str, int]) -> bool:
+    """Return whether a floor is about this evidence: `milan.snp` is not about a Genoa.
+
+    A level without a product before its dot is about all, also where none is reported.
+    """
+    product, dot, _ = level.partition(".")
+    return not dot or any(name.startswith(f"{product}.") for name in found)
+
+
+def _check_revoked(
+    checklist: Checklist, kind: str, entries: Sequence[Revoked], found: Sequence[str]
+) -> None:
+    """Judge evidence by all entries of one kind."""
+    # Whoever made the evidence may have hidden what the list names, a masked chip id for example.
     checklist.want(
-        f"revoked {entry.what}",
-        holds=not hit,
-        found=entry.value if hit else "none of these",
-        wanted=f"not {entry.value}: {entry.reason}",
+        f"revoked {kind}",
+        holds=bool(found),
+        found=", ".join(found) or "none is reported",
+        wanted=f"a {kind}, since the members' list revokes some",
         trust=Trust.INSTANCE_IDENTITY,
-        hint=f"the members no longer trust it: {entry.reason}; nothing was sent",
+        hint=f"evidence that hides its {kind} could be of a revoked one; nothing was sent. where "
+        "no machine can report it, the members must revoke by something else",
+        exception="masked-chip-id" if kind == "chip-id" else "",
     )
+    reported = {value.casefold() for value in found}
+    for entry in entries:
+        hit = entry.value.casefold() in reported
+        checklist.want(
+            f"revoked {kind}",
+            holds=not hit,
+            found=entry.value if hit else "none of these",
+            wanted=f"not {entry.value}: {entry.reason}",
+            trust=Trust.INSTANCE_IDENTITY,
+            hint=f"the members no longer trust it: {entry.reason}; nothing was sent",
+        )
 
 
 def _check_floor(checklist: Checklist, floor: Floor, found: int) -> None:
     checklist.want(
         f"floor of {floor.level}",
         holds=found >= floor.at_least,
-        found=found,
+        found=found if found >= 0 else "not reported",
         wanted=f"at least {floor.at_least}: {floor.reason}",
         trust=Trust.HARDWARE,
         hint=f"the members raised the floor ({floor.reason}): the operator must update the "

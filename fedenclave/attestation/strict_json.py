@@ -1,7 +1,8 @@
 """Read a vendor's JSON strictly: one meaning for the same bytes, and typed fields.
 
-Python's parser takes the last of two equal keys, `NaN`, lone surrogates and integers of any size.
-Two programs could then read one signed text in two ways; all of these are refused here.
+Python's parser takes the last of two equal keys, `NaN`, `1e999` (as infinity), lone surrogates and
+integers of any size. Two programs could then read one signed text in two ways; all of these are
+refused here.
 
 Source: RFC 8259; RFC 7493 (I-JSON), sections 2.1 to 2.3.
 """
@@ -9,6 +10,7 @@ Source: RFC 8259; RFC 7493 (I-JSON), sections 2.1 to 2.3.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -26,7 +28,10 @@ def parse_object(data: bytes, what: str) -> JsonObject:
     """
     try:
         value = json.loads(
-            data.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant
+            data.decode(),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_finite,
         )
         # A lone surrogate survives parsing, and breaks whoever prints or encodes it later.
         json.dumps(value, ensure_ascii=False).encode()
@@ -49,6 +54,13 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(text: str) -> NoReturn:
     raise MalformedMessage(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise MalformedMessage(f"{text[:40]} is larger than any number that can be kept")
+    return number
 
 
 def _kind(value: object) -> str:

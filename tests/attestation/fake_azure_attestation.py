@@ -146,7 +146,7 @@ compliance = ["azure-compliant-cvm"]
 POLICY = f"""\
 issuers = ["{ISSUER}"]
 policy_hashes = ["{POLICY_HASH}"]
-exceptions = []
+exceptions = ["unattested-guest"]
 [sgx]
 binding = "report-data"
 mrenclaves = ["{"e1" * 32}"]
@@ -154,10 +154,10 @@ mrsigners = ["{"51" * 32}"]
 product_id = 7
 minimum_svn = 3
 [sevsnpvm]
-binding = "user-data"
+binding = "runtime-data"
 {_SNP_PINS}
 [tdxvm]
-binding = "user-data"
+binding = "runtime-data"
 {_TDX_PINS}
 [azurevm]
 os_types = ["Linux"]

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import copy
+import hashlib
 import json
 import tomllib
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from fedenclave.attestation.azure.td_report import without_mac
 from fedenclave.attestation.collateral import from_mapping
 from fedenclave.attestation.format import Parts, Question, read_format_policy
 from fedenclave.attestation.result import Appraisal, EvidenceRefused, Status
+from fedenclave.attestation.revocations import Revocations
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.toml_table import Table
 from tests.attestation import fake_amd, fake_intel, fake_tpm
@@ -41,6 +43,7 @@ from tests.attestation.fake_azure import (
     vtpm_parts,
 )
 from tests.attestation.fake_tokens import jwk, rsa_key
+from tests.attestation.second_spelling import revoking
 
 DAY = 24 * 3600
 BUNDLE = {**intel_bundle(), **amd_bundle()}
@@ -90,6 +93,7 @@ def appraise(
     table: dict[str, Any] | None = None,
     bundle: Mapping[str, bytes] | None = None,
     bound: bytes = BOUND,
+    revocations: Revocations | None = None,
 ) -> Appraisal:
     # Each fake vendor has a time of its own.
     now = fake_intel.NOW if "td-quote" in parts else fake_amd.NOW
@@ -101,7 +105,7 @@ def appraise(
         collateral=from_mapping(BUNDLE if bundle is None else bundle, now),
         collateral_max_age_seconds=400 * DAY,
     )
-    return appraise_parts(parts, policy, question)
+    return appraise_parts(parts, policy, question, revocations)
 
 
 def refused(parts: Parts, **more: Any) -> str:
@@ -136,6 +140,12 @@ def test_a_vcek_may_lie_in_the_bundle() -> None:
     parts = {name: data for name, data in SNP.items() if name != "certificates"}
     assert appraise(parts).status is Status.AFFIRMING
     assert refused(parts, bundle={}) == "certificates"
+
+
+def quoting(values: dict[int, bytes]) -> dict[str, bytes]:
+    """Return the SEV-SNP machine's evidence with a quote of these registers."""
+    registers = b"".join(values[index] for index in sorted(values))
+    return {**SNP, **vtpm_parts(quote(pcrs=values)), "tpm-pcrs": registers}
 
 
 class TestVirtualTpm:
@@ -202,7 +212,21 @@ class TestVirtualTpm:
 
     def test_code_may_be_pinned_by_registers_alone(self) -> None:
         found = appraise(SNP, table=policy_table(measurements=["none"]))
-        assert found.claims.identifiers["measurement"][0] == PCRS[11].hex()
+        pinned = hashlib.sha256(PCRS[4] + PCRS[7]).hexdigest()
+        assert found.claims.identifiers["measurement"][0] == pinned
+
+    @pytest.mark.parametrize("added", [{16: b"\x16" * 32}, {23: bytes(32)}, {11: b"\x99" * 32}])
+    def test_a_revoked_measurement_stays_revoked_whatever_else_the_operator_has_quoted(
+        self, added: dict[int, bytes]
+    ) -> None:
+        pinned = {index: PCRS[index] for index in (4, 7)}
+        pins = {str(index): [value.hex()] for index, value in pinned.items()}
+        table = policy_table(measurements=["none"], pcrs=pins)
+        reported = appraise(quoting(pinned), table=table).claims.identifiers["measurement"][0]
+        parts = quoting(pinned | added)
+        assert appraise(parts, table=table).status is Status.AFFIRMING
+        listed = revoking("azure-vm", "measurement", reported)
+        assert refused(parts, table=table, revocations=listed) == "revoked measurement"
 
 
 class TestHclReport:
@@ -477,12 +501,22 @@ class TestPolicy:
             {"measurements": []},
             {"measurements": ["00"]},
             {"measurements": ["none"], "pcrs": {"4": ["any"]}},
+            # What software alone can bring about pins nothing, a measurement in PCR 11 or not.
+            {"pcrs": {"4": ["any"], "7": ["any"]}},
+            {"pcrs": {"8": ["00" * 32], "9": ["00" * 32], "11": ["00" * 32]}},
+            {"pcrs__16": ["00" * 32]},
+            {"pcrs__23": ["00" * 32]},
             {"pcrs": {}},
             {"pcrs": {"24": ["any"]}},
             {"pcrs": {"x": ["any"]}},
             {"pcrs": {"04": ["any"]}},
-            {"vm-configuration": {"secure-boot": "yes"}},
-            {"vm-configuration": {"secure-boot": 1}},
+            {"vm-configuration": {}},
+            {"vm-configuration": {"secure-boot": True}},
+            {"vm-configuration__console-enabled": ...},
+            {"vm-configuration__tpm-enabled": ...},
+            {"vm-configuration__secure-boot": ...},
+            {"vm-configuration__secure-boot": "yes"},
+            {"vm-configuration__secure-boot": 1},
             {"exceptions": ["all"]},
             {"_SNP__more": 1},
             {"tdx__exceptions": []},

@@ -69,7 +69,7 @@ def test_a_good_token_is_affirmed() -> None:
     identifiers = appraisal.claims.identifiers
     assert identifiers["measurement"] == (RIM.hex(), "11" * 32, "22" * 32)
     assert identifiers["instance-id"] == (INSTANCE.hex(),)
-    assert identifiers["certificate"] == ()
+    assert identifiers.keys() == FORMAT.identifiers
     assert len(identifiers["key"]) == 2
 
 
@@ -419,6 +419,10 @@ def test_a_policy_with_an_empty_list_is_refused(key: str) -> None:
         cca_policy(platform_configs='["CF"]'),
         cca_policy(realm_hash_algorithms='["sha-1"]'),
         cca_policy(mec_policies='["secret"]'),
+        # Whoever wrote one of these meant one thing, and "any" is not among other values.
+        cca_policy(mec_policies='["private", "any"]'),
+        cca_policy(lfa_policies='["any", "disallow"]'),
+        cca_policy(lfa_policies='["any", "any"]'),
         cca_policy(exceptions='["secured"]'),
         cca_policy(more="1"),
     ],

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedenclave.attestation.aws.nitro import DOCUMENT, FORMAT, inspect, recognise
-from fedenclave.attestation.certificates import fingerprint
+from fedenclave.attestation.certificates import fingerprints
 from fedenclave.attestation.format import read_format_policy
 from fedenclave.attestation.result import Appraisal, EvidenceRefused, Status, Trust
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
@@ -67,7 +67,7 @@ def test_a_good_document_is_affirmed_in_every_encoding_that_the_hypervisor_uses(
         "measurement": (PCRS[0].hex(),),
         "module-id": (MODULE,),
         "instance-id": ("i-0123456789abcdef0",),
-        "certificate": tuple(map(fingerprint, (aws.leaf, *aws.issuers))),
+        "certificate": fingerprints(aws.leaf, *aws.issuers),
     }
     assert appraisal.claims.claims["dbgstat"] == "disabled"
     assert appraisal.claims.claims["user-data"] == BOUND.hex()

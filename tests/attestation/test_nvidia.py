@@ -103,8 +103,8 @@ def test_a_gpu_with_manifests_and_ocsp_is_affirmed() -> None:
     assert result.status is Status.AFFIRMING
     assert result.claims.claims["secboot"] is True
     assert result.claims.claims["dbgstat"] == "disabled"
-    # The device's four, its root, the manifests' three, and their root.
-    assert len(result.claims.identifiers["certificate"]) == 9
+    # The device's four, its root, the manifests' three, and their root; each in two spellings.
+    assert len(result.claims.identifiers["certificate"]) == 18
     assert result.claims.identifiers["device-id"] == ("41e23d711e1c4fbfac",)
 
 
@@ -500,6 +500,26 @@ def test_what_is_no_manifest_is_refused(document: bytes, found: str) -> None:
     assert found in actual
 
 
+def test_a_manifest_with_attributes_by_the_thousand_is_refused_before_they_are_sorted() -> None:
+    """To bring 88,000 attributes into canonical order took ten seconds, for every device."""
+    good, place = fake.driver_rim(), b"<ns0:Meta"
+    for number in (rim.MAX_ATTRIBUTES + 1, 88_000):
+        attributes = b" ".join(b'a%x="1"' % n for n in range(number))
+        crowded = good.replace(place, b"<q " + attributes + b"/>" + place, 1)
+        assert len(crowded) < rim.MAX_SIZE
+        name, found = refused_manifest(driver=crowded)
+        assert (name, "more than 80 attributes" in found) == ("structure", True)
+
+
+def test_a_reference_value_may_have_all_the_alternatives_that_there_are() -> None:
+    values = fake.golden(fake.DRIVER_INDEXES[1:]) + fake.resource(
+        20, [*(bytes(48) for _ in range(63)), fake.MEASUREMENTS[21]]
+    )
+    crowded = fake.sign_rim(fake.rim_xml(values, product="GH100", version=fake.DRIVER))
+    asked = question({**everything(), fake.DRIVER_RIM: crowded})
+    assert appraise(text=STRICT, asked=asked).status is Status.AFFIRMING
+
+
 def test_a_changed_manifest_is_refused() -> None:
     good = fake.driver_rim()
     for old, new in (
@@ -809,6 +829,52 @@ def test_a_gpu_beside_a_cpu_is_appraised() -> None:
 def test_a_gpu_for_another_cpus_evidence_is_refused() -> None:
     parts = {"gpu-report": fake.report(), "gpu-certificates": fake.pem(fake.device_chain())}
     assert refused_beside(parts, report_data=bytes(64))[0] == "gpu 0 report data"
+
+
+@pytest.mark.parametrize("report_data", [b"", bytes(32), bytes(63), bytes(65)])
+def test_without_the_cpus_report_data_no_gpu_is_accepted(report_data: bytes) -> None:
+    """The nonce of no report data is the same for everybody: a report for it can lie ready."""
+    made_for_it = fake.report(nonce=gpu.gpu_nonce(report_data))
+    parts = {"gpu-report": made_for_it, "gpu-certificates": fake.pem(fake.device_chain())}
+    found = refused_beside(parts, report_data=report_data)
+    assert found == ("gpu report data", f"{len(report_data)} bytes")
+
+
+def test_a_device_that_was_not_asked_everything_is_a_defect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is left out for one of several devices must not hide behind the others' checks."""
+    whole = gpu.appraise_device
+
+    def careless(checklist: Checklist, *args: Any, label: str) -> Any:
+        return whole(Checklist() if label == "gpu 1 " else checklist, *args, label=label)
+
+    two = ANY.replace("exceptions = [", "devices = 2\nexceptions = [")
+    text = "[gpu]\n" + two.replace('manifests = "none"', 'manifests = "required"')
+    parts = numbered(fake.parts(), of_chain(fake.device_chain(serial=1000)))
+    chosen = read_gpu_policy(parse(text.encode(), "policy").take_table("gpu"))
+    asked = question(fake.manifests())
+    args = (parts, chosen, asked, REPORT_DATA, Checklist(chosen.exceptions), fake.ROOTS)
+    assert gpu.appraise_gpu(*args)
+    monkeypatch.setattr(gpu, "appraise_device", careless)
+    again = Checklist(chosen.exceptions)
+    with pytest.raises(RuntimeError, match="gpu 1 report signature"):
+        gpu.appraise_gpu(*args[:4], again, fake.ROOTS)
+
+
+def test_the_manifests_of_several_gpus_are_verified_once() -> None:
+    text = "[gpu]\ndevices = 2\n" + ANY.replace('manifests = "none"', 'manifests = "required"')
+    chosen = read_gpu_policy(parse(text.encode(), "policy").take_table("gpu"))
+    parts = numbered(fake.parts(), of_chain(fake.device_chain(serial=1000)))
+    asked = question(fake.manifests(), now=NOW + 1)
+    before = rim._signed_manifest.cache_info()
+    checklist = Checklist(chosen.exceptions)
+    gpu.appraise_gpu(parts, chosen, asked, REPORT_DATA, checklist, fake.ROOTS)
+    after = rim._signed_manifest.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (2, 2)
+    # The check itself is made for each.
+    names = [check.name for check in checklist.checks]
+    assert names.count(f"signature of {fake.DRIVER_RIM}") == 2
 
 
 def test_the_number_of_gpus_is_pinned() -> None:

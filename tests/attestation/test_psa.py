@@ -58,7 +58,7 @@ def test_a_good_token_is_affirmed() -> None:
     }
     assert appraisal.claims.identifiers["measurement"] == ("11" * 32, "22" * 32)
     assert appraisal.claims.identifiers["instance-id"] == (INSTANCE.hex(),)
-    assert appraisal.claims.identifiers["certificate"] == ()
+    assert appraisal.claims.identifiers.keys() == FORMAT.identifiers
     assert appraisal.claims.claims["dbgstat"] == "disabled"
     assert appraisal.claims.claims["bootseed"] == "00" * 8
 

@@ -8,6 +8,8 @@ import pytest
 
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.formats import FORMATS
+from fedenclave.attestation.identifiers import fits, shape_of
+from fedenclave.attestation.nvidia.gpu import IDENTIFIERS as GPU_KINDS
 from fedenclave.attestation.result import Claims, EvidenceRefused
 from fedenclave.attestation.revocations import (
     Revocations,
@@ -18,6 +20,8 @@ from fedenclave.attestation.revocations import (
 )
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Manifest
+from tests.attestation.cases import EVIDENCE
+from tests.attestation.evidence_cases import CASES
 from tests.protocol.test_manifest import KEYS, SOURCE
 
 MANIFEST = Manifest.from_bytes(SOURCE.encode())
@@ -55,7 +59,7 @@ def judge(
 ) -> Checklist:
     checklist = Checklist()
     found = Revocations.from_toml(LIST.encode()) if listed is None else listed
-    check_revocations(checklist, "sev-snp", claims, found, required=required, now=now)
+    check_revocations(checklist, "sev-snp", claims, found, required=required, gpu=False, now=now)
     checklist.finish(())
     return checklist
 
@@ -140,8 +144,85 @@ def test_a_level_below_the_members_floor_is_refused() -> None:
 
 
 def test_a_floor_of_one_product_says_nothing_of_another() -> None:
-    genoa = Claims(claims={}, levels={"genoa.microcode": 1})
-    assert [check.name for check in judge(genoa).checks] == ["revocation list", "revoked chip-id"]
+    genoa = Claims(claims={}, identifiers={"chip-id": ("cd" * 64,)}, levels={"genoa.microcode": 1})
+    assert [check.name for check in judge(genoa).checks] == [
+        "revocation list",
+        "revoked chip-id",
+        "revoked chip-id",
+    ]
+
+
+def test_evidence_that_hides_what_the_list_names_is_refused() -> None:
+    masked = Claims(claims={}, levels={"milan.microcode": 219})
+    with pytest.raises(EvidenceRefused, match="revoked chip-id is none is reported"):
+        judge(masked)
+    other = LIST.replace("milan.microcode", "milan.snp")
+    partly = Claims(claims={}, identifiers={"chip-id": ("cd" * 64,)}, levels={"milan.tee": 1})
+    with pytest.raises(EvidenceRefused, match=r"floor of milan\.snp is not reported"):
+        judge(partly, listed=Revocations.from_toml(other.encode()))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        f"0x{CHIP}",
+        f"{CHIP} ",
+        f" {CHIP}",
+        f"{CHIP}\\n",
+        CHIP[:-1],
+        ":".join(CHIP[i : i + 2] for i in range(0, len(CHIP), 2)),
+        " ".join(CHIP[i : i + 4] for i in range(0, len(CHIP), 4)),
+        f"{CHIP}\u200b",
+        f"sha256:{CHIP}",
+    ],
+)
+def test_a_value_with_a_typing_mistake_is_an_error_and_revokes_not_nothing(written: str) -> None:
+    with pytest.raises(ConfigurationError, match="which no chip-id of sev-snp can be"):
+        Revocations.from_toml(LIST.replace(CHIP, written).encode())
+
+
+def test_every_kind_that_a_list_can_name_has_a_shape() -> None:
+    for format_ in FORMATS.values():
+        for kind in format_.identifiers | GPU_KINDS:
+            assert shape_of(format_.name, kind) is not None, (format_.name, kind)
+
+
+@pytest.mark.skipif(not EVIDENCE.is_dir(), reason="../shared/evidence is absent")
+def test_what_real_evidence_reports_can_be_revoked_as_it_is_written() -> None:
+    seen = set()
+    for case in CASES:
+        if case.refused or case.format.name not in FORMATS:
+            continue
+        for kind, values in case.appraise(EVIDENCE).claims.identifiers.items():
+            for value in values:
+                assert fits(case.format.name, kind, value), (case.format.name, kind, value)
+                seen.add((case.format.name, kind))
+    assert len(seen) > 30
+
+
+@pytest.mark.parametrize(
+    ("format_", "kind", "value", "wanted"),
+    [
+        ("sev-snp", "certificate", "ab" * 32, True),
+        ("sev-snp", "certificate", "AB" * 32, True),
+        ("sev-snp", "certificate", "ab" * 31, False),
+        ("sev-snp", "certificate", "sha256:" + "ab" * 32, False),
+        ("sev-snp", "measurement", "ab" * 48, True),
+        ("sev-snp", "measurement", "ab" * 32, False),
+        ("sev-snp", "chip-id", "Lyon", False),
+        ("insecure", "measurement", "sha256:" + "ab" * 32, True),
+        ("confidential-space", "instance-id", "1234567890123456789", True),
+        ("azure-vm", "vm-id", "911B0EF8-9DBA-4C1A-8D5F-0A1B2C3D4E5F", True),
+        ("azure-vm", "attestation-key", "ab" * 32, True),
+        ("tpm", "attestation-key", "000b" + "ab" * 32, True),
+        ("tpm", "attestation-key", "ab" * 32, False),
+        ("nitro", "instance-id", "i-0a1b2c3d4e5f60718", True),
+        ("sgx", "chip-id", "", False),
+        ("psa", "certificate-name", "x", False),
+    ],
+)
+def test_identifiers_have_a_shape(format_: str, kind: str, value: str, wanted: bool) -> None:
+    assert fits(format_, kind, value) is wanted
 
 
 def test_an_expired_list_refuses_everything() -> None:
@@ -157,10 +238,12 @@ def test_a_list_issued_later_counts_for_older_evidence_too() -> None:
 
 def test_a_missing_list_is_refused_only_where_the_manifest_requires_one() -> None:
     checklist = Checklist()
-    check_revocations(checklist, "sev-snp", claims(), None, required=False, now=ISSUED)
+    check_revocations(checklist, "sev-snp", claims(), None, required=False, gpu=False, now=ISSUED)
     assert checklist.checks == ()
     with pytest.raises(EvidenceRefused, match="revocation list is none"):
-        check_revocations(checklist, "sev-snp", claims(), None, required=True, now=ISSUED)
+        check_revocations(
+            checklist, "sev-snp", claims(), None, required=True, gpu=False, now=ISSUED
+        )
 
 
 def test_every_kind_and_level_that_a_list_can_name_is_declared() -> None:

@@ -35,6 +35,7 @@ from tests.attestation.snp_federation import (
     VLEK,
     appraise,
     evidence,
+    policy_with,
     refused,
 )
 
@@ -67,8 +68,29 @@ def test_every_product_version_and_kind_of_key_is_affirmed(
 
 def test_turins_chip_is_known_by_its_eight_bytes() -> None:
     claims = appraise(evidence(Machine(product=TURIN))).claims
-    assert claims.identifiers["chip-id"] == (CHIP[:8].hex(),)
+    assert claims.identifiers["chip-id"][0] == CHIP[:8].hex()
     assert claims.levels["turin.fmc"] == 1
+
+
+def test_a_turin_cannot_hide_from_a_revocation_behind_the_length_of_its_id() -> None:
+    turin = Machine(product=TURIN)
+    both = (CHIP[:8].hex(), CHIP[:8].hex() + "00" * 56)
+    assert appraise(evidence(turin)).claims.identifiers["chip-id"] == both
+    masked = policy_with(exceptions='["masked-chip-id"]')
+    claims = appraise(evidence(turin, chip_id=bytes(64)), masked).claims
+    assert claims.identifiers["chip-id"] == both
+    assert appraise(evidence()).claims.identifiers["chip-id"] == (CHIP.hex(),)
+
+
+@pytest.mark.parametrize("which", ["launch_tcb", "committed_tcb", "current_tcb"])
+def test_a_floor_of_the_members_counts_for_the_oldest_of_the_four_tcbs(which: str) -> None:
+    """A guest that was started on old firmware must not pass a floor by what runs today."""
+    older = bytearray(TCBS[MILAN])
+    older[7] -= 19
+    lax = policy_with(min_tcb__milan="{ bootloader = 4, tee = 0, snp = 24, microcode = 200 }")
+    levels = appraise(evidence(**{which: bytes(older)}), lax).claims.levels
+    assert levels["milan.microcode"] == TCBS[MILAN][7] - 19
+    assert levels["milan.snp"] == TCBS[MILAN][6]
 
 
 @pytest.mark.parametrize(

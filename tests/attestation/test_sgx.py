@@ -37,7 +37,8 @@ def test_an_enclave_that_satisfies_every_pin_is_affirmed() -> None:
     assert result.claims.identifiers["measurement"] == ("11" * 32,)
     assert result.claims.identifiers["mrsigner"] == ("22" * 32,)
     assert result.claims.levels["isv-svn"] == 3
-    assert len(result.claims.identifiers["certificate"]) == 4
+    # Four certificates by ECDSA, each in two spellings.
+    assert len(result.claims.identifiers["certificate"]) == 8
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,10 @@ def test_an_enclave_that_satisfies_every_pin_is_affirmed() -> None:
         ({"mrsigner": bytes(32)}, "mrsigner"),
         ({"isv_prod_id": 8}, "isv prod id"),
         ({"isv_svn": 2}, "isv svn"),
+        ({"ext_prod_id": b"\x01" * 16}, "isv ext prod id"),
+        ({"family_id": b"\x01" * 16}, "isv family id"),
         ({"config_id": b"\x01" * 64}, "config id"),
+        ({"config_svn": 9}, "config svn"),
         ({"misc_select": b"\x01\x00\x00\x00"}, "misc select"),
         ({"reserved": b"\x01" + bytes(11)}, "structure"),
     ],
@@ -67,6 +71,32 @@ def test_an_enclave_may_be_pinned_by_its_signer_alone() -> None:
     pins = policy(SGX, mrenclave=["any"])
     assert judge(SGX, quote(mrenclave=bytes(32)), pins=pins).status is Status.AFFIRMING
     assert first_failure(SGX, quote(mrsigner=bytes(32)), pins=pins) == "mrsigner"
+
+
+@pytest.mark.parametrize(
+    ("report", "check"),
+    [
+        ({"isv_prod_id": 8}, "isv prod id"),
+        ({"ext_prod_id": b"\x01" * 16}, "isv ext prod id"),
+        ({"family_id": b"\x02" * 16}, "isv family id"),
+        ({"config_svn": 9}, "config svn"),
+    ],
+)
+def test_another_enclave_of_the_same_signer_is_refused(report: dict, check: str) -> None:
+    pins = policy(SGX, mrenclave=["any"])
+    assert first_failure(SGX, quote(mrenclave=b"\x98" * 32, **report), pins=pins) == check
+
+
+IDS = {"isv_ext_prod_id": "01" * 16, "isv_family_id": "02" * 16, "config_svn": "9"}
+
+
+@pytest.mark.parametrize("key", IDS)
+def test_ids_of_a_signer_need_not_be_pinned_only_where_the_enclave_is(key: str) -> None:
+    evidence = quote(ext_prod_id=b"\x01" * 16, family_id=b"\x02" * 16, config_svn=9)
+    given = {name: [value] for name, value in IDS.items()} | {key: ["any"]}
+    assert judge(SGX, evidence, pins=policy(SGX, **given)).status is Status.AFFIRMING
+    with pytest.raises(ConfigurationError, match=f"any mrenclave and any {key}"):
+        policy(SGX, mrenclave=["any"], **given)
 
 
 def test_the_processor_extensions_can_be_pinned() -> None:
@@ -119,6 +149,13 @@ def test_parts_that_the_format_does_not_have_are_refused(parts: dict) -> None:
         {"isv_prod_id": 2**16},
         {"min_isv_svn": -1},
         {"config_id": ""},
+        {"config_svn": []},
+        {"config_svn": ["-1"]},
+        {"config_svn": ["01"]},
+        {"config_svn": ["65536"]},
+        {"config_svn": ["any", "1"]},
+        {"isv_ext_prod_id": []},
+        {"isv_family_id": ["00" * 15]},
         {"flags": ["any"]},
         {"misc_select": []},
         {"platforms": []},

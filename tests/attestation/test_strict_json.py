@@ -28,6 +28,8 @@ from fedenclave.protocol.errors import MalformedMessage
         b'{"a":[{"b":1,"b":2}]}',
         b'{"a":NaN}',
         b'{"a":-Infinity}',
+        b'{"a":1e999}',
+        b'{"a":[-1e999]}',
         b'{"a":"\\udc00"}',
         b'{"\\ud800":1}',
         b'{"a":"\xff"}',

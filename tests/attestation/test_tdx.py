@@ -87,12 +87,20 @@ LIFECYCLE = [
 ]
 
 
+def pins_of(report: dict) -> dict[str, list[str]]:
+    """The pins that fit a report, as they would be if they were copied from it."""
+    return {
+        "td_attributes": [report.get("td_attributes", attributes(SAFE)).hex()],
+        "mrservicetd": [report.get("mrservicetd", bytes(48)).hex()],
+    }
+
+
 @pytest.mark.parametrize(("check", "version", "report", "exception"), LIFECYCLE)
 def test_what_gives_a_td_away_needs_that_very_exception(
     check: str, version: int, report: dict, exception: str
 ) -> None:
     evidence = quote(version, **report)
-    pin = {"td_attributes": [report.get("td_attributes", attributes(SAFE)).hex()]}
+    pin = pins_of(report)
     others = sorted(TDX.exceptions - {exception})
     assert first_failure(TDX, evidence, pins=policy(TDX, **pin)) == check
     assert first_failure(TDX, evidence, pins=policy(TDX, **pin, exceptions=others)) == check
@@ -106,11 +114,7 @@ def test_what_was_excepted_is_still_judged_for_its_tcb(
     check: str, version: int, report: dict, exception: str
 ) -> None:
     evidence = quote(version, **report)
-    pins = policy(
-        TDX,
-        td_attributes=[report.get("td_attributes", attributes(SAFE)).hex()],
-        exceptions=[exception],
-    )
+    pins = policy(TDX, **pins_of(report), exceptions=[exception])
     for changes, refused in (
         ({"tcbLevels": [level("OutOfDate")]}, "tcb status"),
         ({"tcbLevels": [level("Revoked")]}, "tcb level"),
@@ -119,6 +123,27 @@ def test_what_was_excepted_is_still_judged_for_its_tcb(
     ):
         collateral = {"tcb_info": changes}
         assert first_failure(TDX, evidence, pins=pins, collateral=collateral) == refused, check
+
+
+def test_the_exception_for_a_service_td_lets_none_pass_but_the_pinned_one() -> None:
+    known, other = b"\x01" * 48, b"\x66" * 48
+    pins = policy(TDX, exceptions=["service-td"], mrservicetd=[known.hex()])
+    assert judge(TDX, quote(5, mrservicetd=known), pins=pins).status is Status.WARNING
+    assert first_failure(TDX, quote(5, mrservicetd=other), pins=pins) == "mrservicetd"
+    # None at all is not the pinned one either, whether or not the report has the field.
+    assert first_failure(TDX, quote(5), pins=pins) == "mrservicetd"
+    assert first_failure(TDX, quote(4), pins=pins) == "mrservicetd"
+    excepted = policy(TDX, exceptions=["service-td"])
+    assert first_failure(TDX, quote(5, mrservicetd=other), pins=excepted) == "mrservicetd"
+
+
+def test_a_service_td_can_be_revoked() -> None:
+    known = b"\x01" * 48
+    pins = policy(TDX, exceptions=["service-td"], mrservicetd=[known.hex()])
+    claims = judge(TDX, quote(5, mrservicetd=known), pins=pins).claims
+    assert claims.identifiers["service-td"] == (known.hex(),)
+    for version in (4, 5):
+        assert judge(TDX, quote(version)).claims.identifiers["service-td"] == ("00" * 48,)
 
 
 @pytest.mark.parametrize("bit", [1, 2, 3, 7, 8, 15, 23, 26, 32, 61])
@@ -283,6 +308,18 @@ def test_events_that_the_policy_does_not_pin_are_refused(changes: dict, check: s
     assert first_failure(TDX, with_log(), pins=log_policy(**changes)) == check
 
 
+def test_of_alternative_events_number_and_order_are_not_judged() -> None:
+    """As the README says: only a pin by values tells these logs apart."""
+    pins = log_policy(events=[f"rtmr1:{digest(b'grub')}|{digest(b'linux')}"])
+    for events in ((b"grub",), (b"linux",), (b"linux", b"grub"), (b"grub", b"grub", b"linux")):
+        log = log_of((1, b"firmware"), *((2, event) for event in events), (3, b"quiet"))
+        evidence = with_log(log, rtmr1=extended(*events))
+        assert judge(TDX, evidence, pins=pins).status is Status.AFFIRMING
+    log = log_of((1, b"firmware"), (2, b"grub"), (2, b"other"), (3, b"quiet"))
+    evidence = with_log(log, rtmr1=extended(b"grub", b"other"))
+    assert first_failure(TDX, evidence, pins=pins) == "rtmr1"
+
+
 def test_a_policy_that_pins_events_needs_the_log() -> None:
     evidence = {"quote": quote(**LOGGED)}
     assert first_failure(TDX, evidence, pins=log_policy()) == "events"
@@ -346,6 +383,8 @@ def test_whatever_log_comes_in_there_is_one_error(log: bytes) -> None:
         {"xfam": ["any"]},
         {"mrconfigid": ["00" * 47]},
         {"mrowner": ["any"]},
+        {"mrservicetd": []},
+        {"mrservicetd": ["any"]},
         {"exceptions": ["revoked"]},
         {"surplus": 1},
     ],

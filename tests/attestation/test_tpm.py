@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedenclave.attestation.appraise import appraise_parts
-from fedenclave.attestation.certificates import fingerprint
+from fedenclave.attestation.certificates import fingerprint, fingerprints
 from fedenclave.attestation.collateral import from_mapping
 from fedenclave.attestation.format import Parts, Question, read_format_policy
 from fedenclave.attestation.result import Appraisal, EvidenceRefused, Status, Trust
+from fedenclave.attestation.revocations import Revocations
 from fedenclave.attestation.tpm.quote_format import FORMAT, inspect, recognise
 from fedenclave.attestation.tpm.signature import Scheme, Signature, verify_signature, weakness
 from fedenclave.attestation.tpm.statements import pack_activations
@@ -59,6 +60,7 @@ from tests.attestation.fake_tpm import (
     usage,
     vendor_of,
 )
+from tests.attestation.second_spelling import revoking
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,7 @@ def appraise(
     bound: bytes = BOUND,
     now: int = NOW,
     collateral: dict[str, bytes] | None = None,
+    revocations: Revocations | None = None,
 ) -> Appraisal:
     files = vendor_of().collateral() if collateral is None else collateral
     return appraise_parts(
@@ -85,6 +88,7 @@ def appraise(
             collateral=from_mapping(files, fetched=NOW),
             collateral_max_age_seconds=0,
         ),
+        revocations,
     )
 
 
@@ -149,13 +153,34 @@ def test_everything_together_is_affirmed_and_claimed(tpm: FakeTpm) -> None:
     assert (claims.claims["counter"], claims.claims["tpm-model"]) == (41, "fake")
     assert (claims.claims["reset-count"], claims.claims["clock-safe"]) == (7, True)
     used = (tpm.ek_certificate, tpm.vendor.intermediate, tpm.vendor.root)
-    assert claims.identifiers["certificate"] == tuple(map(fingerprint, used))
+    assert claims.identifiers["certificate"] == fingerprints(*used)
+    assert set(map(fingerprint, used)) < set(claims.identifiers["certificate"])
     assert len(claims.identifiers["chip-id"]) == 1
 
 
-def test_without_a_pinned_measurement_the_quoted_register_identifies_the_code(tpm: FakeTpm) -> None:
-    claims = appraise(tpm.parts(), policy(tpm, measurements='["none"]')).claims
-    assert claims.identifiers["measurement"] == (tpm.values[11].hex(),)
+def test_without_a_pinned_measurement_the_registers_pinned_by_value_identify_the_code(
+    tpm: FakeTpm,
+) -> None:
+    text = policy(tpm, measurements='["none"]')
+    claims = appraise(tpm.parts(), text).claims
+    pinned = hashlib.sha256(b"".join(tpm.values[i] for i in (0, 4, 7))).hexdigest()
+    assert claims.identifiers["measurement"] == (pinned,)
+    # A register that may have any value identifies nothing.
+    claims = appraise(tpm.parts(), text + '11 = ["any"]\n').claims
+    assert claims.identifiers["measurement"] == (pinned,)
+
+
+@pytest.mark.parametrize("added", [{16: b"\x16" * 32}, {23: bytes(32)}, {11: b"\x99" * 32}])
+def test_a_revoked_measurement_stays_revoked_whatever_else_the_operator_has_quoted(
+    added: dict[int, bytes],
+) -> None:
+    tpm = FakeTpm(selected=(0, 4, 7))
+    text = policy(tpm, measurements='["none"]')
+    reported = appraise(tpm.parts(), text).claims.identifiers["measurement"][0]
+    tpm.values |= added
+    assert appraise(tpm.parts(), text)
+    listed = revoking("tpm", "measurement", reported)
+    assert refusal(tpm.parts(), text, revocations=listed) == "revoked measurement"
 
 
 def test_the_binding_is_the_digest_of_the_report_data() -> None:
@@ -350,9 +375,8 @@ def test_a_register_with_another_value_is_refused(tpm: FakeTpm) -> None:
 
 def test_a_pinned_register_that_is_not_quoted_is_refused(tpm: FakeTpm) -> None:
     for pin in ("any", "00" * 32):
-        text = policy(tpm, pcrs=f'8 = ["{pin}"]\n')
-        assert refusal(tpm.parts(), text) == "pcr 8"
-    assert appraise(tpm.parts(), policy(tpm, pcrs='1 = ["any"]\n'))
+        assert refusal(tpm.parts(), policy(tpm) + f'8 = ["{pin}"]\n') == "pcr 8"
+    assert appraise(tpm.parts(), policy(tpm) + '1 = ["any"]\n')
 
 
 @pytest.mark.parametrize(
@@ -381,6 +405,10 @@ def test_a_measurement_whose_register_is_not_quoted_is_refused() -> None:
 
 def with_log(tpm: FakeTpm) -> dict[str, bytes]:
     return {**tpm.parts(), "event-log": tpm.log.to_bytes()}
+
+
+def firmware_alone(tpm: FakeTpm) -> str:
+    return f'0 = ["{tpm.values[0].hex()}"]\n'
 
 
 def test_a_log_that_leads_elsewhere_is_refused(tpm: FakeTpm) -> None:
@@ -433,7 +461,7 @@ def test_secure_boot_is_not_known_from_data_that_was_not_measured() -> None:
 
 def test_secure_boot_is_not_known_where_its_register_is_not_quoted() -> None:
     tpm = FakeTpm(selected=(0, 4, 11))
-    text = policy(tpm, secure_boot='"on"', pcrs='0 = ["any"]\n')
+    text = policy(tpm, secure_boot='"on"', pcrs=firmware_alone(tpm))
     assert refusal(with_log(tpm), text) == "secure boot"
 
 
@@ -450,13 +478,13 @@ def test_a_boot_application_that_is_not_pinned_is_refused_whatever_the_log_calls
 def test_boot_applications_are_not_known_where_their_register_is_not_quoted() -> None:
     tpm = FakeTpm(selected=(0, 7, 11))
     loader = hashlib.sha256(b"shim").hexdigest()
-    text = policy(tpm, boot_applications=f'["{loader}"]', pcrs='0 = ["any"]\n')
+    text = policy(tpm, boot_applications=f'["{loader}"]', pcrs=firmware_alone(tpm))
     assert refusal(with_log(tpm), text) == "boot applications"
 
 
 def test_nothing_is_claimed_from_registers_that_are_not_quoted() -> None:
     tpm = FakeTpm(selected=(0, 11))
-    claims = appraise(with_log(tpm), policy(tpm, pcrs='0 = ["any"]\n'))
+    claims = appraise(with_log(tpm), policy(tpm, pcrs=firmware_alone(tpm)))
     assert not {"secure-boot", "boot-applications", "boot-variables"} & set(claims.claims.claims)
 
 
@@ -748,6 +776,8 @@ ALPHA = key_to_text(public_key(MEMBERS["alpha"]))
         {"counter_name": '"any"'},
         {"measurements": '["none"]', "pcrs": '0 = ["any"]\n'},
         {"pcrs": "\n"},
+        {"pcrs": f'0 = ["{"00" * 32}"]\n16 = ["{"00" * 32}"]\n'},
+        {"pcrs": f'0 = ["{"00" * 32}"]\n23 = ["{"00" * 32}"]\n'},
         {"pcrs": '24 = ["any"]\n'},
         {"pcrs": '01 = ["any"]\n'},
         {"pcrs": "0 = []\n"},
@@ -765,6 +795,25 @@ def test_a_policy_with_a_missing_unknown_or_contradictory_pin_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError):
         read_format_policy(FORMAT, parse(policy(tpm, **changed).encode(), "policy"))
+
+
+@pytest.mark.parametrize(
+    "registers",
+    [
+        '0 = ["any"]\n',
+        f'0 = ["any"]\n8 = ["{"42" * 32}"]\n9 = ["{"42" * 32}"]\n',
+        f'11 = ["{"42" * 32}"]\n',
+        f'4 = ["any"]\n17 = ["{"ff" * 32}"]\n',
+    ],
+    ids=["any value", "the boot loader's alone", "the enclave's alone", "a dynamic launch"],
+)
+@pytest.mark.parametrize("measurements", ['["none"]', f'["{MEASUREMENT.hex()}"]'])
+def test_pins_that_software_alone_can_satisfy_are_no_policy(
+    tpm: FakeTpm, registers: str, measurements: str
+) -> None:
+    text = policy(tpm, pcrs=registers, measurements=measurements)
+    with pytest.raises(ConfigurationError, match="none of pcr 0 to 7"):
+        read_format_policy(FORMAT, parse(text.encode(), "policy"))
 
 
 # Every byte

@@ -11,9 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.attestation import formats
+from fedenclave.attestation.appraise import appraise
 from fedenclave.attestation.collateral import from_mapping
 from fedenclave.attestation.endorsements import NO_ENDORSEMENTS, Endorsements
 from fedenclave.attestation.policy import HEAD
+from fedenclave.attestation.result import EvidenceRefused, Status
 from fedenclave.attestation.revocations import (
     Revocations,
     SignedRevocations,
@@ -216,3 +218,62 @@ def test_evidence_of_a_machine_the_policy_does_not_name_is_refused_in_a_round() 
         )
         with pytest.raises(EnclaveRefused, match=match):
             client.accept(offer, FIRST.to_bytes(), NOW, training_config=NO_TRAINING_CONFIG)
+
+
+def test_host_is_told_no_reason_of_the_members_and_nothing_of_what_a_client_lacks() -> None:
+    enclave = SnpEnclave(MANIFEST)
+    met = listed(1, "")
+    private = REVOKED.replace("found open in its rack", "police case 4711")
+    for held, told in (
+        (endorsements(listed(2, private)), "the client's own log says why"),
+        (endorsements(listed(2, FLOOR.format(at_least=220))), "the client's own log says why"),
+        (endorsements(None), "the client's own log says why"),
+        (NO_ENDORSEMENTS, "the client's own log says why"),
+    ):
+        client = session(MemoryStore(), held)
+        with pytest.raises(EvidenceRefused) as refusal:
+            client.accept(
+                offer_of(enclave, client, 1),
+                FIRST.to_bytes(),
+                NOW,
+                training_config=NO_TRAINING_CONFIG,
+            )
+        assert refusal.value.for_host.endswith(told)
+    debug = SnpEnclave(MANIFEST)
+    client = session(MemoryStore(), endorsements(met))
+    nonce = client.hello(now=NOW).nonce
+    evidence = debug.evidence(merkle.root([nonce]), vmpl=1)
+    with pytest.raises(EvidenceRefused) as refusal:
+        client.accept(
+            debug.offer(nonce, announcement=debug.announcement(), evidence=evidence),
+            FIRST.to_bytes(),
+            NOW,
+            training_config=NO_TRAINING_CONFIG,
+        )
+    # What is wrong with its own evidence, the host may know; not what would be right.
+    assert refusal.value.for_host == "evidence is refused: vmpl"
+
+
+def test_a_result_that_rests_on_an_exception_says_so() -> None:
+    source = SOURCE.replace(b"exceptions = []", b'exceptions = ["debug"]')
+    manifest = Manifest.from_bytes(source)
+    enclave = SnpEnclave(manifest)
+    root = bytes(32)
+    evidence = enclave.evidence(root, policy=0x30000 | 1 << 19)
+    found = appraise(evidence, manifest, root, NOW, endorsements(listed(1, "")))
+    assert found.status is Status.WARNING
+    (excepted,) = found.excepted
+    assert excepted.startswith("debug is ")
+    assert "exception 'debug'" in excepted
+
+
+def test_a_receipt_awaited_when_its_chip_is_revoked_is_not_lost() -> None:
+    enclave, root = SnpEnclave(MANIFEST), bytes(32)
+    evidence = enclave.evidence(root)
+    held = endorsements(listed(2, REVOKED))
+    with pytest.raises(EvidenceRefused, match="revoked chip-id"):
+        appraise(evidence, MANIFEST, root, NOW, held)
+    # What was sealed before needs its receipt; pins and chains count as ever.
+    assert appraise(evidence, MANIFEST, root, NOW, held.as_accepted()).format == "sev-snp"
+    with pytest.raises(EvidenceRefused, match="report data"):
+        appraise(evidence, MANIFEST, b"\x01" * 32, NOW, held.as_accepted())

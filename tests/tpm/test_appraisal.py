@@ -34,6 +34,8 @@ from tests.tpm.swtpm import Maker, SoftwareTpm
 MEASUREMENT = sha256(b"this enclave")
 CHANGED = sha256(b"this enclave, with one changed line")
 REPORT_DATA = bytes(range(64))
+REGISTERS = {**dict.fromkeys(QUOTED, "any"), 0: "00" * 32}
+"""No firmware has measured anything into a software TPM; a value of one of PCR 0 to 7 is needed."""
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 MEMBER = Ed25519PrivateKey.from_private_bytes(bytes([1] * 32))
 
@@ -71,7 +73,7 @@ def first_failing(parts: Mapping[str, bytes], pins: str) -> str:
 def pinned(parts: Mapping[str, bytes], **others: str) -> str:
     """Return a policy that pins this machine and MEASUREMENT."""
     name = parse_public(parts["ak"]).name.hex()
-    return policy(aks=[name], measurement=MEASUREMENT, pcrs=dict.fromkeys(QUOTED, "any"), **others)
+    return policy(aks=[name], measurement=MEASUREMENT, pcrs=REGISTERS, **others)
 
 
 def test_what_the_policy_pins_is_affirmed(tpm: SoftwareTpm) -> None:
@@ -183,7 +185,7 @@ def by_activation(maker: Maker) -> tuple[str, dict[str, bytes]]:
     pins = policy(
         aks=["none"],
         measurement=MEASUREMENT,
-        pcrs=dict.fromkeys(QUOTED, "any"),
+        pcrs=REGISTERS,
         activation=(
             "activated_by = 1\n"
             f'activators = ["{key_to_text(public_key(MEMBER))}"]\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from importlib import resources
 from pathlib import Path
@@ -19,9 +20,10 @@ from fedenclave.enclave.tpm.connection import connected
 from fedenclave.enclave.tpm.enclave_pcr import ENCLAVE_PCR, QUOTED
 from fedenclave.host.aggregator import with_parts
 from fedenclave.host.enclave_process import collect_evidence
+from fedenclave.protocol.activation import Activation
 from fedenclave.protocol.digests import from_text, sha256
-from fedenclave.protocol.evidence import Evidence
-from fedenclave.protocol.signing import key_to_text
+from fedenclave.protocol.evidence import Evidence, collected_report_data
+from fedenclave.protocol.signing import Signed, key_to_text
 from tests.attacks.world import measurement, now
 from tests.cli.conftest import Command, enrolled, fedenclave  # noqa: F401 - fixtures
 from tests.tpm.policy import policy
@@ -59,7 +61,7 @@ def challenge_words(folder: Path) -> list[object]:
 
 
 def confirm_words(folder: Path, bank: str) -> list[object]:
-    words: list[object] = ["attest", "tpm", "confirm", folder / "keys.json"]
+    words: list[object] = ["attest", "tpm", "confirm"]
     words += ["--secret", folder / "secret", "--answer", folder / "answer.json"]
     return [*words, "--dir", folder / bank, "--out", folder / f"{bank}.activation"]
 
@@ -90,15 +92,16 @@ def test_a_machine_that_members_challenged_is_affirmed_by_its_ek_chain(
             "ek-certificates": (machine / "ek.pem").read_bytes(),
         },
     )
+    bound = collected_report_data(BOUND)
     rules = activated_policy(enrolled, maker, tpm, wanted=2)
     held = Endorsements(
         collateral=from_mapping({"tpm/ek-roots/maker.pem": pem(maker.root).encode()}, now())
     )
-    result = appraise_evidence(evidence, read_policy_file(rules), BOUND, now(), held)
+    result = appraise_evidence(evidence, read_policy_file(rules), bound, now(), held)
     assert result.status == "affirming"
     with pytest.raises(EvidenceRefused, match="activated by 2 members"):
         three = activated_policy(enrolled, maker, tpm, wanted=3)
-        appraise_evidence(evidence, read_policy_file(three), BOUND, now(), held)
+        appraise_evidence(evidence, read_policy_file(three), bound, now(), held)
 
 
 def activated_policy(enrolled: Path, maker: Maker, tpm: SoftwareTpm, *, wanted: int) -> bytes:  # noqa: F811
@@ -145,11 +148,32 @@ def test_a_wrong_answer_confirms_nothing(
 ) -> None:
     del enrolled
     assert fedenclave(*challenge_words(machine)).status == 0
-    (machine / "answer.json").write_text(json.dumps({"secret": "00" * 32}))
+    for answer in (json.dumps({"secret": "00" * 32}), json.dumps({"secret": ""}), "[" * 100_000):
+        (machine / "answer.json").write_text(answer)
+        done = fedenclave(*confirm_words(machine, "alpha"))
+        assert done.status == 1
+        assert re.search("does not hold this key|answer cannot be read", done.err)
+        assert not (machine / "alpha.activation").exists()
+
+
+def test_operator_sending_other_keys_with_a_true_answer_confirms_only_what_was_challenged(
+    machine: Path,
+    enrolled: Path,  # noqa: F811
+    tpm: SoftwareTpm,
+    fedenclave: Command,  # noqa: F811
+) -> None:
+    del enrolled
+    challenged = json.loads((machine / "keys.json").read_text())["attestation_key_name"]
+    assert fedenclave(*challenge_words(machine)).status == 0
+    answer = ("attest", "tpm", "answer", machine / "challenge", "--device", tpm.path)
+    assert fedenclave(*answer, "--out", machine / "answer.json").status == 0
+    # Whatever else the operator sends along is not even read.
+    (machine / "keys.json").write_text("{}")
     done = fedenclave(*confirm_words(machine, "alpha"))
-    assert done.status == 1
-    assert "the tpm does not hold this key" in done.err
-    assert not (machine / "alpha.activation").exists()
+    assert done.status == 0, done.err
+    assert challenged in done.out
+    payload = Signed.from_bytes((machine / "alpha.activation").read_bytes()).payload
+    assert Activation.from_bytes(payload).attestation_key.hex() == challenged
 
 
 def test_another_tpm_cannot_answer(

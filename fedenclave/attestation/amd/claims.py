@@ -1,16 +1,22 @@
 """What a report says, by EAT's names (RFC 9711) where there is one, else by AMD's.
 
 Claims are only as good as the checks before them: `inspect` shows them of unverified reports too.
+
+What a member's revocation names is compared with:
+  * the levels: of each component the least of the four TCB_VERSIONs (launch, current, committed,
+    reported), since firmware that was old at any of these could have done its harm;
+  * the chip id, in both ways in which a Turin's is written: the 8 bytes of its certificates, and
+    the 64 bytes of its reports.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from fedenclave.attestation.amd import flags
 from fedenclave.attestation.amd.products import LEVELS as TCB_LEVELS
-from fedenclave.attestation.amd.products import Product
+from fedenclave.attestation.amd.products import LINES, Product
 from fedenclave.attestation.amd.report import Report
 from fedenclave.attestation.amd.tcb import Tcb, parse_tcb
 from fedenclave.attestation.result import Claims
@@ -102,8 +108,9 @@ def claims_of(verified: VerifiedReport) -> Claims:
         "certificate": verified.certificates,
         "measurement": (report.measurement.hex(),),
     }
+    if chip_ids := _chip_ids(report, verified.hwid):
+        identifiers["chip-id"] = chip_ids
     for kind, value in (
-        ("chip-id", verified.hwid),
         ("id-key-digest", report.id_key_digest),
         ("author-key-digest", report.author_key_digest),
         ("host-data", report.host_data),
@@ -116,12 +123,23 @@ def claims_of(verified: VerifiedReport) -> Claims:
     return Claims(
         claims=claims,
         identifiers=identifiers,
-        levels=_levels(verified.tcb["reported"]) | {"guest-svn": report.guest_svn},
+        levels=_levels(verified.product, verified.tcb.values()) | {"guest-svn": report.guest_svn},
     )
 
 
-def _levels(tcb: Tcb) -> dict[str, int]:
-    return {f"{tcb.product}.{name}": version for name, version in tcb.versions.items()}
+def _chip_ids(report: Report, hwid: bytes) -> tuple[str, ...]:
+    """Return the chip's id as its certificates and as reports have it; empty if it is not known."""
+    if not any(hwid):
+        return ()
+    whole = hwid.ljust(len(report.chip_id), b"\x00") if report.chip_id_masked else report.chip_id
+    return tuple(dict.fromkeys((hwid.hex(), whole.hex())))
+
+
+def _levels(product: Product, tcbs: Collection[Tcb]) -> dict[str, int]:
+    return {
+        f"{product}.{name}": min(tcb.versions[name] for tcb in tcbs)
+        for name in LINES[product].components
+    }
 
 
 def _policy(policy: int) -> dict[str, object]:

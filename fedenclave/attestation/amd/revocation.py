@@ -1,23 +1,28 @@
-"""The ARK's revocation list: whether the ASK or ASVK above a machine's key still stands.
+"""The ARK's revocation lists: whether the ASK or ASVK above a machine's key still stands.
 
-AMD signs a list for about a year and publishes it unchanged until the next, so the age that counts
-is how long ago the verifier fetched it: at that time it was still what AMD published. A list that
-was fetched after the time in question counts from the day on which it was signed.
+Rules:
+  * Of several versions of the kind's list the one counts that AMD signed last by the time in
+    question and whose next update has not come. The dates are AMD's; no snapshot's name decides.
+  * Every other list in the bundle that the ARK signed by then is looked at too, older ones and the
+    other kind's: what AMD has once revoked stays revoked. Nothing in a list says for which kind it
+    is, so a VLEK's list under the VCEK's name cannot be told from it; but whatever list holds a
+    revocation is found under either name.
+  * AMD signs a list for about a year and publishes it unchanged until the next. So the policy's
+    greatest age counts from when the verifier last fetched that very list: at that time it was
+    still what AMD published. Nobody signs that time; it is the verifier's own. A list that was
+    fetched only after the time in question counts from the day on which it was signed.
 
 Source: AMD 57230 (VCEK Certificate and KDS Interface), chapter 4; RFC 5280, section 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from cryptography import x509
-
-from fedenclave.attestation.amd.endorsement import Authority
+from fedenclave.attestation.amd.endorsement import LEAF_NAMES, Authority
 from fedenclave.attestation.amd.kds import crl_name
-from fedenclave.attestation.certificates import check_revocation, parse_crl
 from fedenclave.attestation.checklist import Checklist
-from fedenclave.attestation.collateral import FETCH_HINT, CollateralFile, iso
+from fedenclave.attestation.collateral import FETCH_HINT, Dated, distinct, iso
+from fedenclave.attestation.crl import check_revocation
+from fedenclave.attestation.crl_versions import Crl, choose_crl, dated_crl
 from fedenclave.attestation.format import Question
 from fedenclave.attestation.result import Trust
 
@@ -25,42 +30,64 @@ _LONGEST_PERIOD = 400 * 24 * 3600
 
 
 def check_authority(authority: Authority, question: Question, checklist: Checklist) -> None:
-    """Check that the ARK's current list names neither the intermediate nor the ARK itself.
+    """Check that no list of the ARK's names the intermediate, or the ARK itself.
 
     Raises:
-        EvidenceRefused: it does, or the list is missing, too old, or by somebody else.
-        MalformedMessage: the list cannot be read.
+        EvidenceRefused: one does, or the list is missing, too old, or by somebody else.
+        MalformedMessage: a list cannot be read.
     """
     name = crl_name(authority.product, authority.kind)
     versions = question.collateral.need(name, checklist, Trust.INSTANCE_IDENTITY)
-    file, crl = _of_that_time(versions, question.now, name)
+    current = choose_crl(versions, name, question.now)
     check_revocation(
         checklist,
         [authority.intermediate, authority.root],
-        crl,
+        current.content,
         authority.root,
         name=name,
         now=question.now,
         max_age_seconds=_LONGEST_PERIOD,
     )
-    signed = int(crl.last_update_utc.timestamp())
-    current_at = file.fetched if file.fetched <= question.now else signed
+    _check_fetched(current, name, question, checklist)
+    for kind in LEAF_NAMES:
+        _check_others(crl_name(authority.product, kind), current, authority, question, checklist)
+
+
+def _check_fetched(
+    current: Dated[Crl], name: str, question: Question, checklist: Checklist
+) -> None:
+    same = [
+        file.fetched
+        for file in question.collateral.versions(name)
+        if file.data == current.file.data and file.fetched <= question.now
+    ]
+    current_at = max(same, default=current.issued)
     checklist.must(
         f"fetch of {name}",
         holds=question.now - current_at <= question.collateral_max_age_seconds,
-        found=f"fetched {iso(file.fetched)}, signed {iso(signed)}",
+        found=f"fetched {iso(max(same, default=current.file.fetched))}, "
+        f"signed {iso(current.issued)}",
         wanted=f"at most {question.collateral_max_age_seconds} s before {iso(question.now)}",
         trust=Trust.INSTANCE_IDENTITY,
         hint=FETCH_HINT,
     )
 
 
-def _of_that_time(
-    versions: Sequence[CollateralFile], now: int, name: str
-) -> tuple[CollateralFile, x509.CertificateRevocationList]:
-    """Return the newest list that was signed by `now`; the newest of all if none was."""
-    parsed = [(file, parse_crl(file.data, name)) for file in versions]
-    for file, crl in parsed:
-        if crl.last_update_utc.timestamp() <= now:
-            return file, crl
-    return parsed[0]
+def _check_others(
+    name: str, current: Dated[Crl], authority: Authority, question: Question, checklist: Checklist
+) -> None:
+    """Check that no other list which was signed by the time in question names an authority."""
+    for file in distinct(question.collateral.versions(name)):
+        other = dated_crl(file, name)
+        if file.data == current.file.data or other.issued > question.now:
+            continue
+        check_revocation(
+            checklist,
+            [authority.intermediate, authority.root],
+            other.content,
+            authority.root,
+            name=f"{name} of {iso(other.issued)}",
+            # As of the day on which it was signed, since its age does not matter.
+            now=other.issued,
+            max_age_seconds=_LONGEST_PERIOD,
+        )

@@ -42,7 +42,7 @@ from fedenclave.attestation.amd.report import Report, SigningKey, parse_report
 from fedenclave.attestation.amd.revocation import check_authority
 from fedenclave.attestation.amd.supplied import read_certificates
 from fedenclave.attestation.amd.tcb import Tcb, parse_tcb
-from fedenclave.attestation.certificates import common_name, fingerprint, verify_chain
+from fedenclave.attestation.certificates import common_name, fingerprints, verify_chain
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.collateral import FETCH_HINT
 from fedenclave.attestation.format import Question
@@ -150,7 +150,7 @@ def verify_report(
         product=authority.product,
         endorsement=endorsement,
         tcb=tcb,
-        certificates=tuple(map(fingerprint, (leaf, authority.intermediate, authority.root))),
+        certificates=fingerprints(leaf, authority.intermediate, authority.root),
     )
 
 

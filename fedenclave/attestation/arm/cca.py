@@ -87,7 +87,6 @@ def appraise(parts: Parts, pins: CcaPins, question: Question, checklist: Checkli
             "instance-id": (platform.instance_id.hex(),),
             "implementation-id": (platform.implementation_id.hex(),),
             "key": (key_fingerprint(key), key_fingerprint(realm.key)),
-            "certificate": (),
         },
     )
 

@@ -118,7 +118,12 @@ def _take_of(table: Table, key: str, choices: Collection[str]) -> tuple[str, ...
 
 def _take_of_or_any(table: Table, key: str, choices: Collection[str]) -> tuple[str, ...] | None:
     texts = _take_of(table, key, (*choices, ANY))
-    return None if ANY in texts else texts
+    if ANY in texts and texts != (ANY,):
+        raise ConfigurationError(
+            f"{table.where} {key} has {ANY!r} among other values",
+            hint=f'write ["{ANY}"] alone to accept all',
+        )
+    return None if texts == (ANY,) else texts
 
 
 def _take_configs(table: Table, key: str) -> tuple[bytes, ...] | None:

@@ -28,9 +28,8 @@ from fedenclave.attestation.result import Trust
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
 
-IDENTIFIERS = frozenset({"certificate", "measurement", "instance-id", "implementation-id", "key"})
-"""What a revocation can name. `key` is SHA-256 of a SubjectPublicKeyInfo; there are no certificates
-in these formats, and the list of them is empty."""
+IDENTIFIERS = frozenset({"measurement", "instance-id", "implementation-id", "key"})
+"""What a revocation can name; `key` is SHA-256 of a SubjectPublicKeyInfo."""
 
 Devices = Mapping[bytes, ec.EllipticCurvePublicKey]
 """Attestation public keys by instance id, 33 bytes."""

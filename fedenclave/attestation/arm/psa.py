@@ -72,7 +72,6 @@ def appraise(parts: Parts, pins: PsaPins, question: Question, checklist: Checkli
             "instance-id": (token.instance_id.hex(),),
             "implementation-id": (token.implementation_id.hex(),),
             "key": (key_fingerprint(key),),
-            "certificate": (),
         },
     )
 

@@ -34,7 +34,12 @@ from fedenclave.attestation.aws.policy import (
     NitroPins,
     read_policy,
 )
-from fedenclave.attestation.certificates import fingerprint, parse_certificate, verify_chain
+from fedenclave.attestation.certificates import (
+    fingerprint,
+    fingerprints,
+    parse_certificate,
+    verify_chain,
+)
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.collateral import iso
 from fedenclave.attestation.cose import verify_sign1
@@ -79,7 +84,7 @@ def _appraise(
             "measurement": (document.pcrs.get(0, b"").hex(),),
             "module-id": (document.module_id,),
             "instance-id": (document.instance_id,),
-            "certificate": tuple(map(fingerprint, (leaf, *issuers))),
+            "certificate": fingerprints(leaf, *issuers),
         },
     )
 

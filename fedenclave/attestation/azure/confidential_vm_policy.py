@@ -8,24 +8,23 @@ Source: as confidential_vm.py.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedenclave.attestation.amd.policy import EXCEPTIONS as SNP_EXCEPTIONS
 from fedenclave.attestation.amd.policy import SnpPins, pins_template, read_pins
 from fedenclave.attestation.azure.td_report import UNCHECKED_MAC
-from fedenclave.attestation.event_log import LAST_REGISTER
 from fedenclave.attestation.intel import td_policy
 from fedenclave.attestation.intel.td_policy import TdPins, take_td_pins
-from fedenclave.attestation.pins import ANY, take_hexes, take_hexes_or_any, take_some_texts
-from fedenclave.attestation.tpm.policy import NONE, TpmPins
+from fedenclave.attestation.pins import ANY, take_hexes, take_some_texts
+from fedenclave.attestation.tpm.policy import NONE, TpmPins, take_pcrs
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
 
 SNP, TDX = "sev-snp", "tdx"
 EXCEPTIONS = SNP_EXCEPTIONS | td_policy.EXCEPTIONS | {UNCHECKED_MAC}
-_INDEX = re.compile(r"0|[1-9][0-9]?")
+FLAGS = ("console-enabled", "secure-boot", "tpm-enabled")
+"""What every paravisor says of the machine; newer ones say more, such as `tpm-persisted`."""
 _ZEROS = "00" * 32
 
 TEMPLATE = f"""\
@@ -44,7 +43,7 @@ measurements = ["{_ZEROS}"]
 exceptions = []
 
 # `vm-configuration` as the paravisor says it: every flag that is in it must be here, with its
-# value, or "any".
+# value, or "any"; older paravisors do not say tpm-persisted, and the policy then leaves it out.
 [attestation.azure-vm.vm-configuration]
 console-enabled = "any"
 secure-boot = true
@@ -53,6 +52,7 @@ tpm-persisted = "any"
 
 # Registers of the vTPM's SHA-256 bank that must be quoted, with their values; or ["any"].
 # 4: boot loader and kernel, 7: secure boot, 8 and 9: command line and initial ram disk (GRUB).
+# One of 0 to 7 must have a value, as software can fill all others; 16 and 23 must have none.
 [attestation.azure-vm.pcrs]
 4 = ["{_ZEROS}"]
 7 = ["{_ZEROS}"]
@@ -94,11 +94,7 @@ def read_policy(table: Table) -> Pins:
     version = table.take_int("hcl_version", low=1, high=2)
     vm_ids = take_some_texts(table, "vm_ids")
     measurements = _take_measurements(table)
-    pcrs = _take_pcrs(table.take_table("pcrs"))
-    if measurements is None and all(values is None for values in pcrs.values()):
-        raise ConfigurationError(
-            f"{table.where} pins no code: measurements is none, and pcrs pins no value"
-        )
+    pcrs = take_pcrs(table)
     configuration = _take_configuration(table)
     snp, tdx = _take_hardware(table)
     if snp is None and tdx is None:
@@ -151,20 +147,16 @@ def _take_measurements(table: Table) -> tuple[bytes, ...] | None:
     return take_hexes(again, "measurements", sizes=(32,))
 
 
-def _take_pcrs(table: Table) -> dict[int, tuple[bytes, ...] | None]:
-    pcrs: dict[int, tuple[bytes, ...] | None] = {}
-    for key in table.keys():  # noqa: SIM118 - a Table is not a mapping
-        if _INDEX.fullmatch(key) is None or int(key) > LAST_REGISTER:
-            raise ConfigurationError(f"{table.where} has pcr {key[:40]!r}, want 0 to 23")
-        pcrs[int(key)] = take_hexes_or_any(table, key, sizes=(32,))
-    if not pcrs:
-        raise ConfigurationError(f"{table.where} is empty, want at least one pcr")
-    return dict(sorted(pcrs.items()))
-
-
 def _take_configuration(table: Table) -> dict[str, bool | None]:
     wanted: dict[str, bool | None] = {}
-    for key, value in table.take_plain("vm-configuration").items():
+    given = table.take_plain("vm-configuration")
+    missing = [name for name in FLAGS if name not in given]
+    if missing:
+        raise ConfigurationError(
+            f"{table.where} [vm-configuration] has no {' and no '.join(missing)}",
+            hint=f'nothing has a default: say true, false or "{ANY}"',
+        )
+    for key, value in given.items():
         if not isinstance(value, bool) and value != ANY:
             raise ConfigurationError(
                 f"{table.where} [vm-configuration] {key[:40]} is of another type, want true, "

@@ -22,6 +22,8 @@ The binding is SHA-256 of the report data as 64 hex digits (text_binding), by on
     confidential VMs the paravisor owns the report data and puts its runtime data's hash there
   * azurevm: the `nonce` of the client payload in `x-ms-runtime`, in base64
 The claim `nonce` at the top is the requester's, bound to no hardware, and is not looked at.
+With `user-data` and azurevm the hardware has measured Azure's paravisor alone, and any root in any
+tenant's machine chooses the binding: that needs the exception `unattested-guest`.
 
 Source: Microsoft Learn, "Azure Attestation claim sets" (2025-04), "Azure Attestation EAT profile
 for TDX" (2023-10), "Examples of an attestation token" (2022-06); RFC 7519.
@@ -53,7 +55,7 @@ from fedenclave.attestation.azure.maa_policy import (
 )
 from fedenclave.attestation.azure.maa_vm import EXCEPTIONS as VM_EXCEPTIONS
 from fedenclave.attestation.azure.maa_vm import VM_ID, appraise_vm
-from fedenclave.attestation.certificates import fingerprint
+from fedenclave.attestation.certificates import fingerprints
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.claimed_tcb import TCB_EXCEPTIONS
 from fedenclave.attestation.collateral import iso
@@ -110,7 +112,7 @@ def appraise(parts: Parts, pins: Pins, question: Question, checklist: Checklist)
 def _key_of(
     checklist: Checklist, jwk: JsonObject, now: int
 ) -> tuple[RSAPublicKey, tuple[str, ...]]:
-    """Return the key of a JWK, which gives `x5c` or `n` and `e`, and the certificates used."""
+    """Return the key of a JWK, by `x5c` or `n` and `e`, and its certificate's fingerprints."""
     if "x5c" not in jwk:
         return rsa_key(jwk), ()
     certificates = x5c_certificates(jwk)
@@ -130,7 +132,7 @@ def _key_of(
     key = certified_key(leaf, jwk.what)
     if "n" in jwk and rsa_key(jwk) != key:
         raise MalformedMessage(f"{jwk.what} has n and e of another key than its certificate's")
-    return key, (fingerprint(leaf),)
+    return key, fingerprints(leaf)
 
 
 def _appraise_claims(checklist: Checklist, claims: JsonObject, pins: Pins, bound: bytes) -> Claims:
@@ -210,7 +212,15 @@ FORMAT = Format(
     identifiers=IDENTIFIERS | {VM_ID},
     levels=LEVELS,
     always=ALWAYS
-    | {"issuer", "signing key", "token version", "attestation type", "policy hash", "report data"},
+    | {
+        "issuer",
+        "signing key",
+        "token version",
+        "attestation type",
+        "policy hash",
+        "guest",
+        "report data",
+    },
     template=TEMPLATE,
     read_policy=read_policy,
     bind=text_binding,

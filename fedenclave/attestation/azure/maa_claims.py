@@ -26,8 +26,8 @@ from fedenclave.attestation.strict_json import JsonObject
 
 COMPLIANCE = "x-ms-compliance-status"
 RUNTIME, TYPE = "x-ms-runtime", "x-ms-attestation-type"
-DEBUG, MIGRATION = "debug", "migration"
-EXCEPTIONS = frozenset({DEBUG, MIGRATION})
+DEBUG, MIGRATION, UNATTESTED_GUEST = "debug", "migration", "unattested-guest"
+EXCEPTIONS = frozenset({DEBUG, MIGRATION, UNATTESTED_GUEST})
 IDENTIFIERS = frozenset({"certificate", "measurement", "mrsigner"})
 LEVELS = frozenset({"isvsvn", "seamsvn", *(f"{name}-svn" for name in SNP_SVNS)})
 _HINT = "it runs code, or in a way, that the federation did not approve; nothing was sent"
@@ -79,10 +79,28 @@ def check_least(checklist: Checklist, name: str, found: int, least: int) -> None
     )
 
 
+def check_guest(checklist: Checklist, *, measured: bool) -> None:
+    """Note whether the hardware vouches for the code that asked for the token.
+
+    On Azure's own confidential machines it vouches for the paravisor, which is the same in every
+    tenant's, and takes nonces from whoever is root in the guest.
+    """
+    checklist.want(
+        "guest",
+        holds=measured,
+        found="measured by the hardware" if measured else "only the paravisor is measured",
+        wanted="a measurement of the code that asked for the token",
+        trust=Trust.EXECUTABLES,
+        hint="any program in anybody's machine on Azure can get such a token; use azure-vm, whose "
+        "registers say what was started",
+        exception=UNATTESTED_GUEST,
+    )
+
+
 def _check_report_data(
     checklist: Checklist, table: JsonObject, report_data: bytes, binding: str, bound: bytes
 ) -> None:
-    """Check the binding by the rule that the policy names for this attestation type."""
+    """Check the binding by the rule that the policy names, and who can have chosen it."""
     if binding == USER_DATA:
         found, wanted = table.table(RUNTIME).hexadecimal("user-data", 64), bound
     elif binding == REPORT_DATA:
@@ -98,6 +116,7 @@ def _check_report_data(
         hint="it is for another nonce, key or manifest: old, or made for somebody else; nothing "
         "was sent",
     )
+    check_guest(checklist, measured=binding != USER_DATA)
 
 
 def _check_compliance(
@@ -155,14 +174,15 @@ def appraise_sgx(checklist: Checklist, claims: JsonObject, pins: SgxPins, bound:
 
 def appraise_tdx(checklist: Checklist, claims: JsonObject, pins: TdxPins, bound: bytes) -> Claims:
     """Return the claims about a trust domain."""
-    registers = {name: claims.hexadecimal(f"tdx_{name}", 48) for name in pins.registers}
+    pinned = {"mrtd": pins.mrtd, **pins.others}
+    registers = {name: claims.hexadecimal(f"tdx_{name}", 48) for name in pinned}
     report_data = claims.hexadecimal("tdx_report_data", 64)
     attributes, xfam = (claims.hexadecimal(f"tdx_{name}", 8) for name in ("td_attributes", "xfam"))
     seamsvn, status = claims.integer("tdx_seamsvn"), claims.text("attester_tcb_status")
     if pins.binding:
         _check_report_data(checklist, claims, report_data, pins.binding, bound)
     for name, value in registers.items():
-        check_pinned(checklist, name, value, pins.registers[name])
+        check_pinned(checklist, name, value, pinned[name])
     signer = claims.hexadecimal("tdx_mrsignerseam", 48)
     check_pinned(checklist, "mrsignerseam", signer, (bytes(48),), Trust.HARDWARE)
     for name, value, accepted in (

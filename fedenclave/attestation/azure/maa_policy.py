@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fedenclave.attestation.pins import ANY, take_hexes_or_any, take_some_texts
+from fedenclave.attestation.pins import ANY, take_hexes, take_hexes_or_any, take_some_texts
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
 
@@ -19,7 +19,7 @@ TYPES = (SGX, TDX, SNP, VM)
 """Values of `x-ms-attestation-type`; `tpm` and `vbs` vouch for no memory encryption."""
 REPORT_DATA, RUNTIME_DATA, USER_DATA = "report-data", "runtime-data", "user-data"
 TDX_REGISTERS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
-TDX_OTHERS = ("mrseam", "mrconfigid", "mrowner", "mrownerconfig")
+_TDX_OTHERS = ("mrseam", "mrconfigid", "mrowner", "mrownerconfig")
 SNP_SVNS = ("bootloader", "tee", "snpfw", "microcode", "guest")
 _ISSUER = re.compile(r"https://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,24}")
 _POLICY_HASH = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -38,10 +38,14 @@ class SgxPins:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TdxPins:
-    """What is accepted of a trust domain. `binding` is empty where an azurevm token has a nonce."""
+    """What is accepted of a trust domain, its other registers by name.
+
+    `binding` is empty where an azurevm token has a nonce.
+    """
 
     binding: str
-    registers: dict[str, tuple[bytes, ...] | None]
+    mrtd: tuple[bytes, ...]
+    others: dict[str, tuple[bytes, ...] | None]
     td_attributes: tuple[bytes, ...] | None
     xfams: tuple[bytes, ...] | None
     minimum_seamsvn: int
@@ -150,20 +154,17 @@ def _read_sgx(table: Table) -> SgxPins:
 def _read_tdx(table: Table, *, bound: bool = True) -> TdxPins:
     pins = TdxPins(
         binding=_take_binding(table) if bound else "",
-        registers={
+        # What came after it is measured by code that only MRTD vouches for.
+        mrtd=take_hexes(table, "mrtd", sizes=(48,)),
+        others={
             name: take_hexes_or_any(table, name, sizes=(48,))
-            for name in (*TDX_REGISTERS, *TDX_OTHERS)
+            for name in (*TDX_REGISTERS[1:], *_TDX_OTHERS)
         },
         td_attributes=take_hexes_or_any(table, "td_attributes", sizes=(8,)),
         xfams=take_hexes_or_any(table, "xfams", sizes=(8,)),
         minimum_seamsvn=table.take_int("minimum_seamsvn", low=0, high=65535),
         compliance=_or_any(table, "compliance"),
     )
-    if all(pins.registers[name] is None for name in TDX_REGISTERS):
-        raise ConfigurationError(
-            f"{table.where} accepts any mrtd and any rtmr, so any trust domain at all",
-            hint="pin mrtd at least",
-        )
     table.finish()
     return pins
 
@@ -213,7 +214,8 @@ def _take_binding(table: Table) -> str:
 
 _ZEROS_32, _ZEROS_48 = "0" * 64, "0" * 96
 _TDX_TEMPLATE = f"""\
-# Measurements: of the first code (paravisor), and of what it measured; or ["any"], one by one.
+# Measurements: of the first code (on Azure's own machines its paravisor); then of what that code
+# measured, or ["any"], one by one.
 mrtd = ["{_ZEROS_48}"]
 rtmr0 = ["any"]
 rtmr1 = ["any"]
@@ -258,6 +260,9 @@ policy_hashes = ["any"]
 # "debug": debug mode, or boot with debuggers. "migration": an SNP guest that may be migrated.
 # "boot-keys", "test-signing": a machine that trusts other keys at boot, or test signatures.
 # "tcb-out-of-date" and others of README.md: a TDX machine that is not up to date.
+# "unattested-guest": a token by which the hardware vouches for Azure's paravisor alone, so that any
+# program in anybody's machine on Azure can get one for any nonce. binding = "user-data" and the
+# type azurevm need it. The result is a warning; the format azure-vm also says which code runs.
 exceptions = []
 
 # Keep the tables of the types that you use, and delete the others.
@@ -271,13 +276,15 @@ product_id = 0
 minimum_svn = 0
 
 [attestation.azure-maa.tdxvm]
-# As for sgx, or "user-data": the binding is in the user data of Azure's paravisor.
+# As for sgx, or "user-data": the binding is in the user data of Azure's paravisor. Then the
+# measurement is the paravisor's, and the exception "unattested-guest" is needed.
 binding = "user-data"
 {_TDX_TEMPLATE}
 [attestation.azure-maa.sevsnpvm]
 binding = "user-data"
 {_SNP_TEMPLATE}
 # Azure's guest attestation of a whole virtual machine; its binding is the client payload's nonce.
+# No register is in the token: the exception "unattested-guest" is needed.
 [attestation.azure-maa.azurevm]
 os_types = ["Linux"]
 vm_ids = ["any"]

@@ -3,7 +3,7 @@
 Azure's agent in the guest sends the vTPM's quote and boot log, and the hardware's report, to the
 service, which says what it found in them. It gives no register's value, so nothing here tells which
 program runs: what is pinned is the paravisor, the machine, and that its boot was not tampered with.
-The format azure-vm has the registers.
+So a policy must name the exception `unattested-guest`. The format azure-vm has the registers.
 
 Source: as maa_policy.py; Azure/confidential-computing-cvm-guest-attestation for the claims
 `x-ms-azurevm-*`.
@@ -21,6 +21,7 @@ from fedenclave.attestation.azure.maa_claims import (
     appraise_snp,
     appraise_tdx,
     check_flag,
+    check_guest,
 )
 from fedenclave.attestation.azure.maa_policy import SnpPins, TdxPins, VmPins
 from fedenclave.attestation.checklist import Checklist
@@ -49,6 +50,7 @@ _BOOT_FLAGS = {
 def appraise_vm(checklist: Checklist, claims: JsonObject, pins: VmPins, bound: bytes) -> Claims:
     """Return the claims about a virtual machine, and about the TEE that it runs in."""
     _check_nonce(checklist, claims, bound)
+    check_guest(checklist, measured=False)
     tee = claims.table(ISOLATION)
     kind = tee.text(TYPE)
     chosen = pins.tee.get(kind)

@@ -30,14 +30,10 @@ from functools import partial
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from fedenclave.attestation.certificates import (
-    check_revocation,
-    fingerprint,
-    parse_crl,
-    verify_chain,
-)
+from fedenclave.attestation.certificates import fingerprint, fingerprints, verify_chain
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.claimed_tcb import TCB_EXCEPTIONS
+from fedenclave.attestation.crl import check_revocation, parse_crl
 from fedenclave.attestation.format import Format, Parts, Question
 from fedenclave.attestation.google import confidential_space_claims as claims_of
 from fedenclave.attestation.google.confidential_space_policy import (
@@ -103,9 +99,7 @@ def appraise(
     )
     check_times(checklist, token, now=question.now, freshness_seconds=question.freshness_seconds)
     _check_binding(checklist, token, question)
-    return claims_of.appraise_claims(
-        checklist, token.claims, pins, tuple(map(fingerprint, certificates))
-    )
+    return claims_of.appraise_claims(checklist, token.claims, pins, fingerprints(*certificates))
 
 
 def _verify_chain(

@@ -20,7 +20,8 @@ HARDWARE = ("GCP_AMD_SEV", "GCP_AMD_SEV_ES", "GCP_INTEL_TDX")
 SUPPORT = ("LATEST", "STABLE", "USABLE")
 RESTART = ("Always", "OnFailure", "Never")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_VERSION = re.compile(r"(?:20)?[0-9]{6}")
+_VERSION = re.compile(r"(?:20)?(?:2[2-9]|[3-9][0-9])(?:0[1-9]|1[0-2])[0-9]{2}")
+"""Year (images exist since 2022), month, and number within the month."""
 
 TEMPLATE = """\
 # Google Confidential Space: a token in which Google Cloud says what runs in a Confidential VM.
@@ -39,7 +40,7 @@ image_digests = ["sha256:0000000000000000000000000000000000000000000000000000000
 hardware = ["GCP_INTEL_TDX"]
 # The VM image must have every one of these: "LATEST", "STABLE", "USABLE".
 support_attributes = ["STABLE"]
-# Least version of the VM image: year, month and number, as its name ends.
+# Least version of the VM image: year, month and number, two digits each, as its name ends.
 minimum_swversion = "250800"
 # The container's whole command line, `args` of the token; or ["any"].
 args = ["/usr/local/bin/aggregator"]
@@ -111,6 +112,8 @@ def version_number(text: str) -> int | None:
     """Return an image version as a number that orders, None if `text` is none.
 
     Google documents YYYYMM and a counter, and writes YYMM and a counter ("250800"): both are read.
+    A bare YYYYMM ("202508") would be read as a month 25 of 2020, which is lower than any: it is no
+    version.
     """
     return int(text) % 1_000_000 if _VERSION.fullmatch(text) else None
 
@@ -120,7 +123,8 @@ def _take_version(table: Table) -> int:
     number = version_number(text)
     if number is None:
         raise ConfigurationError(
-            f"{table.where} minimum_swversion is {text[:40]!r}, want 6 digits such as 250800"
+            f"{table.where} minimum_swversion is {text[:40]!r}, want year, month and "
+            "number of the image, such as 250800"
         )
     return number
 

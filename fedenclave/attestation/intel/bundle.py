@@ -8,8 +8,9 @@
   intel/<tee>/qe-identity.json
   intel/<tee>/qe-identity.pem
 
-It verifies nothing: collateral.py does. Of several versions of a file the newest that is valid at
-the given time is taken, and the newest of all if none is, so that the refusal says how old it is.
+It verifies nothing: collateral.py does. Of several versions of a file that one is taken which says
+itself that it is the latest issued of those in force at the given time. Documents of the same
+second are ordered by their evaluation number, lists by their own number, chains not at all.
 
 Source: Intel PCS API version 4; the names are FedEnclave's.
 """
@@ -22,9 +23,17 @@ from typing import Any, Generic, TypeVar
 
 from cryptography import x509
 
-from fedenclave.attestation.certificates import parse_certificates, parse_crl
+from fedenclave.attestation.certificates import parse_certificates
 from fedenclave.attestation.checklist import Checklist
-from fedenclave.attestation.collateral import FETCH_HINT, CollateralFile
+from fedenclave.attestation.collateral import (
+    FETCH_HINT,
+    CollateralFile,
+    Dated,
+    choose_signed,
+    distinct,
+    iso,
+)
+from fedenclave.attestation.crl_versions import Crl, dated_crl
 from fedenclave.attestation.format import Question
 from fedenclave.attestation.intel.signed_json import SignedJson, parse_signed_json
 from fedenclave.attestation.intel.tcb_info import (
@@ -79,11 +88,9 @@ class Bundle:
         """Keep where refusals go, and the bundle and the time."""
         self._checklist, self._question = checklist, question
 
-    def crl(self, name: str) -> x509.CertificateRevocationList:
+    def crl(self, name: str) -> Dated[Crl]:
         """Return the revocation list `name` for the time."""
-        return self._choose(
-            name, self._need(name), lambda file: parse_crl(file.data, "it"), crl_window
-        )
+        return self._choose(name, self._need(name), lambda file: dated_crl(file, "it"))
 
     def tcb_info(self, tee: str, fmspc: bytes) -> Document[TcbInfo]:
         """Return the TCB info of a platform for the time."""
@@ -103,27 +110,21 @@ class Bundle:
         files = self._need(name)
         # The chain that came with the document is the one, if it is there.
         together = [file for file in files if file.fetched == document.fetched]
-        return self._choose(
-            name,
-            together or files,
-            lambda file: parse_certificates(file.data, "it"),
-            lambda chain: (
-                int(chain[0].not_valid_before_utc.timestamp()),
-                int(chain[0].not_valid_after_utc.timestamp()),
-            ),
-        )
+        return self._choose(name, together or files, _dated_chain).content
 
     def _document(self, name: str, key: str, read: Callable[[SignedJson], P]) -> Document[P]:
-        def parse(file: CollateralFile) -> Document[P]:
+        def parse(file: CollateralFile) -> Dated[Document[P]]:
             signed = parse_signed_json(file.data, key, "document")
-            return Document(name=name, fetched=file.fetched, signed=signed, parsed=read(signed))
+            parsed = read(signed)
+            return Dated(
+                file=file,
+                content=Document(name=name, fetched=file.fetched, signed=signed, parsed=parsed),
+                issued=parsed.issued,
+                next_update=parsed.next_update,
+                rank=parsed.evaluation_number,
+            )
 
-        return self._choose(
-            name,
-            self._need(name),
-            parse,
-            lambda found: (found.parsed.issued, found.parsed.next_update),
-        )
+        return self._choose(name, self._need(name), parse).content
 
     def _need(self, name: str) -> Sequence[CollateralFile]:
         return self._question.collateral.need(name, self._checklist, Trust.HARDWARE)
@@ -132,35 +133,30 @@ class Bundle:
         self,
         name: str,
         files: Sequence[CollateralFile],
-        parse: Callable[[CollateralFile], T],
-        window: Callable[[T], tuple[int, int]],
-    ) -> T:
-        """Return the newest version that is valid at the time, else the newest of all."""
-        found = []
-        for file in files:
+        parse: Callable[[CollateralFile], Dated[T]],
+    ) -> Dated[T]:
+        """Return the version that counts at the time."""
+        versions = []
+        for file in distinct(files):
             try:
-                found.append(parse(file))
-                first, last = window(found[-1])
+                versions.append(parse(file))
             except MalformedMessage as error:
                 self._checklist.refuse(
                     f"structure of {name}",
-                    found=error.message,
+                    found=f"{error.message} (fetched {iso(file.fetched)})",
                     wanted="what Intel's service answers, as it answers it",
                     trust=Trust.HARDWARE,
-                    hint=FETCH_HINT,
+                    hint=f"take that snapshot out of the bundle; {FETCH_HINT}",
                 )
                 raise AssertionError("refuse raises") from error
-            if first <= self._question.now <= last:
-                return found[-1]
-        return found[0]
+        return choose_signed(versions, self._question.now)
 
 
-def crl_window(crl: x509.CertificateRevocationList) -> tuple[int, int]:
-    """Return when the list was issued and when Intel promised the next, in Unix seconds.
-
-    Raises:
-        MalformedMessage: it promises none, and so would be good for ever.
-    """
-    if crl.next_update_utc is None:
-        raise MalformedMessage("it promises no next update, and Intel's lists do")
-    return int(crl.last_update_utc.timestamp()), int(crl.next_update_utc.timestamp())
+def _dated_chain(file: CollateralFile) -> Dated[list[x509.Certificate]]:
+    chain = parse_certificates(file.data, "it")
+    return Dated(
+        file=file,
+        content=chain,
+        issued=int(chain[0].not_valid_before_utc.timestamp()),
+        next_update=int(chain[0].not_valid_after_utc.timestamp()),
+    )

@@ -15,15 +15,16 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from fedenclave.attestation.certificates import check_revocation, common_name, verify_chain
+from fedenclave.attestation.certificates import common_name, verify_chain
 from fedenclave.attestation.checklist import Checklist
-from fedenclave.attestation.collateral import FETCH_HINT, judge_age
+from fedenclave.attestation.collateral import FETCH_HINT, Dated, judge_age
+from fedenclave.attestation.crl import check_revocation
+from fedenclave.attestation.crl_versions import Crl
 from fedenclave.attestation.format import Question
 from fedenclave.attestation.intel.bundle import (
     ROOT_CRL,
     Bundle,
     Document,
-    crl_window,
     pck_crl_name,
 )
 from fedenclave.attestation.intel.pck import PckChain
@@ -86,8 +87,8 @@ def verify_collateral(
         certificates=tuple(signers),
         arguments={
             "pck_crl_issuer_chain": chain.pem,
-            "root_ca_crl": root_crl.public_bytes(Encoding.DER),
-            "pck_crl": pck_crl.public_bytes(Encoding.DER),
+            "root_ca_crl": root_crl.content.public_bytes(Encoding.DER),
+            "pck_crl": pck_crl.content.public_bytes(Encoding.DER),
             "tcb_info_issuer_chain": signers[0].public_bytes(Encoding.PEM).decode("ascii"),
             "tcb_info": info.signed.body,
             "tcb_info_signature": info.signed.signature,
@@ -143,28 +144,27 @@ def _verify_document(
 def _check_revocations(
     checklist: Checklist,
     question: Question,
-    root_crl: x509.CertificateRevocationList,
-    pck_crl: x509.CertificateRevocationList,
+    root_crl: Dated[Crl],
+    pck_crl: Dated[Crl],
     chain: PckChain,
     signers: Sequence[x509.Certificate],
     root: x509.Certificate,
 ) -> None:
-    first, last = crl_window(root_crl)
     by_root = dict.fromkeys((root, chain.intermediate, *signers))
     check_revocation(
         checklist,
         tuple(by_root),
-        root_crl,
+        root_crl.content,
         root,
         name=ROOT_CRL,
         now=question.now,
-        # Intel renews this list once a year; its next update, which is there, is the limit.
-        max_age_seconds=last - first,
+        # Intel renews this list once a year; its next update is the limit.
+        max_age_seconds=(root_crl.next_update or root_crl.issued) - root_crl.issued,
     )
     check_revocation(
         checklist,
         (chain.leaf,),
-        pck_crl,
+        pck_crl.content,
         chain.intermediate,
         name=pck_crl_name(chain.ca),
         now=question.now,

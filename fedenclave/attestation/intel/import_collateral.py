@@ -8,7 +8,7 @@ Source: dcap-qvl 0.7, `QuoteCollateralV3`: binary fields are hex, JSON documents
 
 from __future__ import annotations
 
-from fedenclave.attestation.certificates import parse_crl
+from fedenclave.attestation.crl import parse_crl
 from fedenclave.attestation.intel.bundle import (
     ROOT_CRL,
     issuer_name,

@@ -3,7 +3,8 @@
 The attributes of a TD, byte order as in the quote, bit 0 first: bits 0 to 7 make it a TD under
 debug (0 debug, 4 to 6 profiling), bits 8 to 31 matter for security, 32 to 63 do not. A policy pins
 all 64 as values; besides, what would give the TD away needs an exception of its own, so that a
-pin which was copied from a debug TD does not pass unseen.
+pin which was copied from a debug TD does not pass unseen. A service TD needs both as well: the
+exception, and its MRSERVICETD among the pins.
 
 Source: Intel TDX Module ABI Specification, 348551-008, table 3.23 (TD attributes); Intel TDX
 Module Base Specification, 348549 (measurements, service TDs).
@@ -28,6 +29,7 @@ _SERVTD_EXT, _SEPT_VE_DISABLE, _MIGRATABLE = 1 << 17, 1 << 28, 1 << 29
 _RESERVED = 0b111 << 1 | sum(1 << bit for bit in (*range(7, 16), *range(23, 27), *range(32, 62)))
 """Bits that a verifier must find zero, whatever a later module may mean by them; no exception."""
 
+MRSERVICETD_SIZE = 48
 EXCEPTIONS = frozenset({"debug", "migratable", "service-td", "sept-ve"}) | TCB_EXCEPTIONS
 ALWAYS = frozenset(
     {
@@ -43,6 +45,7 @@ ALWAYS = frozenset(
         "mrconfigid",
         "mrowner",
         "mrownerconfig",
+        "mrservicetd",
         "events",
         *(f"rtmr{number}" for number in range(rtmr.REGISTERS)),
     }
@@ -71,6 +74,9 @@ xfam = ["e702060000000000"]
 mrconfigid = ["{"00" * 48}"]
 mrowner = ["{"00" * 48}"]
 mrownerconfig = ["{"00" * 48}"]
+# What is bound to the TD besides, such as a migration TD: MRSERVICETD, 96 hex digits; zeros: none.
+# Another value needs the exception service-td too.
+mrservicetd = ["{"00" * 48}"]
 {tcb_policy.TEMPLATE}"""
 
 
@@ -86,6 +92,7 @@ class TdPins:
     mrconfigid: tuple[bytes, ...]
     mrowner: tuple[bytes, ...]
     mrownerconfig: tuple[bytes, ...]
+    mrservicetd: tuple[bytes, ...]
     tcb: tcb_policy.TcbPins
 
 
@@ -104,6 +111,7 @@ def take_td_pins(table: Table) -> TdPins:
         mrconfigid=take_hexes(table, "mrconfigid", sizes=(48,)),
         mrowner=take_hexes(table, "mrowner", sizes=(48,)),
         mrownerconfig=take_hexes(table, "mrownerconfig", sizes=(48,)),
+        mrservicetd=take_hexes(table, "mrservicetd", sizes=(48,)),
         tcb=tcb_policy.take_tcb_pins(table),
     )
 
@@ -127,14 +135,14 @@ def check_lifecycle(checklist: Checklist, td: TdReport) -> tuple[str, ...]:
     Returns:
         The messages with which dcap-qvl refuses the very things that were found here.
     """
-    service = (td.mrservicetd or b"").hex()
+    service = "absent" if td.mrservicetd is None else td.mrservicetd.hex()
     said: list[str] = []
     for danger in _dangers(td):
         shown = f"td attributes {td.td_attributes.hex()}"
         checklist.want(
             danger.name,
             holds=not danger.found,
-            found=f"{shown}, mrservicetd {service or 'absent'}" if danger.found else shown,
+            found=f"{shown}, mrservicetd {service}" if danger.found else shown,
             wanted=danger.wanted,
             trust=danger.trust,
             hint=danger.hint,
@@ -150,7 +158,7 @@ def _dangers(td: TdReport) -> tuple[_Danger, ...]:
     def has(bits: int) -> bool:
         return bool(attributes & bits)
 
-    service, pending = any(td.mrservicetd or b""), not has(_SEPT_VE_DISABLE)
+    service, pending = any(service_td(td)), not has(_SEPT_VE_DISABLE)
     return (
         _Danger(
             name="reserved attributes",
@@ -182,7 +190,8 @@ def _dangers(td: TdReport) -> tuple[_Danger, ...]:
             name="service td",
             found=service or has(_SERVTD_EXT),
             wanted="no service td",
-            hint="a td that is not this one is bound to it, and may read or write its state",
+            hint="a td that is not this one is bound to it, and may read or write its state; to "
+            "accept it, pin it as mrservicetd and except service-td",
             exception="service-td",
             trust=Trust.RUNTIME_OPAQUE,
             messages={
@@ -202,6 +211,15 @@ def _dangers(td: TdReport) -> tuple[_Danger, ...]:
     )
 
 
+def service_td(td: TdReport) -> bytes:
+    """Return MRSERVICETD: zeros if nothing is bound to the TD.
+
+    TD report 1.0 does not have it. Intel's quoting enclave makes one only from a TDREPORT of
+    version 0, and a TD to which a service TD is bound has version 1.
+    """
+    return bytes(MRSERVICETD_SIZE) if td.mrservicetd is None else td.mrservicetd
+
+
 def check_td(
     checklist: Checklist, td: TdReport, events: Sequence[Event] | None, pins: TdPins
 ) -> None:
@@ -214,6 +232,7 @@ def check_td(
     _want(checklist, "mrconfigid", td.mrconfigid, pins.mrconfigid, Trust.CONFIGURATION)
     _want(checklist, "mrowner", td.mrowner, pins.mrowner, Trust.CONFIGURATION)
     _want(checklist, "mrownerconfig", td.mrownerconfig, pins.mrownerconfig, Trust.CONFIGURATION)
+    _want(checklist, "mrservicetd", service_td(td), pins.mrservicetd, Trust.RUNTIME_OPAQUE)
 
 
 def _want(

@@ -30,7 +30,7 @@ from fedenclave.protocol.toml_table import Table
 
 QUOTE, EVENT_LOG = "quote", "event-log"
 VERSIONS = (4, 5)
-IDENTIFIERS = platform_claims.IDENTIFIERS | {"mrseam"}
+IDENTIFIERS = platform_claims.IDENTIFIERS | {"mrseam", "service-td"}
 LEVELS = platform_claims.LEVELS | {"tdx-module-svn", "tdx-module-version", "tdx-late-microcode"}
 """The last three are bytes 0, 1 and 2 of the TEE TCB SVNs."""
 ALWAYS = verify.ALWAYS | tcb_policy.ALWAYS | td_policy.ALWAYS | {"tdx module"}
@@ -43,7 +43,8 @@ _TEMPLATE = f"""\
 {
     tcb_policy.exceptions_template(
         "debug: the host can read the td's memory, for tests only. migratable: a migration td can "
-        "move it. service-td: another td is bound to it. sept-ve: septve-disable is off.",
+        "move it. service-td: the td that mrservicetd names is bound to it. sept-ve: "
+        "septve-disable is off.",
         td_policy.EXCEPTIONS,
     )
 }"""
@@ -122,6 +123,9 @@ def claims_of(verified: VerifiedQuote) -> Claims:
         identifiers={
             "measurement": tuple(value.hex() for value in registers),
             "mrseam": (td.mrseam.hex(),),
+            # Zeros where there is none: so it is never absent, and a revocation can always be
+            # judged.
+            "service-td": (td_policy.service_td(td).hex(),),
             **platform_claims.platform_identifiers(verified),
         },
         levels={

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from fedenclave.attestation.certificates import fingerprint
+from fedenclave.attestation.certificates import fingerprints
 from fedenclave.attestation.event_log import Event
 from fedenclave.attestation.intel.collateral import Endorsements
 from fedenclave.attestation.intel.pck import PckChain
@@ -40,4 +40,4 @@ class VerifiedQuote:
     def certificates(self) -> tuple[str, ...]:
         """Fingerprints of every certificate that was used, each once."""
         used = (self.chain.leaf, self.chain.intermediate, *self.endorsements.certificates)
-        return tuple(dict.fromkeys(map(fingerprint, (*used, self.root))))
+        return fingerprints(*used, self.root)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from fedenclave.attestation.certificates import fingerprint
+from fedenclave.attestation.certificates import fingerprints
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.format import Question
 from fedenclave.attestation.nvidia import golden, opaque, policy, revocation, spdm
@@ -27,7 +27,7 @@ from fedenclave.attestation.nvidia.device import (
     verify_signature,
 )
 from fedenclave.attestation.nvidia.policy import DevicePins
-from fedenclave.attestation.nvidia.rim import Manifest
+from fedenclave.attestation.nvidia.reference_values import Manifest
 from fedenclave.attestation.nvidia.spdm import Report, parse_report
 from fedenclave.attestation.result import Trust
 from fedenclave.protocol.digests import equal
@@ -244,8 +244,8 @@ def _check_driver(
 
 
 def certificates_of(appraised: Appraised, roots: Roots) -> tuple[str, ...]:
-    """Return SHA-256 of every certificate that was used, once each."""
+    """Return the fingerprints of every certificate that was used."""
     used = [*appraised.device.chain, roots.device]
     for manifest in appraised.manifests:
         used += [*manifest.chain, roots.manifests]
-    return tuple(dict.fromkeys(fingerprint(certificate) for certificate in used))
+    return fingerprints(*used)

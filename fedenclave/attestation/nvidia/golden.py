@@ -18,7 +18,8 @@ from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.format import Question
 from fedenclave.attestation.nvidia import opaque, spdm
 from fedenclave.attestation.nvidia.device import BLACKWELL, Device
-from fedenclave.attestation.nvidia.rim import Manifest, need_manifest
+from fedenclave.attestation.nvidia.reference_values import Manifest
+from fedenclave.attestation.nvidia.rim import need_manifest
 from fedenclave.attestation.nvidia.spdm import Report
 from fedenclave.attestation.result import Trust
 from fedenclave.protocol.errors import MalformedMessage

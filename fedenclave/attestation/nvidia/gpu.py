@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.format import Parts, Question
-from fedenclave.attestation.nvidia import topology
+from fedenclave.attestation.nvidia import appraisal, topology
 from fedenclave.attestation.nvidia.appraisal import (
     Appraised,
     Roots,
@@ -29,12 +29,15 @@ from fedenclave.attestation.nvidia.claims import device_claims, matched_claims, 
 from fedenclave.attestation.nvidia.policy import GpuPolicy
 from fedenclave.attestation.result import Claims, Trust
 from fedenclave.attestation.roots import pinned
+from fedenclave.protocol.evidence import REPORT_DATA_SIZE
 
 PREFIX = "gpu-"
 REPORT, CERTIFICATES = "gpu-report", "gpu-certificates"
 DOMAIN = b"fedenclave/gpu/v1\x00"
 IDENTIFIERS = frozenset({"certificate", "gpu-measurement", "gpu-device-id", "gpu-fwid"})
-ALWAYS = frozenset({"gpu parts", "gpu devices", topology.NAME})
+ALWAYS = frozenset({"gpu report data", "gpu parts", "gpu devices", topology.NAME})
+"""Names of the checks that are made of all devices together; `appraise_gpu` itself sees to it that
+those of every single one are made."""
 
 
 def pinned_roots() -> Roots:
@@ -75,16 +78,26 @@ def appraise_gpu(
     Raises:
         EvidenceRefused: a check without which the rest means nothing does not hold.
         MalformedMessage: a part is not what it must be.
+        RuntimeError: a defect of this package: a device was not asked all that it must be.
     """
     roots = roots or pinned_roots()
+    checklist.must(
+        "gpu report data",
+        holds=len(report_data) == REPORT_DATA_SIZE,
+        found=f"{len(report_data)} bytes",
+        wanted=f"{REPORT_DATA_SIZE} bytes, which the CPU's evidence binds",
+        trust=Trust.INSTANCE_IDENTITY,
+        hint="without them every GPU has the same nonce, and an old report would do",
+    )
     pairs = _pairs(checklist, parts, policy.devices)
     asked = replace(question, bound=gpu_nonce(report_data))
     devices = [
         appraise_device(
-            checklist, report, certificates, policy.pins, asked, roots, label=f"gpu {number} "
+            checklist, report, certificates, policy.pins, asked, roots, label=_label(number)
         )
         for number, (report, certificates) in enumerate(pairs)
     ]
+    _check_made(checklist, len(devices))
     ids = {found.device.device_id for found in devices}
     checklist.must(
         "gpu devices",
@@ -96,6 +109,18 @@ def appraise_gpu(
     )
     topology.check_topology(checklist, devices)
     return _claims(devices, roots)
+
+
+def _label(number: int) -> str:
+    return f"gpu {number} "
+
+
+def _check_made(checklist: Checklist, devices: int) -> None:
+    """Make sure that every check was made of every device: the framework does not count them."""
+    made = {check.name for check in checklist.checks}
+    wanted = {_label(n) + name for n in range(devices) for name in appraisal.ALWAYS}
+    if wanted - made:
+        raise RuntimeError(f"checks that were not made: {', '.join(sorted(wanted - made))}")
 
 
 def _pairs(checklist: Checklist, parts: Parts, devices: int) -> list[tuple[bytes, bytes]]:

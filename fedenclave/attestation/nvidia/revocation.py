@@ -7,6 +7,9 @@ Two sources, of which the policy chooses one:
   * `crl`: NVIDIA's lists, valid for about two months. They cover the certificates that name one
     (`CRL distribution points`): the family's and the provisioner's, not a single device's.
 
+Of several versions in the bundle the one counts that says itself that it is the latest of those in
+force at the time; no snapshot's name decides.
+
 Source: RFC 6960 (OCSP), sections 3.2 and 4.2.2.2; RFC 5280, section 6.3; NVIDIA OCSP Service
 documentation.
 """
@@ -24,15 +27,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from fedenclave.attestation.certificates import (
-    check_revocation,
-    common_name,
-    parse_certificate,
-    parse_crl,
-    verify_chain,
-)
+from fedenclave.attestation.certificates import common_name, parse_certificate, verify_chain
 from fedenclave.attestation.checklist import Checklist
-from fedenclave.attestation.collateral import CollateralFile, judge_age
+from fedenclave.attestation.collateral import (
+    CollateralFile,
+    Dated,
+    choose_signed,
+    distinct,
+    judge_age,
+)
+from fedenclave.attestation.crl import check_revocation
+from fedenclave.attestation.crl_versions import choose_crl
 from fedenclave.attestation.format import Question
 from fedenclave.attestation.nvidia.serial import serial_number
 from fedenclave.attestation.result import Trust
@@ -78,11 +83,6 @@ def check_chain(
         _check_crl(checklist, certificate, issuer, name, question)
 
 
-def current(versions: Sequence[CollateralFile], now: int) -> CollateralFile:
-    """Return the newest version that was fetched by `now`, else the oldest, which will not do."""
-    return next((version for version in versions if version.fetched <= now), versions[-1])
-
-
 def _check_crl(
     checklist: Checklist,
     certificate: x509.Certificate,
@@ -90,11 +90,11 @@ def _check_crl(
     name: str,
     question: Question,
 ) -> None:
-    file = current(question.collateral.need(name, checklist, _IDENTITY), question.now)
+    versions = question.collateral.need(name, checklist, _IDENTITY)
     check_revocation(
         checklist,
         [certificate],
-        parse_crl(file.data, name),
+        choose_crl(versions, name, question.now).content,
         issuer,
         name=name,
         now=question.now,
@@ -133,7 +133,9 @@ def _check_ocsp(
 ) -> None:
     name = ocsp_name(certificate)
     versions = question.collateral.need(name, checklist, _IDENTITY)
-    answer = _parse_answer(current(versions, question.now).data, name)
+    answers = [_dated_answer(file, name) for file in distinct(versions)]
+    chosen = choose_signed(answers, question.now)
+    answer = chosen.content
     about = _is_about(answer, certificate, issuer)
     checklist.must(
         f"subject of {name}",
@@ -144,12 +146,11 @@ def _check_ocsp(
         hint="it answers for another certificate: fetch it again",
     )
     _verify_answer(checklist, answer, issuer, name, question.now)
-    issued, next_update = answer.this_update_utc, answer.next_update_utc
     judge_age(
         checklist,
         name,
-        issued=int(issued.timestamp()),
-        next_update=None if next_update is None else int(next_update.timestamp()),
+        issued=chosen.issued,
+        next_update=chosen.next_update,
         now=question.now,
         max_age_seconds=question.collateral_max_age_seconds,
         trust=_IDENTITY,
@@ -165,21 +166,42 @@ def _check_ocsp(
     )
 
 
+def _dated_answer(file: CollateralFile, name: str) -> Dated[ocsp.OCSPResponse]:
+    answer = _parse_answer(file.data, name)
+    until = answer.next_update_utc
+    return Dated(
+        file=file,
+        content=answer,
+        issued=int(answer.this_update_utc.timestamp()),
+        next_update=None if until is None else int(until.timestamp()),
+    )
+
+
 def _parse_answer(data: bytes, name: str) -> ocsp.OCSPResponse:
     try:
         answer = ocsp.load_der_ocsp_response(data)
-        if answer.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
-            raise MalformedMessage(f"{name} is an error, no answer: {answer.response_status.name}")
-        # These are parsed when asked for; ask now, where an error is expected.
-        _ = (answer.certificate_status, answer.serial_number, answer.hash_algorithm)
-        _ = (answer.this_update_utc, answer.next_update_utc, answer.responder_name)
-        _ = (answer.signature_hash_algorithm, answer.certificates)
-        critical = [e for e in (*answer.extensions, *answer.single_extensions) if e.critical]
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        status = answer.response_status
+        answered = status is ocsp.OCSPResponseStatus.SUCCESSFUL
+        critical = answered and _ask_everything(answer)
+    # The library does not say what it raises, and the bytes are anybody's.
+    except Exception as error:
         raise MalformedMessage(f"{name} is not an ocsp answer that can be read") from error
+    if not answered:
+        raise MalformedMessage(f"{name} is an error, no answer: {status.name}")
     if critical:
         raise MalformedMessage(f"{name} has a critical extension, which is unknown")
     return answer
+
+
+def _ask_everything(answer: ocsp.OCSPResponse) -> bool:
+    """Ask for what the library parses only when asked; return whether an extension is critical."""
+    _ = (answer.certificate_status, answer.serial_number, answer.hash_algorithm)
+    _ = (answer.issuer_name_hash, answer.issuer_key_hash)
+    # A year 0 is well formed, and no date.
+    _ = (answer.this_update_utc, answer.next_update_utc)
+    _ = (answer.responder_name, answer.responder_key_hash)
+    _ = (answer.signature_hash_algorithm, answer.signature, answer.certificates)
+    return any(e.critical for e in (*answer.extensions, *answer.single_extensions))
 
 
 def _key_bits(certificate: x509.Certificate) -> bytes:

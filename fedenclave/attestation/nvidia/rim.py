@@ -5,26 +5,27 @@ that. Neither is ours: `lxml` parses, and `signxml` verifies; both are optional
 (`pip install fedenclave[nvidia]`), and without them a policy that requires manifests is refused.
 
 Rules:
-  * XML is parsed without entities, document types and network, up to 1 MiB.
+  * XML is parsed without entities, document types and network, up to 1 MiB, with at most 80
+    attributes to an element: to bring them into canonical order takes time that grows with the
+    square of their number.
   * There is one signature, directly below the root; it covers the whole document (`URI=""`), by
     ECDSA with SHA-384. Only what `signxml` returns as signed is read.
   * The signer's chain is verified here, at the time of the question, up to NVIDIA's pinned root:
     `signxml` is given the certificate and decides nothing about it.
-  * A kind of reference value that this version does not know is refused: to pass over one would be
-    to skip a comparison.
+  * A manifest has no date. Of several versions under one name the one counts whose signer has the
+    latest certificate that is valid at the time of the question; of those by one signer, the one
+    that was fetched last by then.
 
-Sources: NVIDIA Reference Integrity Measurements Guide; ISO/IEC 19770-2:2015; TCG Reference
-Integrity Manifest Information Model 1.01; XML Signature 1.1. Values that are not digests (`ns3`,
-minimum security versions of drivers from CUDA 13.5 on) are not compared yet, so refused.
+Sources: NVIDIA Reference Integrity Measurements Guide; XML Signature 1.1; and those of
+reference_values.py, which reads what is signed.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import importlib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,47 +38,27 @@ from fedenclave.attestation.certificates import (
     verify_chain,
 )
 from fedenclave.attestation.checklist import Checklist
-from fedenclave.attestation.collateral import Collateral
-from fedenclave.attestation.nvidia.opaque import DIGEST_SIZE
-from fedenclave.attestation.nvidia.revocation import current
+from fedenclave.attestation.collateral import (
+    Collateral,
+    CollateralFile,
+    Dated,
+    choose_signed,
+    distinct,
+)
+from fedenclave.attestation.nvidia.reference_values import SWID, Manifest, read_manifest
 from fedenclave.attestation.result import Trust
 from fedenclave.protocol.errors import MalformedMessage
 
 FOLDER = "nvidia/rim"
 INSTALL_HINT = "pip install 'fedenclave[nvidia]': it verifies the signatures of XML documents"
 MAX_SIZE = 1 << 20
-_SWID = "{http://standards.iso.org/iso/19770/-2/2015/schema.xsd}"
+MAX_ATTRIBUTES = 80
+"""A reference value has six, and up to 64 alternatives."""
 _DS = "{http://www.w3.org/2000/09/xmldsig#}"
-_SHA384 = "{http://www.w3.org/2001/04/xmlenc#sha384}"
 _TRANSFORMS = (
     "http://www.w3.org/2000/09/xmldsig#enveloped-signature",
     "http://www.w3.org/2006/12/xml-c14n11",
 )
-_ATTRIBUTES = frozenset({"type", "index", "active", "alternatives", "name", "size"})
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,2}")
-_DIGEST = re.compile(r"[0-9a-f]{96}")
-_MAX_ALTERNATIVES = 64
-# SPDM blocks are numbered from 1 to 254, and reference values from 0.
-MAX_INDEX = 253
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """A manifest whose signature and chain are verified; only `need_manifest` makes one.
-
-    Attributes:
-        name: as NVIDIA's service calls it.
-        product: the chip.
-        version: of the driver or VBIOS.
-        golden: the digests that are accepted, by index from 0; only active ones.
-        chain: the signer's certificates, without the root.
-    """
-
-    name: str
-    product: str
-    version: str
-    golden: Mapping[int, tuple[bytes, ...]]
-    chain: tuple[x509.Certificate, ...]
 
 
 def need_manifest(
@@ -91,22 +72,45 @@ def need_manifest(
     """
     file_name = f"{FOLDER}/{name}.xml"
     etree, signxml = _libraries(checklist)
-    data = current(collateral.need(file_name, checklist, Trust.EXECUTABLES), now).data
-    document = _parse(etree, data, file_name)
-    chain = _read_chain(document, root, file_name)
+    versions = collateral.need(file_name, checklist, Trust.EXECUTABLES)
+    chosen = _choose(etree, versions, root, file_name, now)
+    chain = chosen.content
     verify_chain(
         checklist, chain, root, name=f"signer of {file_name}", now=now, trust=Trust.EXECUTABLES
     )
-    signed = _verify(signxml, etree, data, chain[0], now)
+    manifest = _signed_manifest(signxml, etree, chosen.file.data, chain, name, now)
     checklist.must(
         f"signature of {file_name}",
-        holds=signed is not None,
-        found="does not verify" if signed is None else "verifies",
+        holds=manifest is not None,
+        found="does not verify" if manifest is None else "verifies",
         wanted=f"a signature of the whole document by {common_name(chain[0])}",
         trust=Trust.EXECUTABLES,
         hint="fetch it again: it was changed",
     )
-    return _read_manifest(signed, name, file_name, chain)
+    if manifest is None:
+        raise AssertionError("must raises")
+    return manifest
+
+
+def _choose(
+    etree: Any, versions: Sequence[CollateralFile], root: x509.Certificate, what: str, now: int
+) -> Dated[tuple[x509.Certificate, ...]]:
+    """Return the version that counts, with its signer's chain, of which nothing is verified."""
+    # Where the signers' dates are the same, the first one is taken.
+    by_then = [file for file in versions if file.fetched <= now]
+    later = [file for file in versions if file.fetched > now]
+    found = []
+    for file in distinct([*by_then, *later]):
+        chain = _read_chain(_parse(etree, file.data, what), root, what)
+        found.append(
+            Dated(
+                file=file,
+                content=chain,
+                issued=int(chain[0].not_valid_before_utc.timestamp()),
+                next_update=int(chain[0].not_valid_after_utc.timestamp()),
+            )
+        )
+    return choose_signed(found, now)
 
 
 def _libraries(checklist: Checklist) -> tuple[Any, Any]:
@@ -147,8 +151,10 @@ def _parse(etree: Any, data: bytes, what: str) -> Any:
         raise MalformedMessage(f"{what} is not xml") from error
     if document.getroottree().docinfo.doctype:
         raise MalformedMessage(f"{what} has a document type, want none")
-    if document.tag != f"{_SWID}SoftwareIdentity":
+    if document.tag != f"{SWID}SoftwareIdentity":
         raise MalformedMessage(f"{what} is no swid tag")
+    if any(len(element.attrib) > MAX_ATTRIBUTES for element in document.iter("*")):
+        raise MalformedMessage(f"{what} has an element of more than {MAX_ATTRIBUTES} attributes")
     signatures = list(document.iter(f"{_DS}Signature"))
     if len(signatures) != 1 or signatures[0].getparent() is not document:
         raise MalformedMessage(f"{what} has not one signature below its root")
@@ -164,7 +170,7 @@ def _check_scope(signature: Any, what: str) -> None:
         raise MalformedMessage(f"{what} has a signature that is not over the whole document")
 
 
-def _read_chain(document: Any, root: x509.Certificate, what: str) -> list[x509.Certificate]:
+def _read_chain(document: Any, root: x509.Certificate, what: str) -> tuple[x509.Certificate, ...]:
     path = f"{_DS}Signature/{_DS}KeyInfo/{_DS}X509Data/{_DS}X509Certificate"
     found = document.findall(path)
     if not 0 < len(found) <= MAX_CERTIFICATES:
@@ -177,7 +183,24 @@ def _read_chain(document: Any, root: x509.Certificate, what: str) -> list[x509.C
     chain = chain[:-1] if chain[-1] == root else chain
     if not chain:
         raise MalformedMessage(f"{what} is signed by nobody below the root")
-    return chain
+    return tuple(chain)
+
+
+@functools.lru_cache(maxsize=16)
+def _signed_manifest(
+    signxml: Any,
+    etree: Any,
+    data: bytes,
+    chain: tuple[x509.Certificate, ...],
+    name: str,
+    now: int,
+) -> Manifest | None:
+    """Return what is signed by `chain[0]`; None if it does not verify.
+
+    Kept for the other GPUs of the machine, which need the same two manifests at the same time.
+    """
+    signed = _verify(signxml, etree, data, chain[0], now)
+    return None if signed is None else read_manifest(signed, name, f"{FOLDER}/{name}.xml", chain)
 
 
 def _verify(signxml: Any, etree: Any, data: bytes, signer: x509.Certificate, now: int) -> Any:
@@ -207,47 +230,3 @@ def _verify(signxml: Any, etree: Any, data: bytes, signer: x509.Certificate, now
     ):
         return None
     return result.signed_xml
-
-
-def _read_manifest(
-    document: Any, name: str, what: str, chain: Sequence[x509.Certificate]
-) -> Manifest:
-    metas, payloads = document.findall(f"{_SWID}Meta"), document.findall(f"{_SWID}Payload")
-    if document.tag != f"{_SWID}SoftwareIdentity" or len(metas) != 1 or len(payloads) != 1:
-        raise MalformedMessage(f"{what} has not one meta element and one payload")
-    golden: dict[int, tuple[bytes, ...]] = {}
-    seen: set[int] = set()
-    for resource in payloads[0].iterchildren(tag="*"):
-        index, digests, active = _read_resource(resource, what)
-        if index in seen:
-            raise MalformedMessage(f"{what} has reference value {index} twice")
-        seen.add(index)
-        if active:
-            golden[index] = digests
-    return Manifest(
-        name=name,
-        product=metas[0].get("product", ""),
-        version=metas[0].get("colloquialVersion", ""),
-        golden=golden,
-        chain=tuple(chain),
-    )
-
-
-def _read_resource(resource: Any, what: str) -> tuple[int, tuple[bytes, ...], bool]:
-    attributes = dict(resource.attrib)
-    index, count = attributes.get("index", ""), attributes.get("alternatives", "")
-    kind = resource.tag == f"{_SWID}Resource" and attributes.get("type") == "Measurement"
-    if not kind or not _NUMBER.fullmatch(index) or int(index) > MAX_INDEX:
-        raise MalformedMessage(f"{what} has a reference value of a kind that is unknown")
-    if not _NUMBER.fullmatch(count) or not 0 < int(count) <= _MAX_ALTERNATIVES:
-        raise MalformedMessage(f"{what} has reference value {index} without alternatives")
-    names = [f"{_SHA384}Hash{number}" for number in range(int(count))]
-    texts = [attributes.get(name, "").lower() for name in names]
-    wanted = attributes.keys() == _ATTRIBUTES | set(names)
-    well_formed = attributes.get("active") in ("True", "False") and all(
-        _DIGEST.fullmatch(text) for text in texts
-    )
-    if not wanted or not well_formed or attributes.get("size") != str(DIGEST_SIZE):
-        raise MalformedMessage(f"{what} has a reference value {index} that this version cannot use")
-    digests = tuple(bytes.fromhex(text) for text in texts)
-    return int(index), digests, attributes["active"] == "True"

@@ -31,6 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from fedenclave.attestation.certificates import (
     MAX_CERTIFICATES,
     fingerprint,
+    fingerprints,
     parse_certificate,
     parse_certificates,
     verify_chain,
@@ -63,7 +64,7 @@ class Endorsement:
     Attributes:
         key: the endorsement key.
         certificate: SHA-256 of the certificate's DER.
-        fingerprints: of all certificates used, the EK's first, lower-case hex.
+        fingerprints: of all certificates used, lower-case hex (`certificates.fingerprints`).
         tpm: `manufacturer`, `model` and `version` as the certificate names them.
     """
 
@@ -129,11 +130,10 @@ def verify_endorsement(
     root = _root(checklist, path[-1], pinned, collateral)
     verify_chain(checklist, path, root, name=_CHAIN, now=now, understood=_UNDERSTOOD)
     key, tpm = _judge_certificate(checklist, path)
-    fingerprints = tuple(fingerprint(certificate) for certificate in (*path, root))
     return Endorsement(
         key=key,
-        certificate=bytes.fromhex(fingerprints[0]),
-        fingerprints=fingerprints,
+        certificate=bytes.fromhex(fingerprint(path[0])),
+        fingerprints=fingerprints(*path, root),
         tpm=tpm,
     )
 

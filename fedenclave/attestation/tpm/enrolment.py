@@ -22,7 +22,7 @@ from fedenclave.attestation.certificates import fingerprint
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.collateral import from_mapping
 from fedenclave.attestation.result import EvidenceRefused
-from fedenclave.attestation.tpm.activation import Credential, challenge
+from fedenclave.attestation.tpm.activation import SECRET_SIZE, Credential, challenge
 from fedenclave.attestation.tpm.endorsement import (
     ROOTS_FOLDER,
     parse_chain,
@@ -30,7 +30,7 @@ from fedenclave.attestation.tpm.endorsement import (
 )
 from fedenclave.attestation.tpm.key import attestation_problem, parse_public
 from fedenclave.protocol.activation import VERSION, Activation
-from fedenclave.protocol.digests import Digest, equal
+from fedenclave.protocol.digests import DIGEST_SIZE, Digest, equal
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.signing import sign
 
@@ -86,10 +86,72 @@ def read_keys(data: bytes) -> MachineKeys:
     return MachineKeys(name=key.name, chain=tuple(chain))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenChallenge:
+    """What a member keeps of a challenge until the answer comes: secret.
+
+    Attributes:
+        secret: the only right answer, 32 bytes.
+        name: of the attestation key that was challenged.
+        ek_certificate: of the endorsement key, whose chain was verified.
+    """
+
+    secret: bytes
+    name: bytes
+    ek_certificate: Digest
+
+    def to_json(self) -> bytes:
+        """Return the member's file."""
+        fields = {
+            "secret": self.secret.hex(),
+            "attestation_key_name": self.name.hex(),
+            "ek_certificate": self.ek_certificate.hex(),
+        }
+        return (json.dumps(fields, indent=2) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> OpenChallenge:
+        """Parse the member's file.
+
+        Raises:
+            ConfigurationError: it is something else.
+        """
+        fields = _hex_fields(data, {"secret", "attestation_key_name", "ek_certificate"}, "secret")
+        secret, certificate = fields["secret"], fields["ek_certificate"]
+        if len(secret) != SECRET_SIZE or len(certificate) != DIGEST_SIZE:
+            raise ConfigurationError("secret is not what `attest tpm challenge` wrote")
+        return cls(
+            secret=secret,
+            name=fields["attestation_key_name"],
+            ek_certificate=Digest(certificate),
+        )
+
+
+def read_answer(data: bytes) -> bytes:
+    """Return what `attest tpm answer` found on the machine.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    return _hex_fields(data, {"secret"}, "answer")["secret"]
+
+
+def _hex_fields(data: bytes, names: set[str], what: str) -> dict[str, bytes]:
+    try:
+        found = json.loads(data)
+        if not isinstance(found, dict) or found.keys() != names:
+            raise ValueError
+        return {name: bytes.fromhex(found[name]) for name in names}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigurationError(
+            f"{what} cannot be read", hint="it is what `fedenclave attest tpm` wrote"
+        ) from error
+
+
 def challenge_keys(
     keys: MachineKeys, roots: Sequence[x509.Certificate], now: int
-) -> tuple[Credential, bytes]:
-    """Return a challenge to the TPM of `keys`, and the secret that is its only right answer.
+) -> tuple[Credential, OpenChallenge]:
+    """Return a challenge to the TPM of `keys`, and what the member must keep of it.
 
     Args:
         keys: as the machine says.
@@ -112,26 +174,26 @@ def challenge_keys(
         now=now,
     )
     try:
-        return challenge(endorsement.key, keys.name)
+        credential, secret = challenge(endorsement.key, keys.name)
     except MalformedMessage as error:
         raise ConfigurationError(f"the tpm cannot be challenged: {error.message}") from error
+    return credential, OpenChallenge(
+        secret=secret, name=keys.name, ek_certificate=keys.ek_certificate
+    )
 
 
 def confirm(
-    keys: MachineKeys,
-    *,
-    secret: bytes,
-    answer: bytes,
-    member: str,
-    key: Ed25519PrivateKey,
-    now: int,
+    challenged: OpenChallenge, answer: bytes, *, member: str, key: Ed25519PrivateKey, now: int
 ) -> bytes:
-    """Return the member's signed word that the TPM holds the key.
+    """Return the member's signed word that the TPM holds the key that was challenged.
+
+    Only what the member kept counts: whatever the operator sends along with the answer might be
+    about another key.
 
     Raises:
         EvidenceRefused: the answer is wrong.
     """
-    if not equal(secret, answer):
+    if not equal(challenged.secret, answer):
         raise EvidenceRefused(
             "the answer is not the secret of the challenge: the tpm does not hold this key",
             hint="was it an older challenge? make a new one; otherwise do not pin this machine",
@@ -139,8 +201,8 @@ def confirm(
     activation = Activation(
         version=VERSION,
         member=member,
-        attestation_key=keys.name,
-        ek_certificate=keys.ek_certificate,
+        attestation_key=challenged.name,
+        ek_certificate=challenged.ek_certificate,
         time=now,
     )
     return sign(activation, key)

@@ -2,6 +2,17 @@
 
 Every pin is there; one that is not used says so in words (`["none"]`, `"any"`), so that a
 reviewer reads what is accepted, and nothing is left out by mistake.
+
+Rules:
+  * At least one of PCR 0 to 7 is pinned by value. Firmware extends them before it starts anything,
+    and closes each with a separator; every other register is zero until software fills it, so that
+    whoever starts a system of his own can give it any history.
+  * PCR 16 and 23 are not pinned by value: software can also reset them.
+  * PCR 17 to 22 may be, and do not count: only a dynamic launch (Intel TXT, AMD SKINIT) resets
+    them, and without one they hold nothing but ones.
+
+Source: TCG PC Client Platform Firmware Profile 1.06, section 3.3.4 (PCR usage, separators); TCG PC
+Client Platform TPM Profile 1.05 (initial values of PCRs, and from which locality each is reset).
 """
 
 from __future__ import annotations
@@ -19,6 +30,7 @@ from fedenclave.protocol.toml_table import Table
 
 NONE = "none"
 SECURE_BOOT_ON, SECURE_BOOT_ANY = "on", "any"
+FIRMWARE_REGISTERS, RESETTABLE_REGISTERS = range(8), (16, 23)
 _PCR_SIZE = 32
 _MAX_ACTIVATORS = 64
 _INDEX = re.compile(r"0|[1-9][0-9]?")
@@ -29,8 +41,9 @@ TEMPLATE = """\
 # machines whose operator you trust not to, or under another TEE.
 [attestation.tpm]
 # Names of the attestation keys (AK) that are accepted, in hex: 000b and a SHA-256. The operator
-# gets it on the machine: `fedenclave attest tpm keys`. Before you list one, challenge it (credential
-# activation, fedenclave/attestation/tpm/README.md). ["none"] if keys are known by their TPM alone.
+# gets it on the machine: `fedenclave attest tpm keys`. Before you list one, challenge it
+# (credential activation, fedenclave/attestation/tpm/README.md). ["none"] if keys are known by their
+# TPM alone.
 aks = ["000b0000000000000000000000000000000000000000000000000000000000000000"]
 # How many of the members below must have signed that they challenged this AK, under which EK
 # certificate; 0 if that is not asked. What is asked for here and in `aks` must hold both.
@@ -59,7 +72,8 @@ counter_name = "none"
 exceptions = []
 # The registers that must be quoted, and their values in the SHA-256 bank; ["any"] for a register
 # that must be quoted with any value. From the operator: `tpm2_pcrread sha256:0,2,4,7`. Pin at least
-# what firmware, boot loader and kernel are measured into: 0, 2, 4, 7, 8, 9.
+# what firmware, boot loader and kernel are measured into: 0, 2, 4, 7, 8, 9. One of 0 to 7 must have
+# a value, as software can fill all others; 16 and 23 must have none, as software can reset them.
 [attestation.tpm.pcrs]
 0 = ["0000000000000000000000000000000000000000000000000000000000000000"]
 4 = ["0000000000000000000000000000000000000000000000000000000000000000"]
@@ -110,16 +124,12 @@ def read_policy(table: Table) -> TpmPins:
         == SECURE_BOOT_ON,
         boot_applications=take_hexes_or_any(table, "boot_applications", sizes=(_PCR_SIZE,)),
         counter_name=_take_counter(table),
-        pcrs=_take_pcrs(table),
+        pcrs=take_pcrs(table),
     )
     if pins.aks is None and pins.activation is None:
         raise ConfigurationError(
             f"{table.where} accepts the key of any tpm, or of none",
             hint="list attestation keys in aks, or set activated_by, activators and ek_roots",
-        )
-    if pins.measurements is None and all(values is None for values in pins.pcrs.values()):
-        raise ConfigurationError(
-            f"{table.where} pins no code: measurements is none, and pcrs pins no value"
         )
     return pins
 
@@ -154,17 +164,29 @@ def _take_counter(table: Table) -> bytes | None:
     return take_hex(Table({"counter_name": text}, table.where), "counter_name", sizes=NAME_SIZES)
 
 
-def _take_pcrs(table: Table) -> dict[int, tuple[bytes, ...] | None]:
+def take_pcrs(table: Table) -> dict[int, tuple[bytes, ...] | None]:
+    """Return the pins of registers, the table `pcrs`: by index, None for a register with any value.
+
+    Raises:
+        ConfigurationError: one is wrong, or software alone could fill all that are pinned by value.
+    """
     inner = table.take_table("pcrs")
-    pcrs = {}
+    pcrs: dict[int, tuple[bytes, ...] | None] = {}
     for key in inner.keys():  # noqa: SIM118 - a Table is not a mapping
         if _INDEX.fullmatch(key) is None or int(key) > LAST_REGISTER:
             raise ConfigurationError(f"{inner.where} has pcr {key[:40]!r}, want 0 to 23")
         pcrs[int(key)] = take_hexes_or_any(inner, key, sizes=(_PCR_SIZE,))
-    if not pcrs:
+    valued = {index for index, values in pcrs.items() if values is not None}
+    if resettable := valued.intersection(RESETTABLE_REGISTERS):
         raise ConfigurationError(
-            f"{inner.where} is empty, want at least one pcr",
-            hint="without the registers of firmware and boot loader nothing says what ran",
+            f"{inner.where} pins values of pcr {sorted(resettable)}, which software can reset",
+            hint="such a pin proves nothing: whoever started the machine can give it any value",
+        )
+    if not valued.intersection(FIRMWARE_REGISTERS):
+        raise ConfigurationError(
+            f"{inner.where} pins the value of none of pcr 0 to 7",
+            hint="software can fill every other register by itself, so nothing says what was "
+            "started; pin 0, 2, 4 and 7",
         )
     return dict(sorted(pcrs.items()))
 

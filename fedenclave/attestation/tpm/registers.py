@@ -40,8 +40,8 @@ def judge_registers(checklist: Checklist, values: Mapping[int, bytes], pins: Tpm
         pins: the policy.
 
     Returns:
-        The measurement that PCR 11 holds, if the policy pins it; else the value of PCR 11, or a
-        digest over all quoted registers where that one is not quoted.
+        The measurement that PCR 11 holds, if the policy pins it; else a digest over the registers
+        that it pins by value. What else is quoted, the operator chooses: it identifies nothing.
     """
     for index, accepted in pins.pcrs.items():
         value = values.get(index)
@@ -53,10 +53,9 @@ def judge_registers(checklist: Checklist, values: Mapping[int, bytes], pins: Tpm
             trust=Trust.EXECUTABLES,
             hint="the machine started other firmware, settings or code than the policy pins",
         )
-    register = values.get(MEASUREMENT_PCR)
-    whole = hashlib.sha256(b"".join(values[index] for index in sorted(values))).digest()
     if pins.measurements is None:
-        return whole if register is None else register
+        return _identity(values, pins)
+    register = values.get(MEASUREMENT_PCR)
     found = [m for m in pins.measurements if measured(m) == register]
     checklist.want(
         "measurement",
@@ -67,7 +66,13 @@ def judge_registers(checklist: Checklist, values: Mapping[int, bytes], pins: Tpm
         hint="the aggregator runs code that the federation did not approve, or something else was "
         "measured into that register too, as systemd-stub does with a unified kernel image",
     )
-    return found[0] if found else register or whole
+    return found[0] if found else _identity(values, pins)
+
+
+def _identity(values: Mapping[int, bytes], pins: TpmPins) -> bytes:
+    """Return SHA-256 over the registers that are pinned by value, in ascending order."""
+    pinned = [index for index in sorted(pins.pcrs) if pins.pcrs[index] is not None]
+    return hashlib.sha256(b"".join(values.get(index, b"") for index in pinned)).digest()
 
 
 def judge_log(

@@ -138,6 +138,7 @@ xfam = ["e718060000000000"]
 mrconfigid = ["ZEROS"]
 mrowner = ["ZEROS"]
 mrownerconfig = ["ZEROS"]
+mrservicetd = ["ZEROS"]
 platforms = ["any"]
 min_tcb_evaluation_data_number = 1
 advisories = []

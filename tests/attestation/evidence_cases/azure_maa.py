@@ -149,7 +149,7 @@ _VM = "cvm-guest-attestation.sharedweu.azurevm"
 _VM_POLICY = """
 issuers = ["https://sharedweu.weu.attest.azure.net", "https://sharedwus.wus.attest.azure.net"]
 policy_hashes = ["any"]
-exceptions = []
+exceptions = ["unattested-guest"]
 [azurevm]
 os_types = ["Windows"]
 vm_ids = ["any"]
@@ -205,6 +205,7 @@ def _virtual_machine(
         bound=bound.hex(),
         at=_VM_TIME,
         refused=refused,
+        exceptions_used=not refused,
         collateral=_fake_keys,
     )
 
@@ -272,6 +273,11 @@ CASES = [
         refused="structure",
     ),
     _virtual_machine("as they are"),
+    _virtual_machine(
+        "where the code that asked must be measured",
+        "guest",
+        policy=_VM_POLICY.replace('"unattested-guest"', ""),
+    ),
     _virtual_machine("another nonce", "report data", bound=b"ADE0102"),
     _virtual_machine("Linux wanted", "os type", policy=_VM_POLICY.replace("Windows", "Linux")),
     _virtual_machine(

@@ -89,6 +89,7 @@ def tdx_policy(exceptions: str = "", **changes: str) -> str:
         "mrconfigid": f'["{ZEROS}"]',
         "mrowner": f'["{ZEROS}"]',
         "mrownerconfig": f'["{ZEROS}"]',
+        "mrservicetd": f'["{ZEROS}"]',
         "platforms": '["any"]',
         "min_tcb_evaluation_data_number": "17",
         "advisories": "[]",
@@ -103,7 +104,10 @@ def sgx_policy(exceptions: str = "", **changes: str) -> str:
         "mrsigner": '["815f42f11cf64430c30bab7816ba596a1da0130c3b028b673133a66cf9a3e0e6"]',
         "isv_prod_id": "0",
         "min_isv_svn": "0",
+        "isv_ext_prod_id": f'["{"00" * 16}"]',
+        "isv_family_id": f'["{"00" * 16}"]',
         "config_id": f'"{"00" * 64}"',
+        "config_svn": '["0"]',
         "flags": '["0500000000000000"]',
         "xfrm": '["e700000000000000"]',
         "misc_select": '["00000000"]',
@@ -233,6 +237,10 @@ SERVICE_TD = {
     "mrtd": '["dfba221b48a22af8511542ee796603f37382800840dcd978703909bf8e64d4c8'
     'a1e9de86e7c9638bfcba422f3886400a"]'
 }
+MRSERVICETD = (
+    '["383c87d3bbb047b2d171eaca95312ede99f258088dc788f6ae2ccf8b6dd848fe'
+    '8d47629e08b3f6cbd4a00dd47a5a033d"]'
+)
 AGE = "age of intel/pck-crl-platform.der"
 LOG_ROWS = (COS_QUOTE, COS_LOG)
 
@@ -415,7 +423,7 @@ TDX_CASES = [
     tdx_case(
         "td with a service td that is excepted, older than every tcb level",
         "tdx/trustee/tdx_quote_5.dat",
-        tdx_policy(exceptions='"service-td"', **SERVICE_TD),
+        tdx_policy(exceptions='"service-td"', **SERVICE_TD, mrservicetd=MRSERVICETD),
         "2026-02-19",
         COLLATERAL_90C06F,
         refused="tcb level",
