@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from fedenclave.attestation.collateral import iso
 from fedenclave.attestation.endorsements import Endorsements
 from fedenclave.audit.receipt import ReceiptInvalid, Verdict, VerifiedReceipt, verify_receipt
 from fedenclave.protocol.digests import to_text
@@ -80,9 +81,18 @@ def judge_files(
     return judged
 
 
-def contradictions(receipts: Sequence[VerifiedReceipt]) -> list[str]:
-    """Return what receipts that are valid each alone say against each other."""
-    found = []
+CLOCKS_MAY_DIFFER_SECONDS = 24 * 3600
+"""Host's and client's clocks, and the time that a client takes to accept a round."""
+
+
+def contradictions(receipts: Sequence[VerifiedReceipt], *, now: int) -> list[str]:
+    """Return what receipts that are valid each alone say against each other, and against `now`.
+
+    Args:
+        receipts: verified ones.
+        now: the reader's own clock, Unix seconds.
+    """
+    found = _odd_times(receipts, now)
     releases: dict[tuple[bytes, int], VerifiedReceipt] = {}
     keys = {receipt.attestation.signing_key for receipt in receipts}
     if len(keys) > 1:
@@ -112,6 +122,20 @@ def contradictions(receipts: Sequence[VerifiedReceipt]) -> list[str]:
             found.append(
                 f"round {later.round} builds on {to_text(later.base_model)}, and round "
                 f"{earlier.round} released {to_text(earlier.model)}"
+            )
+    return found
+
+
+def _odd_times(receipts: Sequence[VerifiedReceipt], now: int) -> list[str]:
+    """Return what is odd about the times at which evidence was judged: its supplier wrote them."""
+    found = []
+    for receipt in receipts:
+        judged = f"round {receipt.round} of {receipt.client} judges evidence at"
+        if receipt.judged_at > now + CLOCKS_MAY_DIFFER_SECONDS:
+            found.append(f"{judged} {iso(receipt.judged_at)}, which has not come yet")
+        elif abs(receipt.judged_at - receipt.time) > CLOCKS_MAY_DIFFER_SECONDS:
+            found.append(
+                f"{judged} {iso(receipt.judged_at)}, and the enclave was told {iso(receipt.time)}"
             )
     return found
 

@@ -65,6 +65,7 @@ class VerifiedReceipt:
     organisations: tuple[str, ...]
     clients: tuple[str, ...]
     time: int
+    judged_at: int
 
 
 def verify_receipt(
@@ -152,6 +153,7 @@ def _verify(receipt: Receipt, trusted: Manifest, endorsements: Endorsements) -> 
         organisations=(),
         clients=(),
         time=announcement.time,
+        judged_at=part.time,
     )
     # 6.-7. The same key ended the round: with an abort, or with a release that counts right.
     _require(bool(delivery.abort) != bool(delivery.release), "the round has not one end")
@@ -304,6 +306,8 @@ def summary(verified: VerifiedReceipt) -> dict[str, object]:
         "verdict": verified.verdict.value,
         "reason": verified.reason,
         "insecure": verified.attestation.insecure,
+        "status": verified.attestation.status.value,
+        "exceptions": list(verified.attestation.excepted),
         "format": verified.attestation.format,
         "measurement": verified.attestation.measurement,
         "manifest": to_text(verified.manifest),
@@ -314,4 +318,5 @@ def summary(verified: VerifiedReceipt) -> dict[str, object]:
         "organisations": list(verified.organisations),
         "clients": list(verified.clients),
         "time": verified.time,
+        "judged_at": verified.judged_at,
     }

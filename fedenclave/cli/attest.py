@@ -22,10 +22,24 @@ from fedenclave.attestation.policy import read_policies, read_policy_file
 from fedenclave.attestation.result import Appraisal, Check, EvidenceRefused, Trust
 from fedenclave.attestation.revocations import Revocations, verify_revocations
 from fedenclave.cli import attest_collateral, attest_policy, attest_tpm
-from fedenclave.cli.terminal import err, out, print_error, print_insecure, print_json
+from fedenclave.cli.terminal import (
+    cell,
+    err,
+    out,
+    print_error,
+    print_insecure,
+    print_json,
+    say,
+)
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
-from fedenclave.protocol.evidence import NONCE_SIZE, REPORT_DATA_SIZE, report_data
+from fedenclave.protocol.evidence import (
+    INSECURE,
+    NONCE_SIZE,
+    REPORT_DATA_SIZE,
+    collected_report_data,
+    report_data,
+)
 from fedenclave.protocol.manifest import Manifest
 
 app = typer.Typer(help="Look at evidence, verify it, make some.", no_args_is_help=True)
@@ -75,9 +89,9 @@ def inspect(
     table.add_column("claim")
     table.add_column("says", overflow="fold")
     for name, size in parts.items():
-        table.add_row(f"part {name}", f"{size} bytes")
+        table.add_row(cell(f"part {name}"), f"{size} bytes")
     for name, value in claims.items():
-        table.add_row(name, Text(_shown(value)))
+        table.add_row(cell(name), cell(_shown(value)))
     out.print(table)
     err.print("inspected, NOT verified: anybody can write such bytes", style="bold yellow")
 
@@ -92,7 +106,10 @@ def verify(
             "bytes; --policy is then the federation.toml) or the report data (64). Else exactly "
             "what the vendor's field must hold."
         ),
-    ],
+    ] = "",
+    challenge: Annotated[
+        str, typer.Option(help="Instead of --nonce: the challenge of `attest collect`, hex.")
+    ] = "",
     file: EvidenceFile = None,
     at: Annotated[str, typer.Option(help="UTC time to judge at, ISO; default: now.")] = "",
     collateral: Annotated[Path | None, typer.Option(help="The collateral bundle.")] = None,
@@ -112,12 +129,14 @@ def verify(
             hint=f"fedenclave attest policy template --format {detected.format.name}",
         )
     now = _time(at)
+    bound, behind = _bound(detected, nonce, challenge, source)
     question = Question(
-        bound=_bound(detected, nonce, source),
+        bound=bound,
         now=now,
         freshness_seconds=rules.freshness_seconds,
         collateral=read_bundle(collateral) if collateral is not None else EMPTY,
         collateral_max_age_seconds=rules.collateral_max_age_seconds,
+        report_data=behind,
     )
     listed = _revocations(revocations, source)
     try:
@@ -132,25 +151,24 @@ def verify(
 
 @app.command()
 def collect(
-    report: Annotated[
-        str, typer.Option("--report-data", help="Hex of the 64 bytes to bind, or of fewer.")
-    ],
+    challenge: Annotated[str, typer.Option(help="Hex of up to 64 bytes to bind (hashed).")],
     out_file: Annotated[Path, typer.Option("--out", help="File to write.")],
     tee: Annotated[str, typer.Option(help="Which TEE; auto takes what the machine has.")] = "auto",
 ) -> None:
-    """On a TEE: make evidence that binds the given bytes, and write FedEnclave's record of it."""
+    """On a TEE: make evidence over a challenge; judge it with `verify --challenge`."""
     from fedenclave.host.enclave_process import collect_evidence
 
-    data = _hex(report, "--report-data")
-    if len(data) > REPORT_DATA_SIZE:
+    data = _hex(challenge, "--challenge")
+    if not 0 < len(data) <= REPORT_DATA_SIZE:
         raise ConfigurationError(
-            f"--report-data has {len(data)} bytes, want at most {REPORT_DATA_SIZE}"
+            f"--challenge has {len(data)} bytes, want 1 to {REPORT_DATA_SIZE}",
+            hint="for example 32 random bytes: openssl rand -hex 32",
         )
-    evidence = collect_evidence(tee, data.ljust(REPORT_DATA_SIZE, b"\0"))
+    evidence = collect_evidence(tee, data)
     write_whole(out_file, evidence)
     detected = detect(evidence)
-    out.print(f"{detected.format.title}: {out_file}", highlight=False, markup=False, soft_wrap=True)
-    if detected.format.name == "insecure":
+    say(f"{detected.format.title}: {out_file}")
+    if detected.format.name == INSECURE:
         print_insecure("no TEE was found; nobody vouches for this evidence")
 
 
@@ -183,19 +201,31 @@ def _hex(text: str, option: str) -> bytes:
         raise ConfigurationError(f"{option} is {text[:80]!r}, want hex digits") from error
 
 
-def _bound(detected: Detected, nonce: str, policy: bytes) -> bytes:
-    """Return what the evidence's binding field must hold."""
-    given = _hex(nonce, "--nonce")
-    if detected.evidence is None:
-        return given
-    if len(given) == NONCE_SIZE:
-        manifest = Manifest.from_bytes(policy)
-        given = report_data(given, detected.evidence.signing_key, manifest.digest)
+def _bound(detected: Detected, nonce: str, challenge: str, policy: bytes) -> tuple[bytes, bytes]:
+    """Return what the evidence's binding field must hold, and the report data behind it."""
+    if bool(nonce) == bool(challenge):
+        raise ConfigurationError(
+            "what must be bound is not said, or said twice",
+            hint="give --nonce, or the --challenge of `attest collect`",
+        )
+    given = _hex(nonce or challenge, "--nonce" if nonce else "--challenge")
+    own = detected.evidence
+    if own is None:
+        if challenge:
+            raise ConfigurationError(
+                "--challenge is for evidence that `attest collect` wrote", hint="give --nonce"
+            )
+        # A GPU beside a vendor's raw evidence must bind the same bytes, where they are all there.
+        return given, given if detected.format.bind(given) == given else b""
+    if challenge:
+        given = collected_report_data(given)
+    elif len(given) == NONCE_SIZE:
+        given = report_data(given, own.signing_key, Manifest.from_bytes(policy).digest)
     if len(given) != REPORT_DATA_SIZE:
         raise ConfigurationError(
             f"--nonce has {len(given)} bytes, want 32 (the nonces' root) or 64 (the report data)"
         )
-    return detected.format.bind(given)
+    return detected.format.bind(given), given
 
 
 def _time(text: str) -> int:
@@ -233,7 +263,7 @@ def _print_affirmed(
                 style="yellow",
                 markup=False,
             )
-    if detected.format.name == "insecure":
+    if detected.format.name == INSECURE:
         print_insecure("development evidence: no hardware vouches for it")
 
 

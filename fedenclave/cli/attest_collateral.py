@@ -13,7 +13,7 @@ from rich.table import Table
 from fedenclave.attestation.collateral import iso, read_bundle
 from fedenclave.attestation.detect import detect
 from fedenclave.attestation.intel.import_collateral import split_collateral
-from fedenclave.cli.terminal import err, out, print_json
+from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.client.files import read_file
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 
@@ -99,11 +99,11 @@ def list_files(
     for heading in ("name", "fetched", "bytes"):
         table.add_column(heading, overflow="fold")
     for file in files:
-        table.add_row(file.name, iso(file.fetched), str(len(file.data)))
+        table.add_row(cell(file.name), iso(file.fetched), str(len(file.data)))
     out.print(table)
 
 
 def _say_written(snapshot: Path, files: dict[str, bytes]) -> None:
-    out.print(f"{len(files)} files in {snapshot}", highlight=False, markup=False, soft_wrap=True)
+    say(f"{len(files)} files in {snapshot}")
     for name in sorted(files):
-        out.print(f"  {name}", highlight=False, markup=False, soft_wrap=True)
+        say(f"  {name}")

@@ -10,7 +10,7 @@ import typer
 from fedenclave.attestation.detect import format_named
 from fedenclave.attestation.formats import ALL_FORMATS
 from fedenclave.attestation.policy import HEAD, read_policy_file
-from fedenclave.cli.terminal import out
+from fedenclave.cli.terminal import say
 from fedenclave.client.files import read_file
 
 app = typer.Typer(help="What evidence a federation accepts.", no_args_is_help=True)
@@ -33,18 +33,11 @@ def check(policy: Annotated[Path, typer.Argument(help="federation.toml, or its t
     """Say whether every pin can be read, and which formats are accepted."""
     rules = read_policy_file(read_file(policy, "policy"))
     accepted = [*(["insecure"] if rules.insecure else []), *rules.formats]
-    out.print(
-        f"{policy} accepts: {', '.join(accepted)}", highlight=False, markup=False, soft_wrap=True
-    )
+    say(f"{policy} accepts: {', '.join(accepted)}")
 
 
 @app.command()
 def formats() -> None:
     """List the formats, and the documents that define them."""
     for name, format_ in ALL_FORMATS.items():
-        out.print(
-            f"{name:20} {format_.title} ({format_.source})",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        say(f"{name:20} {format_.title} ({format_.source})")

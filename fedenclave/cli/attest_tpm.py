@@ -10,9 +10,15 @@ from typing import Annotated
 import typer
 
 from fedenclave.attestation.certificates import parse_certificates
-from fedenclave.attestation.tpm.enrolment import challenge_keys, confirm, read_keys
+from fedenclave.attestation.tpm.enrolment import (
+    OpenChallenge,
+    challenge_keys,
+    confirm,
+    read_answer,
+    read_keys,
+)
 from fedenclave.attestation.tpm.statements import pack_activations
-from fedenclave.cli.terminal import out
+from fedenclave.cli.terminal import say
 from fedenclave.client.files import read_file, read_key, write_whole
 from fedenclave.client.folder import ClientFolder
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
@@ -32,8 +38,8 @@ def keys(out_file: OutFile, device: Device = "/dev/tpmrm0") -> None:
 
     report = enrol_tpm(device)
     write_whole(out_file, report)
-    out.print(f"attestation key {read_keys(report).name.hex()}", highlight=False, soft_wrap=True)
-    out.print(f"send the members {out_file}", highlight=False, markup=False, soft_wrap=True)
+    say(f"attestation key {read_keys(report).name.hex()}")
+    say(f"send the members {out_file}")
 
 
 @app.command()
@@ -51,15 +57,10 @@ def challenge(
     except MalformedMessage as error:
         raise ConfigurationError(error.message) from error
     found = read_keys(read_file(machine, "keys of the machine"))
-    credential, hidden = challenge_keys(found, roots, int(time.time()))
-    write_whole(secret, hidden.hex().encode(), mode=0o600)
+    credential, kept = challenge_keys(found, roots, int(time.time()))
+    write_whole(secret, kept.to_json(), mode=0o600)
     write_whole(out_file, credential.to_file())
-    out.print(
-        f"chain verified; send the operator {out_file}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    say(f"chain verified; send the operator {out_file}")
 
 
 @app.command()
@@ -73,41 +74,29 @@ def answer(
 
     read_file(challenge_file, "challenge")
     write_whole(out_file, enrol_tpm(device, "--answer", str(challenge_file.resolve())))
-    out.print(f"answered; send it back: {out_file}", highlight=False, markup=False, soft_wrap=True)
+    say(f"answered; send it back: {out_file}")
 
 
 @app.command("confirm")
 def confirm_answer(
-    machine: KeysFile,
-    secret: Annotated[Path, typer.Option(help="The challenge's secret.")],
+    secret: Annotated[Path, typer.Option(help="What you kept of the challenge.")],
     answer_file: Annotated[Path, typer.Option("--answer", help="The machine's answer.")],
     folder: Annotated[Path, typer.Option("--dir", help="The client folder.")],
     out_file: OutFile,
 ) -> None:
-    """Member: compare the answer, and sign that this TPM holds this key."""
-    found = read_keys(read_file(machine, "keys of the machine"))
-    try:
-        hidden = bytes.fromhex(read_file(secret, "secret").decode())
-        given = bytes.fromhex(json.loads(read_file(answer_file, "answer"))["secret"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            "secret or answer cannot be read", hint="they are what `challenge` and `answer` wrote"
-        ) from error
+    """Member: compare the answer, and sign that this TPM holds the key that was challenged."""
+    challenged = OpenChallenge.from_json(read_file(secret, "secret"))
     signed = confirm(
-        found,
-        secret=hidden,
-        answer=given,
+        challenged,
+        read_answer(read_file(answer_file, "answer")),
         member=ClientFolder(folder).identity().member,
         key=read_key(folder / "member.key"),
         now=int(time.time()),
     )
     write_whole(out_file, signed)
-    out.print(
-        f'the tpm holds the key. list it in the policy, aks = ["{found.name.hex()}"], or give '
-        f"the operator {out_file}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+    say(
+        f'the tpm holds the key. list it in the policy, aks = ["{challenged.name.hex()}"], or '
+        f"give the operator {out_file}"
     )
 
 
@@ -118,12 +107,7 @@ def pack(
 ) -> None:
     """Operator: join members' confirmations to the evidence's part `activations`."""
     write_whole(out_file, pack_activations([read_file(p, "confirmation") for p in activations]))
-    out.print(
-        f'in aggregator.toml, [evidence_parts]: activations = "{out_file}"',
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    say(f'in aggregator.toml, [evidence_parts]: activations = "{out_file}"')
 
 
 @app.command()
@@ -132,7 +116,5 @@ def counter(device: Device = "/dev/tpmrm0") -> None:
     from fedenclave.host.enclave_process import enrol_tpm
 
     report = json.loads(enrol_tpm(device, "--establish-counter"))
-    out.print(
-        f'counter_name = "{report["counter_name"]}"', highlight=False, markup=False, soft_wrap=True
-    )
-    out.print(f"value {report['counter']}", highlight=False, soft_wrap=True)
+    say(f'counter_name = "{report["counter_name"]}"')
+    say(f"value {report['counter']}")

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from fedenclave.attestation.collateral import iso
-from fedenclave.cli.terminal import err, out, print_insecure, print_json
+from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json
 from fedenclave.client.dry_run import dry_run
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.client.folder import ClientFolder, Identity
@@ -104,7 +104,7 @@ def show_dry_run(
     table.add_column(overflow="fold")
     for key, value in shown.items():
         text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-        table.add_row(key.replace("_", " "), text)
+        table.add_row(key.replace("_", " "), cell(text))
     out.print(table)
     if client.manifest().attestation.insecure:
         print_insecure("the manifest accepts development evidence")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +15,10 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fedenclave.audit.folder import JudgedFile
-from fedenclave.audit.receipt import summary
+from fedenclave.attestation.result import AttestationResult
 from fedenclave.cli.terminal import err, out, print_error, print_insecure, print_json
+from fedenclave.demo.records import proof
+from fedenclave.demo.tee import WORDS, Tee
 from fedenclave.protocol.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -31,12 +32,19 @@ def demo(
         "fedenclave-demo"
     ),
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds of training.")] = 6,
+    tee: Annotated[
+        Tee,
+        typer.Option(
+            help="What vouches for the enclave: nobody, or a software TPM that is started for it "
+            "(needs swtpm)."
+        ),
+    ] = Tee.INSECURE,
     as_json: Annotated[bool, typer.Option("--json", help="Results on stdout as JSON.")] = False,
 ) -> None:
     """Four hospitals train one heart-disease model; then the operator cheats, and is refused."""
     hospital = _load()
     began = time.monotonic()
-    print_insecure("this demonstration runs in development mode; no TEE hardware is used")
+    print_insecure(WORDS[tee].warning)
     progress = Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -55,7 +63,7 @@ def demo(
             shown = f"round {min(done + 1, total)}"
             progress.update(task, completed=done, total=total, visible=True, description=shown)
 
-        result = hospital.run_demo(folder, rounds=rounds, say=say, advance=advance)
+        result = hospital.run_demo(folder, rounds=rounds, tee=tee, say=say, advance=advance)
     if as_json:
         print_json(_as_json(result))
     else:
@@ -95,7 +103,7 @@ def _show(result: DemoResult, folder: Path, seconds: float) -> None:
     out.print(_scores(result.results))
     out.print(_honest(result.results))
     out.print()
-    out.print(_receipts(result.receipts))
+    out.print(_receipts(result))
     for line in result.contradictions:
         err.print(f"error: {line}", markup=False)
     out.print(_attack(result))
@@ -156,11 +164,14 @@ def _honest(results: Mapping[str, Any]) -> str:
     )
 
 
-def _receipts(receipts: Mapping[str, Sequence[JudgedFile]]) -> Table:
-    table = Table(title="receipts, verified offline from each hospital's own folder")
+def _receipts(result: DemoResult) -> Table:
+    table = Table(
+        title="receipts, verified offline from each hospital's own folder",
+        caption=f"insecure: {WORDS[result.tee].warning}",
+    )
     for heading in ("hospital", "valid", "its updates were", "averaged with", "evidence"):
         table.add_column(heading)
-    for name, files in receipts.items():
+    for name, files in result.receipts.items():
         valid = [file.verified for file in files if file.verified is not None]
         verdicts = sorted({receipt.verdict.value for receipt in valid})
         organisations = sorted({len(receipt.organisations) for receipt in valid})
@@ -169,9 +180,13 @@ def _receipts(receipts: Mapping[str, Sequence[JudgedFile]]) -> Table:
             f"{len(valid)} of {len(files)}",
             ", ".join(verdicts),
             " or ".join(map(str, organisations)) + " hospitals",
-            ", ".join(sorted({receipt.attestation.format for receipt in valid})),
+            ", ".join(sorted({_evidence(receipt.attestation) for receipt in valid})),
         )
     return table
+
+
+def _evidence(judged: AttestationResult) -> str:
+    return f"{judged.format} ({judged.status.value})"
 
 
 def _attack(result: DemoResult) -> Panel:
@@ -184,8 +199,7 @@ def _attack(result: DemoResult) -> Panel:
         "",
         *(f"  {refusal}" for refusal in result.refusals[:1]),
         "",
-        "[dim]In development mode the enclave measures itself, so an operator who also rewrites "
-        "the measuring gets further. On a TEE the hardware measures.[/]",
+        f"[dim]{WORDS[result.tee].after_the_attack}[/]",
     ]
     return Panel("\n".join(lines), title="the attack", border_style="red")
 
@@ -193,12 +207,14 @@ def _attack(result: DemoResult) -> Panel:
 def _as_json(result: DemoResult) -> dict[str, object]:
     return {
         "insecure": True,
+        "tee": result.tee.value,
+        "warning": WORDS[result.tee].warning,
         "folder": str(result.folder),
         "holds": result.holds,
         "results": result.results,
         "receipts": {
             name: [
-                summary(file.verified) if file.verified is not None else {"problem": file.problem}
+                proof(file.verified) if file.verified is not None else {"problem": file.problem}
                 for file in files
             ]
             for name, files in result.receipts.items()

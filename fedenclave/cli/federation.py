@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from fedenclave.attestation.policy import read_policy_file
-from fedenclave.cli.terminal import err, out, print_insecure, print_json
+from fedenclave.attestation.policy import read_policies, read_policy_file
+from fedenclave.attestation.revocations import Revocations, SignedRevocations
+from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json, say
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.client.folder import ClientFolder
 from fedenclave.host.enclave_process import measure_enclave
@@ -21,6 +22,7 @@ from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.manifest import Manifest, Rules, approving_members
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
 from fedenclave.protocol.statements import Suite
+from fedenclave.protocol.toml_table import parse
 
 app = typer.Typer(help="Write, approve and read a federation's manifest.", no_args_is_help=True)
 
@@ -117,6 +119,13 @@ def _attestation(path: Path | None, *, given: list[str] | None) -> str:
         )
     source = read_file(path, "attestation policy")
     read_policy_file(source)
+    # The file goes into the manifest as it is: it must not bring members of its own.
+    others = [key for key in parse(source, str(path)).keys() if key != "attestation"]  # noqa: SIM118
+    if others:
+        raise ConfigurationError(
+            f"{path} holds {', '.join(others)[:200]} besides [attestation]",
+            hint="only the policy's tables belong there",
+        )
     return source.decode()
 
 
@@ -142,6 +151,11 @@ def revocations(
     """Sign a list of what the members no longer trust; hand the file to the next member."""
     signed = ClientFolder(folder).sign_revocations(read_file(source, "revocation list"))
     write_whole(out_file, signed)
+    listed = Revocations.from_toml(SignedRevocations.from_bytes(signed).revocations)
+    for entry in listed.revoked:
+        say(f"revoked {entry.format} {entry.what} {entry.value}: {entry.reason}")
+    for floor in listed.floors:
+        say(f"floor {floor.format} {floor.level} at least {floor.at_least}: {floor.reason}")
     out.print(f"signed; when enough members have: fedenclave client revocations {out_file}")
 
 
@@ -159,6 +173,7 @@ def show(
         raise ConfigurationError(f"there is no folder {approvals}")
     files = sorted(approvals.glob("*.approval")) if approvals is not None else []
     by_file = {path: approving_members(parsed, [read_file(path, "approval")]) for path in files}
+    policies = read_policies(parsed.attestation)
     facts = _facts(parsed, {member for members in by_file.values() for member in members})
     strangers = [path.name for path, members in by_file.items() if not members]
     if strangers:
@@ -174,13 +189,18 @@ def show(
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in facts.items():
-        table.add_row(key.replace("_", " "), _plain(value))
+        table.add_row(key.replace("_", " "), cell(_plain(value)))
     out.print(table)
+    for name, pins in policies.items():
+        for exception in sorted(pins.exceptions | (pins.gpu.exceptions if pins.gpu else set())):
+            err.print(f"warning: [attestation.{name}] lets pass: {exception}", markup=False)
     if parsed.attestation.insecure:
         print_insecure("this manifest accepts development evidence")
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value, indent=1, ensure_ascii=False) if value else "none"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from fedenclave.attestation.collateral import iso
 from fedenclave.attestation.endorsements import read_endorsements
 from fedenclave.attestation.policy import read_policies
 from fedenclave.audit.folder import JudgedFile, contradictions, judge_files, receipt_files
 from fedenclave.audit.receipt import summary
-from fedenclave.cli.terminal import err, out, print_insecure, print_json
+from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json
 from fedenclave.client.files import read_file
 from fedenclave.protocol.digests import to_text
-from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.errors import ConfigurationError, printable
 from fedenclave.protocol.manifest import Manifest
 
 app = typer.Typer(help="Judge receipts, offline.", no_args_is_help=True)
@@ -45,7 +46,7 @@ def verify(
     """Verify every receipt against the agreed manifest; exit 1 if one proves nothing."""
     judged = _judge(paths, manifest, endorsements)
     valid = [file.verified for file in judged if file.verified is not None]
-    against = contradictions(valid)
+    against = contradictions(valid, now=int(time.time()))
     if as_json:
         files = [_as_json(file) for file in judged]
         print_json({"receipts": files, "contradictions": against})
@@ -53,7 +54,9 @@ def verify(
         out.print(_table(judged))
         _print_problems(judged)
         for line in against:
-            err.print(f"error: {line}", markup=False)
+            err.print(f"error: {printable(line)}", markup=False)
+    for line in sorted({line for receipt in valid for line in receipt.attestation.excepted}):
+        err.print(f"warning: {printable(line)}", markup=False)
     if any(receipt.attestation.insecure for receipt in valid):
         print_insecure(
             "development evidence: the receipts prove what the enclave process said of itself"
@@ -81,7 +84,7 @@ def list_receipts(
 def _print_problems(judged: list[JudgedFile]) -> None:
     for file in judged:
         if file.problem:
-            err.print(f"{file.path.name}: {file.problem}", markup=False)
+            err.print(printable(f"{file.path.name}: {file.problem}"), markup=False)
 
 
 def _judge(paths: list[Path], manifest: Path | None, endorsements: Path | None) -> list[JudgedFile]:
@@ -110,12 +113,12 @@ def _as_json(file: JudgedFile) -> dict[str, object]:
 
 def _table(judged: list[JudgedFile]) -> Table:
     table = Table(title="receipts")
-    for heading in ("round", "client", "proves", "with", "model", "evidence", "host's clock"):
+    for heading in ("round", "client", "proves", "with", "model", "evidence", "judged at"):
         table.add_column(heading, overflow="fold")
     for file in judged:
         receipt = file.verified
         if receipt is None:
-            table.add_row("?", file.path.name, "[red]nothing[/]", "", "", "", "")
+            table.add_row("?", cell(file.path.name), "[red]nothing[/]", "", "", "", "")
             continue
         proves = receipt.verdict.value + (f": {receipt.reason}" if receipt.reason else "")
         table.add_row(
@@ -124,7 +127,7 @@ def _table(judged: list[JudgedFile]) -> Table:
             proves,
             f"{len(receipt.organisations)} orgs" if receipt.organisations else "nobody",
             to_text(receipt.model)[7:15] if receipt.model is not None else "none",
-            receipt.attestation.format,
-            datetime.fromtimestamp(receipt.time, UTC).strftime("%Y-%m-%d %H:%MZ"),
+            f"{receipt.attestation.format}: {receipt.attestation.status.value}",
+            iso(receipt.judged_at),
         )
     return table

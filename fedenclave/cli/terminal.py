@@ -6,11 +6,22 @@ import json
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.text import Text
 
-from fedenclave.protocol.errors import FedEnclaveError
+from fedenclave.protocol.errors import FedEnclaveError, printable
 
 out = Console()
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def cell(value: object) -> Text:
+    """Return a table's cell of what somebody else may have written: no markup, no escapes."""
+    return Text(printable(value if isinstance(value, str) else str(value)))
+
+
+def say(text: str) -> None:
+    """Print one line as it is, to be copied: neither wrapped, nor coloured, nor interpreted."""
+    out.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def print_error(error: FedEnclaveError) -> None:

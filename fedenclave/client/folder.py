@@ -184,9 +184,9 @@ class ClientFolder:
         manifest = self.manifest()
         new = verify_revocations(data, manifest)
         held = read_endorsements(self.path, manifest).revocations
-        if held is not None and held.serial > new.serial:
+        if held is not None and held.serial >= new.serial and held != new:
             raise ConfigurationError(
-                f"revocation list is number {new.serial}, and the folder holds number "
+                f"revocation list is number {new.serial}, and the folder holds another with number "
                 f"{held.serial}",
                 hint="an older list would trust again what was revoked since; nothing was changed",
             )
@@ -203,6 +203,11 @@ class ClientFolder:
             signed = SignedRevocations.from_bytes(data)
         except MalformedMessage:
             signed = SignedRevocations(revocations=data, approvals=())
+        named = Revocations.from_toml(signed.revocations).federation
+        if named != self.manifest().name:
+            raise ConfigurationError(
+                f"revocation list is for federation {named[:80]!r}, want {self.manifest().name!r}"
+            )
         key = read_key(self.path / "member.key")
         own = approve_revocations(signed.revocations, self.identity().member, key)
         return SignedRevocations(

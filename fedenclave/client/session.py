@@ -369,7 +369,7 @@ class ClientSession:
             participation=part,
             delivery=delivery,
         ).to_bytes()
-        verified = verify_receipt(receipt, self.manifest, self._endorsements)
+        verified = verify_receipt(receipt, self.manifest, self._endorsements.as_accepted())
         # Named by enclave too: an agreed restart begins at round 1 again.
         enclave = sha256(verified.attestation.signing_key).hex()[:8]
         self._store.save_receipt(f"round-{delivery.round:06d}-{enclave}.receipt", receipt)

@@ -31,7 +31,12 @@ from fedenclave.flower import carrier, told
 from fedenclave.flower.app_call import CallNext, call_app
 from fedenclave.flower.carrier import BULK, RECORD, Kind
 from fedenclave.flower.node import FlowerNode, open_node
-from fedenclave.protocol.errors import EnclaveRefused, FedEnclaveError, MalformedMessage
+from fedenclave.protocol.errors import (
+    EnclaveRefused,
+    FedEnclaveError,
+    MalformedMessage,
+    printable,
+)
 from fedenclave.protocol.exchange import Delivery, RoundOffer
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.tensors import pack
@@ -39,7 +44,7 @@ from fedenclave.protocol.training_config import training_config
 
 MOD_FAILED_PRECONDITION = 6
 CLIENT_APP_RAISED_EXCEPTION = 2
-_ABOUT_THE_HOST = (EnclaveRefused, EvidenceRefused, MalformedMessage)
+_ABOUT_THE_HOST = (EnclaveRefused, MalformedMessage)
 _WHY_IS_HERE = "this node sends no update; the reason stays in its own log"
 _DEFECT = "this node's confidential mod failed; the reason stays in its own log"
 _WITHHELD = "the client app raised an exception; its text stays in the client's own log"
@@ -101,6 +106,8 @@ def _refuse(message: Message, refusal: FedEnclaveError) -> Message:
     # What the checks on the host's own bytes found may be told to it. What is known of this node
     # and of its app's result may not: paths, names and numbers stay in the client's log (T13).
     reason = refusal.message if type(refusal) in _ABOUT_THE_HOST else _WHY_IS_HERE
+    if isinstance(refusal, EvidenceRefused):
+        reason = refusal.for_host
     return Message(Error(MOD_FAILED_PRECONDITION, reason), reply_to=message)
 
 
@@ -154,6 +161,8 @@ def _train(
             "no hardware protects the updates",
             file=sys.stderr,
         )
+    for exception in accepted.attestation.excepted:
+        print(f"warning: {printable(exception)}", file=sys.stderr)
     weighted_by = session.manifest.rules.weighted_by
     reply = call_app(message, context, call_next, accepted.base, arrays_key)
     if reply is None:

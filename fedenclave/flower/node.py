@@ -107,6 +107,13 @@ class DevelopmentNode(FlowerNode):
                 hint=f"enrol this node and name its folder: --node-config '{FOLDER_KEY}=\"...\"'",
             )
         own = from_text(_installed_measurement())
+        if manifest.attestation.formats:
+            # The operator made the rules, and would pin a machine of its own.
+            raise EnclaveRefused(
+                "the development manifest accepts evidence of "
+                f"{', '.join(manifest.attestation.formats)}, want the installed code's alone",
+                hint="for a TEE enrol this node, and review and approve its manifest",
+            )
         if manifest.attestation.insecure != (own,):
             raise EnclaveRefused(
                 "the enclave runs other code than is installed here: its measurement is "

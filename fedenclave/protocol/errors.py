@@ -5,6 +5,8 @@ Rules:
   * No message carries a key, a parameter or an example count.
   * Across the enclave's edge goes only a member of a closed enum, never an exception's text.
   * A caller's own bug stays a ValueError or TypeError.
+  * A message is one line of printable characters, whatever a peer's bytes put into it: it goes to
+    terminals and logs, where other characters could forge lines or hide some.
 """
 
 from __future__ import annotations
@@ -12,14 +14,20 @@ from __future__ import annotations
 from enum import StrEnum
 
 
+def printable(text: str) -> str:
+    """Return `text` with everything that does not print written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class FedEnclaveError(Exception):
     """Base of every error that a user or a peer can cause."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         """Keep `message` (what, got, want) and `hint` (what to do next) apart."""
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = printable(message), printable(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         """Return the message, and the hint in brackets where there is one."""

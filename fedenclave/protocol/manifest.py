@@ -194,6 +194,11 @@ def read_attestation(table: Table, known: Sequence[str] = HARDWARE_FORMATS) -> A
         pins = table.take_table("insecure")
         insecure = tuple(from_text(text) for text in pins.take_texts("measurements"))
         pins.finish()
+        if not insecure:
+            raise ConfigurationError(
+                "manifest [attestation.insecure] pins no measurement",
+                hint="remove the table to refuse development mode",
+            )
     named = [name for name in known if name in table.keys()]  # noqa: SIM118
     formats = {name: table.take_plain(name) for name in named}
     if not insecure and not formats:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import http.client
+import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Protocol
+from urllib.parse import urlsplit
 
 from fedenclave.attestation.collateral import MAX_FILE
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
 
-_TIMEOUT_SECONDS = 30.0
+_TIMEOUT_SECONDS, _DEADLINE_SECONDS = 30.0, 120.0
+_CHUNK = 1 << 16
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _PLAIN_HTTP = (
     "http://crl.ndis.nvidia.com/",
     "http://privateca-content-65aa66b4-0000-231c-af62-14c14ee66454.storage.googleapis.com/",
@@ -46,7 +51,10 @@ class Downloader(Protocol):
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection to what may not be asked."""
+    """Follows redirections within one host, and none to what may not be asked.
+
+    Revocation lists come over plain HTTP, where anybody on the way could send us elsewhere.
+    """
 
     def redirect_request(
         self,
@@ -58,6 +66,8 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         check_url(newurl)
+        if urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
+            raise DownloadFailed(f"{req.full_url} sends to another host: {newurl[:200]}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -67,8 +77,15 @@ def check_url(url: str) -> None:
     Raises:
         ConfigurationError: it is.
     """
-    if not url.startswith(("https://", *_PLAIN_HTTP)) or not url.isascii() or " " in url:
-        raise ConfigurationError(f"url is {url[:200]!r}, want one that begins with https://")
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        host = ""
+    plain = url.isascii() and url.isprintable() and " " not in url
+    if not plain or not _HOST.fullmatch(host) or not url.startswith(("https://", *_PLAIN_HTTP)):
+        raise ConfigurationError(
+            f"url is {url[:200]!r}, want one that begins with https:// and a host's name"
+        )
 
 
 class HttpsDownloader:
@@ -87,14 +104,14 @@ class HttpsDownloader:
         request = urllib.request.Request(url, data=body or None, headers=headers)  # noqa: S310 - checked
         try:
             with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
-                data = answer.read(MAX_FILE + 1)
+                data = _read(answer, url)
                 names = {name.lower(): value for name, value in answer.headers.items()}
         except urllib.error.HTTPError as error:
             raise DownloadFailed(
                 f"{url} answered with status {error.code}",
                 hint="does the vendor know this machine? newer hardware may not be registered yet",
             ) from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise DownloadFailed(
                 f"cannot get {url}: {error}",
                 hint="fetch on a machine with a network, and copy the bundle's folder over",
@@ -102,3 +119,14 @@ class HttpsDownloader:
         if len(data) > MAX_FILE:
             raise DownloadFailed(f"{url} gives more than {MAX_FILE >> 20} MiB")
         return Response(body=data, headers=names)
+
+
+def _read(answer: IO[bytes], url: str) -> bytes:
+    """Return the body, or give up on one that trickles: the timeout counts for each read alone."""
+    deadline = time.monotonic() + _DEADLINE_SECONDS
+    data = bytearray()
+    while len(data) <= MAX_FILE and (part := answer.read(_CHUNK)):
+        data += part
+        if time.monotonic() > deadline:
+            raise DownloadFailed(f"{url} gives too little in {_DEADLINE_SECONDS:.0f} s")
+    return bytes(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from fedenclave.attestation.collateral import SNAPSHOT_FORMAT
 from fedenclave.protocol.errors import ConfigurationError
+
+_NAME = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 def write_snapshot(bundle: Path, files: Mapping[str, bytes], now: int) -> Path:
@@ -27,8 +30,9 @@ def write_snapshot(bundle: Path, files: Mapping[str, bytes], now: int) -> Path:
     if snapshot.exists():
         raise ConfigurationError(f"{snapshot} exists already", hint="try again in a second")
     for name in files:
-        # Names are made from what evidence says; none may lead out of the bundle.
-        if ".." in PurePosixPath(name).parts or name.startswith("/") or "\\" in name:
+        # Names are made from what evidence says: none may lead out of the bundle, or be one that
+        # nobody can read back.
+        if ".." in PurePosixPath(name).parts or name.startswith("/") or not _NAME.fullmatch(name):
             raise ConfigurationError(f"collateral would be written as {name[:200]!r}")
     try:
         bundle.mkdir(parents=True, exist_ok=True)

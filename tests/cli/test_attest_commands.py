@@ -10,7 +10,12 @@ import pytest
 
 from fedenclave.attestation import formats
 from fedenclave.attestation.policy import HEAD
-from fedenclave.protocol.evidence import HARDWARE_FORMATS, Evidence, EvidenceParts
+from fedenclave.protocol.evidence import (
+    HARDWARE_FORMATS,
+    Evidence,
+    EvidenceParts,
+    collected_report_data,
+)
 from tests.attestation.fake_amd import NOW, Machine
 from tests.attestation.snp_federation import EVERY_CRL, FORMAT, POLICY, policy_with
 from tests.cli.conftest import BANKS, Command, init_words
@@ -78,7 +83,6 @@ def test_good_evidence_is_accepted_with_every_check_listed(
     [
         ({"nonce": "00" * 64}, POLICY, "report data"),
         ({"nonce": "d0" * 32}, POLICY, "report data"),
-        ({"nonce": ""}, POLICY, "report data"),
         ({"at": "2036-11-25T00:00:00Z"}, POLICY, "vcek chain validity"),
         ({}, policy_with(vmpl="1"), "vmpl"),
         ({}, policy_with(measurements='["' + "ab" * 48 + '"]'), "measurement"),
@@ -280,7 +284,10 @@ def test_members_sign_revocations_and_a_client_takes_no_older_list(
         "client", "revocations", "--dir", federation / "alpha", federation / "list-1.signed"
     )
     assert done.status == 1
-    assert "the folder holds number 2" in done.err
+    assert "the folder holds another with number 2" in done.err
+    # The same number for something else is no newer list; the same list again does no harm.
+    again = ("client", "revocations", "--dir", federation / "alpha", federation / "list-2.signed")
+    assert fedenclave(*again).status == 0
     assert (federation / "alpha" / "revocations.signed").read_bytes() == held
 
 
@@ -288,20 +295,86 @@ def test_collected_development_evidence_says_that_it_is_insecure(
     tmp_path: Path, fedenclave: Command
 ) -> None:
     out = tmp_path / "evidence.cbor"
-    words = ("attest", "collect", "--tee", "insecure", "--report-data", "00ff", "--out", out)
+    words = ("attest", "collect", "--tee", "insecure", "--challenge", "00ff", "--out", out)
     done = fedenclave(*words)
     assert done.status == 0, done.err
     assert "insecure: " in done.err
     shown = json.loads(fedenclave("attest", "inspect", out, "--json").out)
-    assert shown["unverified_claims"]["report-data"] == "00ff" + "00" * 62
+    bound = collected_report_data(bytes.fromhex("00ff")).hex()
+    assert shown["unverified_claims"]["report-data"] == bound
+    policy = tmp_path / "policy.toml"
+    measured = json.loads(fedenclave("measure", "--json").out)["measurement"]
+    policy.write_text(
+        "[attestation]\nfreshness_seconds = 600\n[attestation.insecure]\n"
+        f'measurements = ["{measured}"]\n'
+    )
+    judged = ("attest", "verify", out, "--policy", policy)
+    assert fedenclave(*judged, "--challenge", "00ff").status == 0
+    assert fedenclave(*judged, "--nonce", bound).status == 0
+    assert fedenclave(*judged, "--challenge", "01").status == 1
+    for wrong in ((), ("--challenge", "00", "--nonce", "00"), ("--challenge", "xx")):
+        done = fedenclave(*judged, *wrong)
+        assert (done.status, "hint: " in done.err or "want hex" in done.err) == (1, True)
 
 
 def test_evidence_of_a_tee_that_is_not_there_is_an_error(
     tmp_path: Path, fedenclave: Command
 ) -> None:
     out = tmp_path / "evidence.cbor"
-    words = ("attest", "collect", "--tee", f"nitro:{tmp_path}/nsm", "--report-data", "", "--out")
+    words = ("attest", "collect", "--tee", f"nitro:{tmp_path}/nsm", "--challenge", "00", "--out")
     done = fedenclave(*words, out)
     assert done.status == 1
     assert "no evidence by tee" in done.err
+    assert not out.exists()
+
+
+def test_a_policy_file_brings_no_members_of_its_own(
+    machine: Path, enrolled: Path, fedenclave: Command
+) -> None:
+    sybil = '\n[[members]]\nname = "sybil"\nkey = "ed25519:AAAA"\n'
+    path = machine / "policy.toml"
+    path.write_text(path.read_text() + sybil)
+    done = fedenclave(*init_words(enrolled, attestation=path))
+    assert done.status == 1
+    assert "holds members besides [attestation]" in done.err
+    assert not (enrolled / "federation.toml").exists()
+
+
+def test_a_manifest_cannot_hide_pins_from_who_reviews_it(
+    machine: Path, enrolled: Path, fedenclave: Command
+) -> None:
+    write_policy(machine, policy_with(csp_ids='["CN=x[conceal][/b]"]', exceptions='["debug"]'))
+    assert fedenclave(*init_words(enrolled, attestation=machine / "policy.toml")).status == 0
+    done = fedenclave("federation", "show", enrolled / "federation.toml")
+    assert done.status == 0, done.err
+    assert "[conceal][/b]" in done.out.replace("\n", "")
+    assert "[attestation.sev-snp] lets pass: debug" in done.err
+
+
+def test_hostile_names_reach_no_terminal(machine: Path, fedenclave: Command) -> None:
+    hostile = "\x1b]0;owned\x07[/x]\u202e"
+    parts = EvidenceParts.of({"report": Machine().report(), hostile: b""})
+    record = Evidence(format="sev-snp", document=parts.to_bytes(), signing_key=bytes(32))
+    path = machine / "evidence.cbor"
+    path.write_bytes(record.to_bytes())
+    words = ("--policy", machine / "policy.toml", "--nonce", BOUND, "--at", AT)
+    for command in (("inspect", path), ("verify", path, *words)):
+        done = fedenclave("attest", *command)
+        assert "Traceback" not in done.err
+        for text in (done.out, done.err):
+            assert "\x1b]" not in text
+            assert "\u202e" not in text
+
+
+def test_members_sign_no_list_of_another_federation(federation: Path, fedenclave: Command) -> None:
+    source = federation / "list.toml"
+    source.write_text(
+        'version = 1\nfederation = "others"\nserial = 1\n'
+        'issued = "2026-11-25T00:00:00Z"\nexpires = "2027-11-25T00:00:00Z"\n'
+    )
+    out = federation / "list.signed"
+    words = ("federation", "revocations", source, "--dir", federation / "alpha", "--out", out)
+    done = fedenclave(*words)
+    assert done.status == 1
+    assert "'others', want 'banks'" in done.err
     assert not out.exists()

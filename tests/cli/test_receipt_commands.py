@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fedenclave.client.folder import ClientFolder
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.errors import EnclaveRefused
+from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.tensors import pack, unpack
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
@@ -216,3 +218,36 @@ def test_truncated_receipt_says_what_to_do(finished: Path, fedenclave: Command, 
         "it is damaged or incomplete, or made by somebody else; compare a backup"
         in receipt["problem"]
     )
+
+
+@pytest.mark.parametrize(
+    ("shift", "said"),
+    [(-200 * 24 * 3600, "and the enclave was told"), (200 * 24 * 3600, "has not come yet")],
+)
+def test_evidence_judged_at_an_odd_time_is_pointed_out(
+    finished: Path, fedenclave: Command, shift: int, said: str
+) -> None:
+    (path,) = (finished / "alpha" / "receipts").iterdir()
+    receipt = Receipt.from_bytes(path.read_bytes())
+    part = receipt.participation
+    odd = replace(receipt, participation=replace(part, time=part.time + shift))
+    path.write_bytes(odd.to_bytes())
+    done = fedenclave("receipts", "verify", finished / "alpha", "--json")
+    assert done.status == 1
+    report = json.loads(done.out)
+    assert report["receipts"][0]["judged_at"] == part.time + shift
+    (complaint,) = report["contradictions"]
+    assert said in complaint
+
+
+def test_a_clock_that_no_calendar_knows_stops_no_auditor(
+    finished: Path, fedenclave: Command
+) -> None:
+    (path,) = (finished / "alpha" / "receipts").iterdir()
+    receipt = Receipt.from_bytes(path.read_bytes())
+    odd = replace(receipt, participation=replace(receipt.participation, time=2**63))
+    path.write_bytes(odd.to_bytes())
+    for command in ("verify", "list"):
+        done = fedenclave("receipts", command, finished / "alpha")
+        assert "Traceback" not in done.err
+        assert "included" in done.out

@@ -7,14 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
 from fedenclave.flower import Confidential, carrier
+from fedenclave.flower.node import DevelopmentNode
 from fedenclave.flower.nonces import Nonces
-from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused
 from fedenclave.protocol.exchange import Hello, RoundOffer
 from fedenclave.protocol.signing import Signed, public_key, sign
+from fedenclave.simulation.federation import development_manifest
+from tests.attacks.world import FIRST
 from tests.flower.conftest import (
     INITIAL,
     add_node_number,
@@ -388,3 +391,16 @@ def test_hello_without_the_runs_digest_is_not_taken(said: bytes, grid: MemoryGri
     grid.on_reply[11] = drop
     run(grid)
     assert sum(b"FEU1" in answer for answer in grid.answered) == 2
+
+
+def test_a_development_node_takes_no_machine_that_the_operator_pins() -> None:
+    keys = {name: public_key(Ed25519PrivateKey.generate()) for name in ("a", "b", "c")}
+    manifest, approvals = development_manifest(FIRST, keys)
+    pinned = manifest.source.replace(
+        b"[attestation.insecure]",
+        b'collateral_max_age_seconds = 60\nrevocations = "none"\n[attestation.tpm]\n'
+        b"exceptions = []\n[attestation.insecure]",
+    )
+    node = DevelopmentNode(Context(1, 11, {}, RecordDict(), {}))
+    with pytest.raises(EnclaveRefused, match="accepts evidence of tpm, want the installed code"):
+        node._begin(pinned, approvals)

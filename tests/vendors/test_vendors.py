@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import http.client
+import io
 import json
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -16,7 +19,13 @@ from fedenclave.attestation.amd.report import SigningKey
 from fedenclave.attestation.collateral import read_bundle
 from fedenclave.attestation.detect import from_parts
 from fedenclave.protocol.errors import ConfigurationError
-from fedenclave.vendors.download import DownloadFailed, HttpsDownloader, Response, check_url
+from fedenclave.vendors.download import (
+    DownloadFailed,
+    HttpsDownloader,
+    Response,
+    _SafeRedirects,
+    check_url,
+)
 from fedenclave.vendors.request import fetch
 from fedenclave.vendors.snapshot import write_snapshot
 from fedenclave.vendors.tokens import GOOGLE_JWKS_URL
@@ -169,7 +178,21 @@ def test_no_name_leads_out_of_the_bundle(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://kdsintf.amd.com/x", "file:///etc/passwd", "ftp://x", "https:/x", "//x", ""]
+    "url",
+    [
+        "http://kdsintf.amd.com/x",
+        "file:///etc/passwd",
+        "ftp://x",
+        "https:/x",
+        "//x",
+        "",
+        "https://[",
+        "https://.",
+        "https://",
+        "https://a b",
+        "https://a\n",
+        "http://crl.ndis.nvidia.com@evil.example/",
+    ],
 )
 def test_nothing_is_asked_but_over_https(url: str) -> None:
     with pytest.raises(ConfigurationError, match="want one that begins with https"):
@@ -186,3 +209,16 @@ def test_a_bundle_with_something_strange_in_it_is_refused(tmp_path: Path) -> Non
     (bundle / "notes.txt").write_text("x")
     with pytest.raises(ConfigurationError, match="want folders named by the time"):
         read_bundle(bundle)
+
+
+def test_nobody_on_the_way_sends_us_to_another_host() -> None:
+    handler = _SafeRedirects()
+    asked = urllib.request.Request("http://crl.ndis.nvidia.com/crl/l1-root.crl")
+    same = "http://crl.ndis.nvidia.com/crl/other.crl"
+    headers = http.client.HTTPMessage()
+    assert handler.redirect_request(asked, io.BytesIO(), 302, "", headers, same) is not None
+    for other in ("https://internal.example/", "https://crl.ndis.nvidia.com:8443/x"):
+        with pytest.raises(DownloadFailed, match="another host"):
+            handler.redirect_request(asked, io.BytesIO(), 302, "", headers, other)
+    with pytest.raises(ConfigurationError):
+        handler.redirect_request(asked, io.BytesIO(), 302, "", headers, "http://10.0.0.1/")
