@@ -75,8 +75,14 @@ def enrol(folder: Path) -> list[Enrolment]:
     return enrolments
 
 
-def agree(folder: Path, enrolments: list[Enrolment]) -> DemoFederation:
-    """Write the manifest, have every hospital approve it, and hand round the approvals."""
+def agree(folder: Path, enrolments: list[Enrolment], *, attestation: str = "") -> DemoFederation:
+    """Write the manifest, have every hospital approve it, and hand round the approvals.
+
+    Args:
+        folder: where everything lies.
+        enrolments: the hospitals'.
+        attestation: text of the [attestation] tables; empty for development mode.
+    """
     members, clients = roster_of(enrolments)
     run_module(APP, "hospital.initial_model", ["--out", str(folder / "first-model.npz")])
     first = read_first_model(folder / "first-model.npz")
@@ -93,6 +99,7 @@ def agree(folder: Path, enrolments: list[Enrolment]) -> DemoFederation:
             schema=first.schema.digest,
             initial_model=first.digest(),
             rules=RULES,
+            attestation=attestation,
         )
     )
     manifest_file = folder / "federation.toml"

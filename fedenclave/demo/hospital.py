@@ -3,7 +3,8 @@
 Everything is a real process on loopback: SuperLink, four SuperNodes, gateway, enclave, ServerApp,
 with TLS and node authentication. It ends cleanly, whatever happens.
 
-What it does not show: a TEE. The enclave is a hardened process, and all of it says `insecure`.
+What it does not show: a TEE. The enclave is a hardened process, for which nobody vouches, or a
+software TPM that the demonstration itself runs: all of it says `insecure`.
 """
 
 from __future__ import annotations
@@ -11,25 +12,36 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedenclave.attestation.endorsements import read_endorsements
 from fedenclave.audit.folder import JudgedFile, contradictions, judge_files
+from fedenclave.client.folder import ClientFolder
 from fedenclave.demo.apps import app_folder, run_module, run_module_json
 from fedenclave.demo.deployment import FlowerDeployment, Node
 from fedenclave.demo.errors import DeploymentError
 from fedenclave.demo.federation import APP, HOSPITALS, DemoFederation, agree, enrol, write_data
-from fedenclave.demo.operator import SWAPPED_FILE, change_a_line, start_aggregator
+from fedenclave.demo.logs import LogReader
+from fedenclave.demo.operator import (
+    SWAPPED_FILE,
+    RunningAggregator,
+    change_a_line,
+    start_aggregator,
+)
 from fedenclave.demo.processes import ProcessGroup
 from fedenclave.demo.records import write_evidence
 from fedenclave.demo.settings import Setting
+from fedenclave.demo.software_tpm import SoftwareTpm
+from fedenclave.demo.tee import Tee
+from fedenclave.demo.tpm_enrolment import enrol_machine
 
 MARKER = "made-by-fedenclave-demo"
 SPLITS = 20
 _ROUND = re.compile(r"\[ROUND (\d+)/(\d+)\]")
-_REFUSED = re.compile(r"no update from one node: (.*)")
+_REFUSED = re.compile(r"error: (evidence is refused.*)")
 
 Say = Callable[[str, str], None]
 Advance = Callable[[int, int], None]
@@ -40,6 +52,7 @@ class DemoResult:
     """What a person looks at afterwards."""
 
     folder: Path
+    tee: Tee
     results: dict[str, object]
     receipts: dict[str, list[JudgedFile]]
     contradictions: list[str]
@@ -79,12 +92,15 @@ def prepare_folder(folder: Path, say: Say) -> None:
         ) from error
 
 
-def run_demo(folder: Path, *, rounds: int, say: Say, advance: Advance) -> DemoResult:
+def run_demo(
+    folder: Path, *, rounds: int, tee: Tee = Tee.INSECURE, say: Say, advance: Advance
+) -> DemoResult:
     """Run it all.
 
     Args:
         folder: for everything that is made; see `prepare_folder`.
         rounds: rounds of training.
+        tee: what vouches for the enclave.
         say: told each step: what is done, and why.
         advance: told the round that begins and how many there are; the last call is (n, n).
 
@@ -93,16 +109,21 @@ def run_demo(folder: Path, *, rounds: int, say: Say, advance: Advance) -> DemoRe
     """
     # Absolute once: the programs started below have working folders of their own.
     folder = folder.resolve()
+    # Checked first: without it nothing that an earlier demonstration left is replaced.
+    tpm = SoftwareTpm(folder / "tpm") if tee is Tee.TPM else None
     prepare_folder(folder, say)
     say("data", "each hospital's patients go into a folder of its own, and never leave it")
     write_data(folder)
     say("keys", "each hospital makes its own keys; the operator never sees a private one")
     enrolments = enrol(folder)
-    say("rules", "the rules are one file, federation.toml; all four hospitals approve its bytes")
-    federation = agree(folder, enrolments)
     with ProcessGroup(folder / "flower") as group:
+        pins = "" if tpm is None else _enrol_machine(tpm, group, folder, say)
+        say(
+            "rules", "the rules are one file, federation.toml; all four hospitals approve its bytes"
+        )
+        federation = agree(folder, enrolments, attestation=pins)
         say("enclave", "the operator starts enclave and gateway; it can relay, and open nothing")
-        aggregator = start_aggregator(group, folder, "aggregator")
+        aggregator = start_aggregator(group, folder, "aggregator", tee=_vouching(tpm))
         deployment = FlowerDeployment(group, _nodes(federation))
         deployment.start(on_step=lambda step: say("flower", step))
         say("rounds", "hospitals appraise the enclave, train, seal; the enclave averages")
@@ -112,26 +133,64 @@ def run_demo(folder: Path, *, rounds: int, say: Say, advance: Advance) -> DemoRe
             "root-certificate": str(aggregator.root_certificate),
             "models-dir": str(folder / "models"),
         }
-        app = app_folder(APP)
-        deployment.run(app, config, on_line=lambda line: _follow(line, advance))
+        deployment.run(app_folder(APP), config, on_line=lambda line: _follow(line, advance))
         advance(rounds, rounds)
         say("attack", f"now the operator adds one line to {SWAPPED_FILE} and starts that instead")
+        if tpm is not None:
+            say("attack", "for that the machine starts anew: until then its TPM knows the old code")
+            group.stop([aggregator.child])
+            tpm.restart(group)
         swapped = start_aggregator(
-            group, folder, "swapped-aggregator", code=change_a_line(folder / "swapped-code")
+            group,
+            folder,
+            "swapped-aggregator",
+            tee=_vouching(tpm),
+            code=change_a_line(folder / "swapped-code"),
         )
-        lines: list[str] = []
-        attack: dict[str, Setting] = {
-            **config,
-            "num-server-rounds": 1,
-            "aggregator": swapped.address,
-            "root-certificate": str(swapped.root_certificate),
-            "models-dir": "",
-        }
-        deployment.run(app, attack, on_line=lines.append)
+        refusals = _offer_one_round(deployment, config, swapped)
         say("ending", "all processes end")
     say("comparison", "what is the model worth? alone, together, and with all data in one place")
     results = _compare(folder)
-    return _judge(federation, results, lines, rounds)
+    return _judge(federation, tee, results, refusals, rounds)
+
+
+def _enrol_machine(tpm: SoftwareTpm, group: ProcessGroup, folder: Path, say: Say) -> str:
+    """Start a TPM, enrol it with the hospitals, and return what they pin of it."""
+    say("tpm", "a software TPM is made and switched on (insecure: the operator runs it)")
+    tpm.make(group)
+    tpm.switch_on(group)
+    say("tpm", "each hospital verifies its certificates and challenges it; only it can answer")
+    folders = {name: ClientFolder(folder / "hospitals" / name) for name in HOSPITALS}
+    return enrol_machine(tpm, folders)
+
+
+def _vouching(tpm: SoftwareTpm | None) -> str:
+    """Return what an aggregator's configuration calls that which vouches for the enclave."""
+    return "insecure" if tpm is None else tpm.tee
+
+
+def _offer_one_round(
+    deployment: FlowerDeployment, config: Mapping[str, Setting], swapped: RunningAggregator
+) -> list[str]:
+    """Run one round with the changed enclave; return the refusal in each hospital's own log.
+
+    What a hospital tells the server says less.
+    """
+    logs = [LogReader(child.log) for child in deployment.supernodes.values()]
+    for log in logs:
+        log.new_lines()  # of the rounds before
+    attack: dict[str, Setting] = {
+        **config,
+        "num-server-rounds": 1,
+        "aggregator": swapped.address,
+        "root-certificate": str(swapped.root_certificate),
+        "models-dir": "",
+    }
+    deployment.run(app_folder(APP), attack)
+    refusals = [
+        [found for line in log.new_lines() if (found := _REFUSED.match(line))] for log in logs
+    ]
+    return [found[-1].group(1) for found in refusals if found]
 
 
 def _nodes(federation: DemoFederation) -> list[Node]:
@@ -164,7 +223,11 @@ def _compare(folder: Path) -> dict[str, object]:
 
 
 def _judge(
-    federation: DemoFederation, results: dict[str, object], attack_lines: list[str], rounds: int
+    federation: DemoFederation,
+    tee: Tee,
+    results: dict[str, object],
+    refusals: list[str],
+    rounds: int,
 ) -> DemoResult:
     """Verify every hospital's receipts as an auditor would: from the files alone."""
     receipts = {}
@@ -176,15 +239,16 @@ def _judge(
             read_endorsements(hospital.path, hospital.manifest()),
         )
     valid = [f.verified for files in receipts.values() for f in files if f.verified is not None]
-    write_evidence(federation.folder, receipts)
+    write_evidence(federation.folder, receipts, tee)
     # What a hospital sealed last, by its own record: the swapped enclave's round would show here.
     sealed = {name: federation.hospital(name).session().state.sealed_round for name in HOSPITALS}
     return DemoResult(
         folder=federation.folder,
+        tee=tee,
         results=results,
         receipts=receipts,
-        contradictions=contradictions(valid),
+        contradictions=contradictions(valid, now=int(time.time())),
         swapped_file=SWAPPED_FILE,
-        refusals=[found.group(1) for line in attack_lines if (found := _REFUSED.search(line))],
+        refusals=refusals,
         sealed_for_swapped=[name for name in HOSPITALS if sealed[name] != rounds],
     )

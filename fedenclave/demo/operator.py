@@ -29,7 +29,7 @@ class RunningAggregator:
 
 
 def start_aggregator(
-    group: ProcessGroup, federation: Path, name: str, *, code: Path | None = None
+    group: ProcessGroup, federation: Path, name: str, *, tee: str, code: Path | None = None
 ) -> RunningAggregator:
     """Start gateway and enclave with TLS on a free loopback port.
 
@@ -37,6 +37,7 @@ def start_aggregator(
         group: ends it.
         federation: the folder with federation.toml, approvals/ and first-model.fem.
         name: of the child and its folder.
+        tee: what vouches for the enclave, as in the aggregator's configuration.
         code: a folder with another copy of the package, for the operator who changed it.
 
     Raises:
@@ -54,7 +55,7 @@ def start_aggregator(
         f'model = "{(federation / "first-model.fem")}"\n'
         f'listen = "{address}"\n'
         f"store_limit = {1 << 30}\n"
-        'tee = "insecure"\n\n'
+        f'tee = "{tee}"\n\n'
         "[tls]\n"
         f'certificate = "{tls.certificate}"\n'
         f'key = "{tls.private_key}"\n'

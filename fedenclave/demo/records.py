@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedenclave.audit.folder import JudgedFile
-from fedenclave.audit.receipt import summary
+from fedenclave.audit.receipt import VerifiedReceipt, summary
+from fedenclave.demo.tee import WORDS, Tee
 from fedenclave.protocol.exchange import Receipt
 
 _GUIDE = """What is in this folder
@@ -22,7 +23,7 @@ aggregator/            what the operator has: models, logs; ciphertext only whil
 swapped-code/          the enclave's code with the operator's added line, and
 swapped-aggregator/    what that got: no update (its models are the agreed first one)
 flower/                logs of the SuperLink, the SuperNodes and the runs
-results.json, .png     local, federated and pooled models compared
+{folder}results.json, .png     local, federated and pooled models compared
 
 The logs of SuperNodes may end with a traceback of Flower's own: that is how it is told to end.
 
@@ -30,14 +31,18 @@ Try, with the environment of the demonstration active (make demo: . .venv/bin/ac
   fedenclave receipts verify hospitals/cleveland
   fedenclave federation show federation.toml --approvals approvals
   fedenclave client dry-run --dir hospitals/cleveland
-Then change one byte of a receipt and verify again.
+{command}Then change one byte of a receipt and verify again.
 
-All of it ran in development mode (insecure): no hardware vouches for the enclave's code.
-"""
+{ending}"""
 
 
-def write_evidence(folder: Path, receipts: Mapping[str, Sequence[JudgedFile]]) -> None:
-    """Write each round's evidence, and what each receipt proves, beside the receipts."""
+def proof(verified: VerifiedReceipt) -> dict[str, object]:
+    """Return what a receipt proves, and how its evidence was judged, for JSON."""
+    return {**summary(verified), "evidence_status": verified.attestation.status.value}
+
+
+def write_evidence(folder: Path, receipts: Mapping[str, Sequence[JudgedFile]], tee: Tee) -> None:
+    """Write each round's evidence, what each receipt proves, and the guide to the folder."""
     target = folder / "evidence"
     target.mkdir(exist_ok=True)
     for name, files in receipts.items():
@@ -47,6 +52,8 @@ def write_evidence(folder: Path, receipts: Mapping[str, Sequence[JudgedFile]]) -
             receipt = Receipt.from_bytes(file.path.read_bytes())
             round_ = f"round-{file.verified.round:06d}"
             (target / f"{round_}.evidence").write_bytes(receipt.participation.evidence)
-            proof = json.dumps(summary(file.verified), indent=2)
-            (target / f"{round_}-{name}.json").write_text(proof + "\n")
-    (folder / "README.txt").write_text(_GUIDE)
+            text = json.dumps(proof(file.verified), indent=2)
+            (target / f"{round_}-{name}.json").write_text(text + "\n")
+    words = WORDS[tee]
+    guide = _GUIDE.format(folder=words.folder, command=words.command, ending=words.ending)
+    (folder / "README.txt").write_text(guide)

@@ -12,12 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.tpm.swtpm import missing
+
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'fedenclave[demo]'")
 pytest.importorskip("torch", reason="torch is not installed: pip install 'fedenclave[demo]'")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-COMMAND = [sys.executable, "-m", "fedenclave.cli", "demo", "--json"]
+FEDENCLAVE = [sys.executable, "-m", "fedenclave.cli"]
+COMMAND = [*FEDENCLAVE, "demo", "--json"]
+TPM = pytest.param(
+    "tpm", "affirming", marks=pytest.mark.skipif(bool(missing()), reason=missing()), id="tpm"
+)
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -33,10 +39,13 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
-def test_four_hospitals_train_get_receipts_and_refuse_the_changed_enclave(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("tee", "status"), [pytest.param("insecure", "warning", id="none"), TPM])
+def test_four_hospitals_train_get_receipts_and_refuse_the_changed_enclave(
+    tmp_path: Path, tee: str, status: str
+) -> None:
     folder = tmp_path / "demo"
     done = subprocess.run(
-        [*COMMAND, "--folder", str(folder), "--rounds", "2"],
+        [*COMMAND, "--folder", str(folder), "--rounds", "2", "--tee", tee],
         capture_output=True,
         text=True,
         check=False,
@@ -44,11 +53,16 @@ def test_four_hospitals_train_get_receipts_and_refuse_the_changed_enclave(tmp_pa
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["holds"] is True
-    assert result["insecure"] is True
+    assert (result["insecure"], result["tee"]) == (True, tee)
+    # A software TPM is no reason to call it secure: it is said wherever a person may look.
+    assert f"insecure: {result['warning']}" in done.stderr
+    assert "(insecure)" in (folder / "README.txt").read_text()
     for receipts in result["receipts"].values():
         assert [receipt["round"] for receipt in receipts] == [1, 2]
         assert {receipt["verdict"] for receipt in receipts} == {"included"}
         assert {len(receipt["organisations"]) for receipt in receipts} == {4}
+        assert {receipt["format"] for receipt in receipts} == {tee}
+        assert {receipt["evidence_status"] for receipt in receipts} == {status}
     models = {receipts[-1]["model"] for receipts in result["receipts"].values()}
     assert len(models) == 1
     assert len(result["attack"]["refusals"]) == 4
@@ -56,6 +70,11 @@ def test_four_hospitals_train_get_receipts_and_refuse_the_changed_enclave(tmp_pa
     assert (folder / "results.png").read_bytes().startswith(b"\x89PNG")
     assert not processes_in(folder)
     assert not list((folder / "aggregator").rglob("*.feu"))
+    proof = json.loads((folder / "evidence" / "round-000002-hungary.json").read_text())
+    assert (proof["format"], proof["evidence_status"]) == (tee, status)
+    verify = [*FEDENCLAVE, "receipts", "verify", str(folder / "hospitals" / "cleveland")]
+    again = subprocess.run(verify, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
