@@ -17,7 +17,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check contracts unit slow bench format proto build clean
+.PHONY: help demo test check contracts unit slow guest bench format proto build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ unit: $(VENV)/.dev ## the tests alone, with coverage
 
 slow: $(VENV)/.dev ## the tests that take more than a few seconds
 	$(BIN)/pytest -m slow --timeout=1800
+
+guest: $(VENV)/.dev ## boot the enclave in an emulated guest, and verify its measured boot
+	$(BIN)/pytest -m slow tests/guest
 
 bench: $(VENV)/.dev ## measure against Flower and other peers, in one run
 	$(BIN)/python -m benchmarks
