@@ -25,7 +25,8 @@ from fedenclave.attestation.result import (
     Status,
     Trust,
 )
-from fedenclave.attestation.revocations import Revocations, check_revocations
+from fedenclave.attestation.revocation_checks import check_revocations
+from fedenclave.attestation.revocations import Revocations
 from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.evidence import INSECURE, Evidence, EvidenceParts, report_data
 from fedenclave.protocol.manifest import AttestationPolicy, Manifest

@@ -11,11 +11,11 @@ from fedenclave.attestation.formats import FORMATS
 from fedenclave.attestation.identifiers import fits, shape_of
 from fedenclave.attestation.nvidia.gpu import IDENTIFIERS as GPU_KINDS
 from fedenclave.attestation.result import Claims, EvidenceRefused
+from fedenclave.attestation.revocation_checks import check_revocations
 from fedenclave.attestation.revocations import (
     Revocations,
     SignedRevocations,
     approve_revocations,
-    check_revocations,
     verify_revocations,
 )
 from fedenclave.protocol.errors import ConfigurationError
