@@ -30,7 +30,7 @@ BOOT_VARIABLES_PCR, BOOT_APPLICATIONS_PCR, SECURE_BOOT_PCR = 1, 4, 7
 GLOBAL_VARIABLE = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
 _MAX_NAME = 1024
 
-_NOT_APPLICATIONS = (
+NOT_APPLICATIONS = (
     b"\x00\x00\x00\x00",  # separator: the firmware is done
     b"\xff\xff\xff\xff",
     b"Calling EFI Application from Boot Option",
@@ -97,7 +97,7 @@ def boot_applications(events: Iterable[Event], algorithm: str) -> tuple[bytes, .
 
     They are Authenticode digests of PE images: boot loaders, kernels.
     """
-    known = {hashlib.new(algorithm, data).digest() for data in _NOT_APPLICATIONS}
+    known = {hashlib.new(algorithm, data).digest() for data in NOT_APPLICATIONS}
     extended = (e.digests[algorithm] for e in _of(events, BOOT_APPLICATIONS_PCR))
     return tuple(digest for digest in extended if digest not in known)
 

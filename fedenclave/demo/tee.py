@@ -61,6 +61,8 @@ tpm/                   the software TPM: its state, its maker's certificates, an
 All of it ran on a software TPM (insecure): the TPM is a program that the operator runs. It proves
 the procedure, from the challenge to the receipt, and nothing about the platform: no firmware has
 measured anything (registers 0 to 9 and 14 are zero), and who runs the program can read its keys.
+So the evidence is accepted with a warning, by an exception that the manifest names
+(unmeasured-boot); a manifest without it refuses such a TPM.
 """,
     after_the_attack="The enclave extends its measurement into register 11 itself, so an operator "
     "who also rewrites the measuring gets further. On a machine whose firmware measures what it "

@@ -207,6 +207,27 @@ class TestVirtualTpm:
     def test_a_register_that_is_pinned_must_be_quoted(self) -> None:
         assert refused(SNP, table=policy_table(pcrs__9=["any"])) == "pcr 9"
 
+    @pytest.mark.parametrize("index", [2, 3, 6])
+    def test_operator_booting_his_own_where_a_separator_alone_is_pinned_is_refused(
+        self, index: int
+    ) -> None:
+        # Nothing but a separator is in that register of any machine, whatever it boots.
+        separator = hashlib.sha256(bytes(32) + hashlib.sha256(bytes(4)).digest()).digest()
+        parts = quoting({**PCRS, 4: b"\x66" * 32, index: separator})
+        pins = {str(index): [separator.hex()], "4": ["any"]}
+        table = policy_table(pcrs=pins)
+        assert refused(parts, table=table) == "measured boot"
+        del pins["4"]
+        assert refused(parts, table=policy_table(pcrs=pins)) == "measured boot"
+        excepted = appraise(parts, table=table | {"exceptions": ["unmeasured-boot"]})
+        assert excepted.status is Status.WARNING
+        assert [check.name for check in excepted.checks if check.excepted] == ["measured boot"]
+
+    @pytest.mark.parametrize("index", [4, 7])
+    def test_a_machine_whose_firmware_measures_nothing_is_refused(self, index: int) -> None:
+        table = policy_table(**{f"pcrs__{index}": ["00" * 32]})
+        assert refused(quoting({**PCRS, index: bytes(32)}), table=table) == "measured boot"
+
     def test_other_code_in_pcr_11_is_refused(self) -> None:
         assert refused(SNP, table=policy_table(measurements=["00" * 32])) == "measurement"
 

@@ -21,7 +21,8 @@ Checks, in this order:
      quote (td_report.py)
   5. the quote's extra data is the binding: SHA-256 of the report data, 32 bytes, because a TPM
      takes no 64 bytes there
-  6. the policy: VM id and configuration, registers, then the pins of the hardware
+  6. the policy: VM id and configuration, registers and that they say what was started, then the
+     pins of the hardware
 
 Not checked: the vTPM's own certificate chain and attributes of its key; the measured paravisor
 vouches for both. `user-data` is a claim, and binds nothing here.
@@ -62,6 +63,7 @@ from fedenclave.attestation.intel import tcb_policy, td_policy, tdx
 from fedenclave.attestation.intel.quote import TDX_TEE, parse_quote
 from fedenclave.attestation.intel.td_policy import TdPins
 from fedenclave.attestation.result import Claims, Trust
+from fedenclave.attestation.tpm.measured_boot import MEASURED_BOOT
 from fedenclave.protocol.digests import equal, sha256
 from fedenclave.protocol.errors import MalformedMessage
 
@@ -283,7 +285,7 @@ def make_format(authorities: Sequence[Authority], intel_root: x509.Certificate) 
         exceptions=EXCEPTIONS,
         identifiers=SNP_IDENTIFIERS | tdx.IDENTIFIERS | {"vm-id", "attestation-key"},
         levels=SNP_LEVELS | tdx.LEVELS,
-        always=ALWAYS | {"report data"},
+        always=ALWAYS | {"report data", MEASURED_BOOT},
         template=TEMPLATE,
         read_policy=read_policy,
         bind=bind,

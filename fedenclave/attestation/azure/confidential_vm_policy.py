@@ -17,12 +17,13 @@ from fedenclave.attestation.azure.td_report import UNCHECKED_MAC
 from fedenclave.attestation.intel import td_policy
 from fedenclave.attestation.intel.td_policy import TdPins, take_td_pins
 from fedenclave.attestation.pins import ANY, take_hexes, take_some_texts
+from fedenclave.attestation.tpm.policy import EXCEPTIONS as TPM_EXCEPTIONS
 from fedenclave.attestation.tpm.policy import NONE, TpmPins, take_pcrs
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
 
 SNP, TDX = "sev-snp", "tdx"
-EXCEPTIONS = SNP_EXCEPTIONS | td_policy.EXCEPTIONS | {UNCHECKED_MAC}
+EXCEPTIONS = SNP_EXCEPTIONS | td_policy.EXCEPTIONS | TPM_EXCEPTIONS | {UNCHECKED_MAC}
 FLAGS = ("console-enabled", "secure-boot", "tpm-enabled")
 """What every paravisor says of the machine; newer ones say more, such as `tpm-persisted`."""
 _ZEROS = "00" * 32
@@ -40,6 +41,7 @@ measurements = ["{_ZEROS}"]
 # What may pass although it is wrong; see the formats sev-snp and tdx for most names.
 # "unchecked-mac": a TDREPORT whose MAC was not blanked. "sept-ve": Azure starts its TDX machines
 # without septve-disable, so their policies need it, and the result is a warning.
+# "unmeasured-boot": registers below that do not say what was started.
 exceptions = []
 
 # `vm-configuration` as the paravisor says it: every flag that is in it must be here, with its
@@ -51,11 +53,14 @@ tpm-enabled = true
 tpm-persisted = "any"
 
 # Registers of the vTPM's SHA-256 bank that must be quoted, with their values; or ["any"].
-# 4: boot loader and kernel, 7: secure boot, 8 and 9: command line and initial ram disk (GRUB).
-# One of 0 to 7 must have a value, as software can fill all others; 16 and 23 must have none.
+# 4: boot loader and kernel, 7: secure boot, 8 and 9: command line and initial file system (8 is
+# zero where GRUB is not used). Leave none of them out: what is not pinned, the operator chooses.
+# 4 must have a value, as no other register says what was started; 16 and 23 must have none.
 [attestation.azure-vm.pcrs]
 4 = ["{_ZEROS}"]
 7 = ["{_ZEROS}"]
+8 = ["{_ZEROS}"]
+9 = ["{_ZEROS}"]
 
 # Keep the table of the hardware that you use, and delete the other.
 [attestation.azure-vm.sev-snp]

@@ -6,7 +6,8 @@ reviewer reads what is accepted, and nothing is left out by mistake.
 Rules:
   * At least one of PCR 0 to 7 is pinned by value. Firmware extends them before it starts anything,
     and closes each with a separator; every other register is zero until software fills it, so that
-    whoever starts a system of his own can give it any history.
+    whoever starts a system of his own can give it any history. That this one is PCR 4, and that it
+    says something, is seen in evidence only: measured_boot.py.
   * PCR 16 and 23 are not pinned by value: software can also reset them.
   * PCR 17 to 22 may be, and do not count: only a dynamic launch (Intel TXT, AMD SKINIT) resets
     them, and without one they hold nothing but ones.
@@ -29,6 +30,8 @@ from fedenclave.protocol.signing import PublicKey, key_from_text
 from fedenclave.protocol.toml_table import Table
 
 NONE = "none"
+UNMEASURED_BOOT = "unmeasured-boot"
+EXCEPTIONS = frozenset({UNMEASURED_BOOT})
 SECURE_BOOT_ON, SECURE_BOOT_ANY = "on", "any"
 FIRMWARE_REGISTERS, RESETTABLE_REGISTERS = range(8), (16, 23)
 _PCR_SIZE = 32
@@ -69,15 +72,24 @@ boot_applications = ["any"]
 # same nonce; "none" if no counter is asked for. FedEnclave's own is called, in every TPM,
 # 000bff0c7662fed51ca0cca780725bc0c3353502dc884b58d30131817983ab79595e
 counter_name = "none"
+# What may pass although it is wrong; the result is then a warning. "unmeasured-boot": registers
+# that do not say what was started, as those of a software TPM, to which no firmware measures.
 exceptions = []
 # The registers that must be quoted, and their values in the SHA-256 bank; ["any"] for a register
-# that must be quoted with any value. From the operator: `tpm2_pcrread sha256:0,2,4,7`. Pin at least
-# what firmware, boot loader and kernel are measured into: 0, 2, 4, 7, 8, 9. One of 0 to 7 must have
-# a value, as software can fill all others; 16 and 23 must have none, as software can reset them.
+# that must be quoted with any value. From the operator: `tpm2_pcrread sha256:0,2,4,7,8,9`.
+# 0: firmware. 2: code of devices. 4: boot loader and kernel. 7: secure boot. 8 and 9: command line
+# and initial file system, where GRUB starts the kernel (a kernel that firmware starts by itself
+# leaves 8 at zero). Leave none of them out: what is not pinned, the operator chooses.
+# 4 must have a value here, or boot_applications its digests: no other register says what was
+# started. One of 0 to 7 must have a value in any case, as software can fill all others; 16 and 23
+# must have none, as software can reset them.
 [attestation.tpm.pcrs]
 0 = ["0000000000000000000000000000000000000000000000000000000000000000"]
+2 = ["0000000000000000000000000000000000000000000000000000000000000000"]
 4 = ["0000000000000000000000000000000000000000000000000000000000000000"]
 7 = ["0000000000000000000000000000000000000000000000000000000000000000"]
+8 = ["0000000000000000000000000000000000000000000000000000000000000000"]
+9 = ["0000000000000000000000000000000000000000000000000000000000000000"]
 """
 
 
@@ -186,7 +198,7 @@ def take_pcrs(table: Table) -> dict[int, tuple[bytes, ...] | None]:
         raise ConfigurationError(
             f"{inner.where} pins the value of none of pcr 0 to 7",
             hint="software can fill every other register by itself, so nothing says what was "
-            "started; pin 0, 2, 4 and 7",
+            "started; pin 0, 2, 4, 7, 8 and 9",
         )
     return dict(sorted(pcrs.items()))
 

@@ -47,7 +47,8 @@ from fedenclave.attestation.tpm.claims import (
 from fedenclave.attestation.tpm.counter import judge_counter
 from fedenclave.attestation.tpm.endorsement import Endorsement, parse_chain, verify_endorsement
 from fedenclave.attestation.tpm.key import TpmKey, attestation_problem, parse_public
-from fedenclave.attestation.tpm.policy import TEMPLATE, TpmPins, read_policy
+from fedenclave.attestation.tpm.measured_boot import MEASURED_BOOT
+from fedenclave.attestation.tpm.policy import EXCEPTIONS, TEMPLATE, TpmPins, read_policy
 from fedenclave.attestation.tpm.quote import (
     MAGIC,
     Quoted,
@@ -261,6 +262,7 @@ FORMAT = Format(
     source="TCG TPM 2.0 Library, revision 1.59",
     required=frozenset({QUOTE, SIGNATURE, PCRS, AK}),
     optional=frozenset({EK_CERTIFICATES, ACTIVATIONS, EVENT_LOG, COUNTER, COUNTER_SIGNATURE}),
+    exceptions=EXCEPTIONS,
     identifiers=frozenset({"attestation-key", "certificate", "chip-id", "measurement"}),
     levels=frozenset({LEVEL}),
     always=frozenset(
@@ -273,6 +275,7 @@ FORMAT = Format(
             "pcr digest",
             "report data",
             "firmware version",
+            MEASURED_BOOT,
         }
     ),
     template=TEMPLATE,

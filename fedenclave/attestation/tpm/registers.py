@@ -17,6 +17,7 @@ from fedenclave.attestation.boot_facts import (
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.event_log import Event, replay
 from fedenclave.attestation.result import Trust
+from fedenclave.attestation.tpm.measured_boot import judge_measured_boot
 from fedenclave.attestation.tpm.policy import TpmPins
 
 BANK = "sha256"
@@ -35,7 +36,7 @@ def judge_registers(checklist: Checklist, values: Mapping[int, bytes], pins: Tpm
     """Compare the registers with the pins.
 
     Args:
-        checklist: where the checks go, as `pcr <index>` and `measurement`.
+        checklist: where the checks go, as `pcr <index>`, `measured boot` and `measurement`.
         values: the quoted registers, verified.
         pins: the policy.
 
@@ -53,6 +54,7 @@ def judge_registers(checklist: Checklist, values: Mapping[int, bytes], pins: Tpm
             trust=Trust.EXECUTABLES,
             hint="the machine started other firmware, settings or code than the policy pins",
         )
+    judge_measured_boot(checklist, values, pins)
     if pins.measurements is None:
         return _identity(values, pins)
     register = values.get(MEASUREMENT_PCR)

@@ -64,7 +64,7 @@ tpm-enabled = true
 
 
 def _policy(
-    *, version: int, pcr7: str, hardware: str, persisted: str = "", exceptions: str = ""
+    *, version: int, pcr4: str, pcr7: str, hardware: str, persisted: str = "", exceptions: str = ""
 ) -> str:
     return f"""
 hcl_version = {version}
@@ -72,7 +72,7 @@ vm_ids = ["any"]
 measurements = ["none"]
 exceptions = [{exceptions}]
 [pcrs]
-4 = ["any"]
+4 = ["{pcr4}"]
 7 = ["{pcr7}"]
 {_CONFIGURATION}{persisted}
 {hardware}
@@ -93,8 +93,11 @@ def _parts(row: str) -> Callable[[Path], Parts]:
 
 
 _UBUNTU_PCR7 = "3b20e022416fdf61d72e4da32b4354781be3de0608116976d28ffdad8c341d2a"
+_MILAN_PCR4 = "eee70c86ea856a27719a2127d6090f02e100e2947c16a0d6a355f7294382992f"
+_SEPARATOR = "3d458cfe55cc03ea1f443f1562beec8df51c75e14a9fcf9a7234a13f198e7969"
 _MILAN = _policy(
     version=1,
+    pcr4=_MILAN_PCR4,
     pcr7=_UBUNTU_PCR7,
     hardware=_snp(
         "6a063be9dd79f6371c842e480f8dc3b5c725961344e57130e88c5adf49e8f7f6"
@@ -103,6 +106,7 @@ _MILAN = _policy(
 )
 _MILAN_2 = _policy(
     version=1,
+    pcr4="7461d6b7d5922dbd8fd58bfaac8f53c3380f01708bd1593ef367e3371791e717",
     pcr7="f014e5cbfa297ee787a976abc51bc1d67e23e1b9e4a60128a1106dd0adef0c5b",
     hardware=_snp(
         "5b0ce64ad1c1f6375dbda5f760b98526ca1bcf91b8195091afc28e7b024251d6"
@@ -111,6 +115,7 @@ _MILAN_2 = _policy(
 )
 _GENOA = _policy(
     version=2,
+    pcr4="d8353e5595ec7b44e41e157e7135d370cab44c2280a751542b00af454485d4e9",
     pcr7=_UBUNTU_PCR7,
     persisted="tpm-persisted = true",
     hardware=_snp(
@@ -120,6 +125,7 @@ _GENOA = _policy(
 )
 _TDX_POLICY = _policy(
     version=2,
+    pcr4="1d3b1cb141906329dd8ab09584214a88dffaf839ed14c8ef677a6bcf6ea27a02",
     pcr7="4d98d960d39753d97c718812eb4baa6c4bae9eca0365d6100393bf227d91f894",
     persisted='tpm-persisted = "any"',
     exceptions='"sept-ve", "unchecked-mac"',
@@ -240,6 +246,21 @@ CASES = [
         "pcr 7",
         bound=_MILAN_2_NONCE,
         policy=_MILAN_2.replace("f014e5", "f014e6"),
+    ),
+    _case(
+        "Milan, where any boot loader is accepted",
+        _V0,
+        "measured boot",
+        bound=_WORD,
+        policy=_MILAN.replace(_MILAN_PCR4, "any"),
+    ),
+    # PCR 2 of all these machines, and of any PC whose firmware measures no device's code.
+    _case(
+        "Milan, where a separator alone is pinned",
+        _V0,
+        "measured boot",
+        bound=_WORD,
+        policy=_MILAN.replace(f'4 = ["{_MILAN_PCR4}"]', f'2 = ["{_SEPARATOR}"]'),
     ),
     _case(
         "Milan, for another report header",

@@ -1,7 +1,8 @@
-"""Real TPM quotes: keylime's, by RSASSA, and one of trustee's.
+"""Real TPM quotes: keylime's, by RSASSA, and one of trustee's, of a software TPM.
 
 Keylime's is of PCR 15 and 16 alone, which software fills as it likes: it is never affirmed,
 whatever a policy pins. That all its signatures and digests hold is seen by what fails first.
+Trustee's is of registers that no firmware has touched: at best a warning, by its exception.
 
 Neither comes with the key's TPMT_PUBLIC, only with its PEM or DER: one with the attributes of an
 attestation key is written around it here.
@@ -94,7 +95,8 @@ def _policy(ak: str, firmware: str, **pcrs: str) -> str:
 
 
 _KEYLIME_POLICY = _policy(_AK, "2016051100162800", pcr4="00" * 32, pcr15="00" * 32, pcr16="any")
-_TRUSTEE_POLICY = _policy(_TRUSTEE_AK, "2019102300163636", pcr0="00" * 32, pcr17="ff" * 32)
+_STRICT_POLICY = _policy(_TRUSTEE_AK, "2019102300163636", pcr4="00" * 32, pcr17="ff" * 32)
+_TRUSTEE_POLICY = _STRICT_POLICY.replace("exceptions = []", 'exceptions = ["unmeasured-boot"]')
 _PARTS = ("quote", "signature", "pcrs", "ak")
 
 
@@ -140,6 +142,7 @@ CASES: list[Case] = [
         policy=_TRUSTEE_POLICY,
         bound=_TRUSTEE_NONCE,
         at="2026-01-01",
+        exceptions_used=True,
         mutate=_PARTS,
     ),
     *(
@@ -157,10 +160,11 @@ CASES: list[Case] = [
         for about, policy, refused, found in (
             (
                 "with another value pinned",
-                _policy(_TRUSTEE_AK, "2019102300163636", pcr0="00" * 32, pcr17="11" * 32),
+                _TRUSTEE_POLICY.replace("ff" * 32, "11" * 32),
                 "pcr 17",
                 "ff" * 32,
             ),
+            ("without the exception", _STRICT_POLICY, "measured boot", "pcr 4: all zeros"),
             (
                 "with a measurement pinned",
                 _TRUSTEE_POLICY.replace('["none"]\nfirmware', f'["{"11" * 32}"]\nfirmware'),
