@@ -121,10 +121,11 @@ class Dated(Generic[T]):
 
 
 def choose_signed(versions: Sequence[Dated[T]], now: int) -> Dated[T]:
-    """Return the version that counts at `now`: the latest issued of those in force then.
+    """Return the version that counts at `now`: the latest that was issued by then.
 
-    If none is in force, it is the latest that was issued by then, else the latest of all, so that
-    the refusal can say how old it is.
+    Not the latest that is still in force: a newer list that has expired may revoke what an older
+    one, good for longer, does not know. If none was issued by then, it is the latest of all, so
+    that the refusal can say how old it is.
 
     The dates are as good as the signature, which the caller verifies of what is returned: a version
     with dates that somebody made up is chosen, and refused.
@@ -134,10 +135,12 @@ def choose_signed(versions: Sequence[Dated[T]], now: int) -> Dated[T]:
         now: Unix seconds at which the evidence is judged.
     """
     issued = [version for version in versions if version.issued <= now]
-    in_force = [
-        version for version in issued if version.next_update is None or now <= version.next_update
-    ]
-    return max(in_force or issued or versions, key=lambda version: (version.issued, version.rank))
+
+    def order(version: Dated[T]) -> tuple[int, bool, int]:
+        in_force = version.next_update is None or now <= version.next_update
+        return version.issued, in_force, version.rank
+
+    return max(issued or versions, key=order)
 
 
 def distinct(versions: Sequence[CollateralFile]) -> list[CollateralFile]:

@@ -6,6 +6,7 @@ and values), RFC 9711 (names of claims).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -119,8 +120,8 @@ class AttestationResult:
         return next(iter(self.claims.identifiers.get("measurement", ())), "")
 
 
-_ABOUT_THE_CLIENT = ("age of ", "collateral", "fetch of ", "floor of ", "revocation", "revoked ")
-"""Beginnings of the names of checks that say something of the client and its members."""
+_ABOUT_THE_CLIENT = re.compile(r"collateral|revocation|revoked | of |/|validity|\bage$|structure$")
+"""In names of checks that say something of the client's collateral, clock or members."""
 
 
 class EvidenceRefused(EnclaveRefused):
@@ -139,6 +140,6 @@ class EvidenceRefused(EnclaveRefused):
         clock, the members' list and their reasons in it (T13).
         """
         failed = next((check.name for check in self.checks if not check.holds), "")
-        if not failed or failed.startswith(_ABOUT_THE_CLIENT):
+        if not failed or _ABOUT_THE_CLIENT.search(failed):
             return "evidence is refused; the client's own log says why"
         return f"evidence is refused: {failed}"

@@ -5,6 +5,7 @@ Rules:
   * A list issued after the time at which evidence is judged counts too: an auditor who knows more
     is stricter.
   * What the list names must be reported: evidence that hides its chip id could be of a revoked one.
+    Only a policy that lets masked chip ids pass by name lets it pass, as a warning.
 
 SPEC.md, section 9.6.
 """

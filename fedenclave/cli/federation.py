@@ -126,7 +126,14 @@ def _attestation(path: Path | None, *, given: list[str] | None) -> str:
             f"{path} holds {', '.join(others)[:200]} besides [attestation]",
             hint="only the policy's tables belong there",
         )
-    return source.decode()
+    text = source.decode()
+    odd = sorted({c for c in text if not c.isprintable() and c not in "\n\r\t"})
+    if odd:
+        raise ConfigurationError(
+            f"{path} holds characters that do not print: {', '.join(map(ascii, odd))[:80]}",
+            hint="members must see all of what they approve",
+        )
+    return text
 
 
 @app.command()

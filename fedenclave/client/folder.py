@@ -151,6 +151,9 @@ class ClientFolder:
         path.rename(aside / path.name)
         (self.path / "approvals").rename(aside / "approvals")
         (self.path / "approvals").mkdir()
+        # Signed by the members of the other manifest.
+        if (self.path / REVOCATIONS_FILE).exists():
+            (self.path / REVOCATIONS_FILE).rename(aside / REVOCATIONS_FILE)
 
     def add_approval(self, data: bytes, name: str) -> None:
         """Keep another member's approval."""

@@ -42,6 +42,7 @@ from fedenclave.protocol.errors import (
     FedEnclaveError,
     MalformedMessage,
     RequestRefused,
+    printable,
 )
 from fedenclave.protocol.exchange import Hello, RoundOffer
 from fedenclave.protocol.manifest import Manifest, Rules
@@ -358,7 +359,7 @@ def _without_errors(replies: Iterable[Message]) -> list[Message]:
     answered = []
     for message in replies:
         if message.has_error():
-            log(WARNING, "no update from one node: %s", message.error.reason)
+            log(WARNING, "no update from one node: %s", printable(str(message.error.reason)))
         else:
             answered.append(message)
     return answered

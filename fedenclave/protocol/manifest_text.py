@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedenclave.protocol.digests import Digest, to_text
+from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Client, Manifest, Member, Rules
 from fedenclave.protocol.signing import key_to_text
 from fedenclave.protocol.statements import Suite
@@ -54,7 +55,7 @@ def write_manifest(draft: ManifestDraft) -> bytes:
         f"threshold = {draft.threshold}  # members that must approve, of {len(draft.members)}",
         f"development = {str(draft.development).lower()}  # true: the operator makes the rules",
         "",
-        *(draft.attestation.strip().splitlines() or _development(draft)),
+        *(draft.attestation.strip().split("\n") if draft.attestation else _development(draft)),
         "",
         "# The model that is trained: the digest of its tensors' names, types and shapes, and of",
         "# the parameters that everybody agreed to start from.",
@@ -97,7 +98,10 @@ def write_manifest(draft: ManifestDraft) -> bytes:
             f'key = "{key_to_text(client.key)}"',
         ]
     source = ("\n".join(lines) + "\n").encode()
-    Manifest.from_bytes(source)
+    # What was put in as text must not have brought anything else with it.
+    written = Manifest.from_bytes(source)
+    if (written.members, written.clients) != (tuple(draft.members), tuple(draft.clients)):
+        raise ConfigurationError("manifest would have other members or clients than it is made for")
     return source
 
 

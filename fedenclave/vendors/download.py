@@ -121,11 +121,12 @@ class HttpsDownloader:
         return Response(body=data, headers=names)
 
 
-def _read(answer: IO[bytes], url: str) -> bytes:
+def _read(answer: http.client.HTTPResponse, url: str) -> bytes:
     """Return the body, or give up on one that trickles: the timeout counts for each read alone."""
     deadline = time.monotonic() + _DEADLINE_SECONDS
     data = bytearray()
-    while len(data) <= MAX_FILE and (part := answer.read(_CHUNK)):
+    # One read of what is there, and not of a whole chunk: else the deadline is seldom looked at.
+    while len(data) <= MAX_FILE and (part := answer.read1(_CHUNK)):
         data += part
         if time.monotonic() > deadline:
             raise DownloadFailed(f"{url} gives too little in {_DEADLINE_SECONDS:.0f} s")

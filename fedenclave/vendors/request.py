@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedenclave.vendors.download import Downloader, Response
+from fedenclave.vendors.readable import check_readable
 
 Files = Mapping[str, bytes]
 """Files by their name in the bundle."""
@@ -39,12 +40,13 @@ def fetch(
         advance: called with each URL before it is asked.
 
     Raises:
-        DownloadFailed: one of them failed. Nothing of the others is returned either: half a
-            snapshot would look complete.
+        DownloadFailed: one of them failed, or is answered with something else. Nothing of the
+            others is returned either: half a snapshot would look complete.
     """
     files: dict[str, bytes] = {}
     for request in {(each.url, each.body): each for each in requests}.values():
         advance(request.url)
         answer = downloader.ask(request.url, request.body, request.content_type)
         files.update(request.files(answer))
+    check_readable(files)
     return files

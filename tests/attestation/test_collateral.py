@@ -215,8 +215,13 @@ def dated(issued: int, until: int | None, fetched: int = 0, rank: int = 0) -> Da
 def test_the_names_of_snapshots_decide_nothing_about_what_is_signed(order: list[int]) -> None:
     windows = [(0, 100), (10, 20), (30, 200), (40, None), (60, 90)]
     versions = [dated(*windows[n], fetched=place) for place, n in enumerate(order)]
-    for now, wanted in ((5, 0), (15, 10), (25, 0), (35, 30), (50, 40), (70, 60), (95, 40)):
+    for now, wanted in ((5, 0), (15, 10), (25, 10), (35, 30), (50, 40), (70, 60), (95, 60)):
         assert choose_signed(versions, now).issued == wanted
+
+
+def test_an_expired_list_is_not_passed_over_for_an_older_one_that_is_good_for_longer() -> None:
+    older, newer = dated(5, 35), dated(10, 15)
+    assert choose_signed([older, newer], 20) is newer
 
 
 def test_of_versions_of_one_second_the_higher_number_counts() -> None:

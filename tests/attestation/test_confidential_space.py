@@ -273,6 +273,17 @@ class TestRevocation:
         files = {ROOT_CRL: crl(issued=NOW - 31 * DAY)}
         assert refused(pki_token(), self.POLICY, files=files) == f"age of {ROOT_CRL}"
 
+    def test_last_weeks_list_fetched_again_does_not_hide_what_is_revoked_since(self) -> None:
+        # Google's list comes over plain HTTP: anybody on the way can answer with an old one.
+        held = Collateral(
+            [
+                CollateralFile(name=ROOT_CRL, data=crl(INTERMEDIATE), fetched=NOW - DAY),
+                CollateralFile(name=ROOT_CRL, data=crl(issued=NOW - 9 * DAY), fetched=NOW - 60),
+            ]
+        )
+        name = f"revocation of {INTERMEDIATE_NAME}"
+        assert refused(pki_token(), self.POLICY, collateral=held) == name
+
     def test_a_list_by_another_is_refused(self) -> None:
         files = {ROOT_CRL: crl(key="evil")}
         assert refused(pki_token(), self.POLICY, files=files) == f"signature of {ROOT_CRL}"

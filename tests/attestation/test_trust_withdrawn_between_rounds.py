@@ -15,7 +15,7 @@ from fedenclave.attestation.appraise import appraise
 from fedenclave.attestation.collateral import from_mapping
 from fedenclave.attestation.endorsements import NO_ENDORSEMENTS, Endorsements
 from fedenclave.attestation.policy import HEAD
-from fedenclave.attestation.result import EvidenceRefused, Status
+from fedenclave.attestation.result import Check, EvidenceRefused, Status, Trust
 from fedenclave.attestation.revocations import (
     Revocations,
     SignedRevocations,
@@ -252,6 +252,39 @@ def test_host_is_told_no_reason_of_the_members_and_nothing_of_what_a_client_lack
         )
     # What is wrong with its own evidence, the host may know; not what would be right.
     assert refusal.value.for_host == "evidence is refused: vmpl"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("measurement", True),
+        ("report data", True),
+        ("reported tcb", True),
+        ("quote signature", True),
+        ("pcr 4", True),
+        ("collateral", False),
+        ("signature of google/confidential-space/root-crl.der", False),
+        ("extensions of amd/milan/vcek.crl", False),
+        ("age of intel/tdx/qe-identity.json", False),
+        ("revocation of SEV-Milan", False),
+        ("revocation list", False),
+        ("revoked chip-id", False),
+        ("floor of milan.microcode", False),
+        ("vcek chain validity", False),
+        ("token validity", False),
+        ("token age", False),
+        ("age", False),
+        ("structure", False),
+    ],
+)
+def test_host_is_told_of_its_own_evidence_only(name: str, told: bool) -> None:
+    check = Check(name=name, found="x", wanted="y", holds=False, trust=Trust.HARDWARE)
+    said = EvidenceRefused("refused", checks=[check]).for_host
+    assert said == (
+        f"evidence is refused: {name}"
+        if told
+        else "evidence is refused; the client's own log says why"
+    )
 
 
 def test_a_result_that_rests_on_an_exception_says_so() -> None:

@@ -340,6 +340,21 @@ def test_a_policy_file_brings_no_members_of_its_own(
     assert not (enrolled / "federation.toml").exists()
 
 
+def test_a_policy_files_comment_becomes_no_line_of_the_manifest(
+    machine: Path, enrolled: Path, fedenclave: Command
+) -> None:
+    path = machine / "policy.toml"
+    # A line break to Python, and none to TOML: it may stand in a comment.
+    for separator in ("\u2028", "\u2029", "\u0085"):
+        sybil = separator.join(["# harmless", "[[members]]", 'name = "sybil"'])
+        write_policy(machine, POLICY)
+        path.write_text(path.read_text() + sybil + "\n")
+        done = fedenclave(*init_words(enrolled, attestation=path))
+        assert done.status == 1
+        assert "characters that do not print" in done.err
+        assert not (enrolled / "federation.toml").exists()
+
+
 def test_a_manifest_cannot_hide_pins_from_who_reviews_it(
     machine: Path, enrolled: Path, fedenclave: Command
 ) -> None:

@@ -186,9 +186,13 @@ def test_approving_another_manifest_keeps_the_running_one(
     assert done.status == 1
     assert "runs under another manifest already" in done.err
     assert (folder / "federation.toml").read_bytes() == before
+    (folder / "revocations.signed").write_bytes(b"by the members of the first")
     assert fedenclave("federation", "approve", other, "--dir", folder, "--replace").status == 0
     (aside,) = folder.glob("replaced-*/federation.toml")
     assert aside.read_bytes() == before
+    # A list of the other members' would be in the way of every round and of every newer list.
+    assert aside.with_name("revocations.signed").exists()
+    assert not (folder / "revocations.signed").exists()
 
 
 def test_init_never_writes_over_a_manifest(federation: Path, fedenclave: Command) -> None:

@@ -205,3 +205,16 @@ def test_only_a_members_own_approval_of_exactly_this_file_counts() -> None:
     ]
     assert approving_members(manifest, worthless) == set()
     assert approving_members(manifest, [approval(), *worthless, approval()]) == {"m1"}
+
+
+def test_text_that_brings_members_of_its_own_makes_no_manifest() -> None:
+    policy = (
+        "[attestation]\nfreshness_seconds = 60\n[attestation.insecure]\n"
+        f'measurements = ["sha256:{"00" * 32}"]\n'
+    )
+    assert Manifest.from_bytes(write_manifest(replace(DRAFT, attestation=policy))).name == "fed"
+    sybil = f'[[members]]\nname = "m9"\nkey = "{key_to_text(RAW[5])}"\n'
+    with pytest.raises(ConfigurationError, match="other members"):
+        write_manifest(replace(DRAFT, attestation=policy + sybil))
+    hidden = policy + "# x\u2028" + sybil.replace("\n", "\u2028")
+    assert len(Manifest.from_bytes(write_manifest(replace(DRAFT, attestation=hidden))).members) == 2

@@ -12,12 +12,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from fedenclave.attestation.amd.products import Product
 from fedenclave.attestation.amd.report import SigningKey
 from fedenclave.attestation.collateral import read_bundle
 from fedenclave.attestation.detect import from_parts
+from fedenclave.attestation.roots import pinned
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.vendors.download import (
     DownloadFailed,
@@ -26,6 +28,7 @@ from fedenclave.vendors.download import (
     _SafeRedirects,
     check_url,
 )
+from fedenclave.vendors.readable import check_readable
 from fedenclave.vendors.request import fetch
 from fedenclave.vendors.snapshot import write_snapshot
 from fedenclave.vendors.tokens import GOOGLE_JWKS_URL
@@ -78,14 +81,22 @@ def test_amd_is_not_asked_for_a_vlek_which_only_its_provider_may_fetch() -> None
 
 
 def test_intel_is_asked_for_this_platforms_tcb_and_the_chain_is_kept() -> None:
-    chain = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
+    chain = pinned("intel-sgx")[0].public_bytes(Encoding.PEM).decode()
     service = "https://api.trustedservices.intel.com/tdx/certification/v4/"
     headers = {
         "tcb-info-issuer-chain": quote(chain),
         "sgx-enclave-identity-issuer-chain": quote(chain),
     }
-    vendors = FakeVendors({service: Response(body=b"{}", headers=headers)})
-    parts = {"quote": fake_intel.FakeIntel().td_quote()}
+    vendor = fake_intel.FakeIntel()
+    held = vendor.collateral("TDX")
+    roots = Response(body=held["intel/root-ca-crl.der"], headers={})
+    lists = Response(body=held["intel/pck-crl-platform.der"], headers={})
+    others: dict[str, Response] = {
+        "https://certificates.trustedservices.intel.com/": roots,
+        "https://api.trustedservices.intel.com/sgx/": lists,
+    }
+    vendors = FakeVendors({service: Response(body=b"{}", headers=headers), **others})
+    parts = {"quote": vendor.td_quote()}
     files = fetch(requests_for(from_parts("tdx", parts)), vendors)
     fmspc = next(name for name in files if "/tcb-info/" in name).split("/")[-1].split(".")[0]
     assert set(files) == {
@@ -100,16 +111,27 @@ def test_intel_is_asked_for_this_platforms_tcb_and_the_chain_is_kept() -> None:
     assert f"{service}tcb?fmspc={fmspc.upper()}" in [url for url, _ in vendors.asked]
     # A proxy that takes the header off would leave a document that nobody can verify.
     with pytest.raises(DownloadFailed, match="no header"):
-        fetch(requests_for(from_parts("tdx", parts)), FakeVendors())
+        fetch(requests_for(from_parts("tdx", parts)), FakeVendors(others))
 
 
 def test_nvidia_is_asked_for_manifests_lists_and_answers() -> None:
     parts = fake_nvidia.parts()
-    manifest = {"rim": base64.b64encode(b"<x/>").decode()}
-    rim = "https://rim.attestation.nvidia.com/v1/rim/"
-    vendors = FakeVendors({rim: Response(body=json.dumps(manifest).encode(), headers={})})
+    tag = b"<SoftwareIdentity/>"
+    manifest = {"rim": base64.b64encode(tag).decode()}
+    answer = next(iter(fake_nvidia.ocsp_files(fake_nvidia.device_chain()).values()))
+    vendors = FakeVendors(
+        {
+            "https://rim.attestation.nvidia.com/v1/rim/": Response(
+                body=json.dumps(manifest).encode(), headers={}
+            ),
+            "https://ocsp.ndis.nvidia.com": Response(body=answer, headers={}),
+            "http://crl.ndis.nvidia.com/": Response(
+                body=next(iter(fake_nvidia.crl_files().values())), headers={}
+            ),
+        }
+    )
     files = fetch(requests_for(from_parts("nvidia-gpu", parts)), vendors)
-    assert [data for name, data in files.items() if name.startswith("nvidia/rim/")] == [b"<x/>"] * 2
+    assert [data for name, data in files.items() if name.startswith("nvidia/rim/")] == [tag] * 2
     posted = [body for url, body in vendors.asked if url == "https://ocsp.ndis.nvidia.com"]
     assert posted
     for body in posted:
@@ -153,6 +175,25 @@ def test_a_failing_question_leaves_no_half_snapshot(tmp_path: Path) -> None:
     with pytest.raises(DownloadFailed):
         fetch(requests_for(from_parts("sev-snp", {"report": report})), Failing())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "amd/milan/vcek.crl",
+        "amd/milan/vcek/00-00.der",
+        "intel/root-ca-crl.der",
+        "intel/tdx/qe-identity.json",
+        "nvidia/ocsp/1.der",
+        "nvidia/rim/NV_GPU_DRIVER_GH100_1.xml",
+        "azure/maa/x/jwks.json",
+        "google/confidential-space/root-crl.der",
+    ],
+)
+@pytest.mark.parametrize("page", [b"<html>please log in</html>", b"", b"[]"])
+def test_a_page_in_the_vendors_place_is_not_kept(name: str, page: bytes) -> None:
+    with pytest.raises(DownloadFailed, match="is something else"):
+        check_readable({name: page})
 
 
 def test_a_snapshot_is_written_whole_and_read_back(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from fedenclave.attestation.certificates import fingerprint, fingerprints, verify_chain
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.claimed_tcb import TCB_EXCEPTIONS
-from fedenclave.attestation.crl import check_revocation, parse_crl
+from fedenclave.attestation.crl import check_revocation
+from fedenclave.attestation.crl_versions import choose_crl
 from fedenclave.attestation.format import Format, Parts, Question
 from fedenclave.attestation.google import confidential_space_claims as claims_of
 from fedenclave.attestation.google.confidential_space_policy import (
@@ -123,11 +124,10 @@ def _verify_chain(
     verify_chain(checklist, (leaf, intermediate), root, name="token chain", now=question.now)
     if pins.revocation == CRL:
         files = question.collateral.need(ROOT_CRL, checklist, Trust.INSTANCE_IDENTITY)
-        file = next((file for file in files if file.fetched <= question.now), files[0])
         check_revocation(
             checklist,
             (intermediate,),
-            parse_crl(file.data, ROOT_CRL),
+            choose_crl(files, ROOT_CRL, question.now).content,
             root,
             name=ROOT_CRL,
             now=question.now,
