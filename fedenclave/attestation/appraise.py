@@ -127,7 +127,9 @@ def _check_parts(checklist: Checklist, parts: Parts, policy: FormatPolicy) -> No
             [*sorted(format_.required), *(f"perhaps {name}" for name in sorted(format_.optional))]
         ),
         trust=Trust.INSTANCE_IDENTITY,
-        hint=DAMAGED,
+        hint=f"add what is missing; as a file of its own: --part {min(missing)}=FILE"
+        if missing
+        else "what this format does not know is refused, not passed over",
     )
 
 

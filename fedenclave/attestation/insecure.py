@@ -58,8 +58,8 @@ def appraise(
     checklist.want(
         "report data",
         holds=equal(document.report_data, question.bound),
-        found=document.report_data.hex()[:32],
-        wanted=question.bound.hex()[:32],
+        found=document.report_data.hex(),
+        wanted=question.bound.hex(),
         trust=Trust.INSTANCE_IDENTITY,
         hint="it is for another nonce, key or manifest: old, or made for somebody else; nothing "
         "was sent",

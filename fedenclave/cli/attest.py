@@ -41,6 +41,7 @@ from fedenclave.protocol.evidence import (
     report_data,
 )
 from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.toml_table import parse
 
 app = typer.Typer(help="Look at evidence, verify it, make some.", no_args_is_help=True)
 app.add_typer(attest_policy.app, name="policy")
@@ -69,9 +70,14 @@ def inspect(
     detected = _read_evidence(file, format_name, part or [])
     try:
         claims = dict(detected.format.inspect(detected.parts))
-    except (MalformedMessage, KeyError) as error:
+    except KeyError as error:
         raise ConfigurationError(
-            f"evidence of format {detected.format.name} does not decode: {error}",
+            f"evidence of format {detected.format.name} has no part {error.args[0]}",
+            hint=f"name its file: --part {error.args[0]}=FILE",
+        ) from error
+    except MalformedMessage as error:
+        raise ConfigurationError(
+            f"evidence of format {detected.format.name} does not decode: {error.message}",
             hint="was it cut off on its way?",
         ) from error
     parts = {name: len(data) for name, data in detected.parts.items()}
@@ -98,7 +104,7 @@ def inspect(
 
 @app.command()
 def verify(
-    policy: Annotated[Path, typer.Option(help="A federation.toml, or its [attestation] tables.")],
+    policy: Annotated[Path, typer.Option(help="A federation.toml, or its attestation tables.")],
     nonce: Annotated[
         str,
         typer.Option(
@@ -220,7 +226,7 @@ def _bound(detected: Detected, nonce: str, challenge: str, policy: bytes) -> tup
     if challenge:
         given = collected_report_data(given)
     elif len(given) == NONCE_SIZE:
-        given = report_data(given, own.signing_key, Manifest.from_bytes(policy).digest)
+        given = report_data(given, own.signing_key, _manifest(policy).digest)
     if len(given) != REPORT_DATA_SIZE:
         raise ConfigurationError(
             f"--nonce has {len(given)} bytes, want 32 (the nonces' root) or 64 (the report data)"
@@ -243,7 +249,17 @@ def _time(text: str) -> int:
 def _revocations(path: Path | None, policy: bytes) -> Revocations | None:
     if path is None:
         return None
-    return verify_revocations(read_file(path, "revocation list"), Manifest.from_bytes(policy))
+    return verify_revocations(read_file(path, "revocation list"), _manifest(policy))
+
+
+def _manifest(policy: bytes) -> Manifest:
+    """Return the whole manifest; for what tables alone do not say: members, and the digest."""
+    if set(parse(policy, "policy").keys()) == {"attestation"}:
+        raise ConfigurationError(
+            "policy holds the attestation tables alone, and members and digest are wanted too",
+            hint="give the federation.toml itself as --policy",
+        )
+    return Manifest.from_bytes(policy)
 
 
 def _print_affirmed(
@@ -277,6 +293,9 @@ def _print_refused(
     out.print(_checks(refusal.checks, f"{detected.format.title}, judged at {iso(now)}"))
     out.print(_vector(vector_of(refusal.checks)))
     out.print("refused: ear.status is contraindicated", style="bold red", markup=False)
+    for number, check in enumerate(refusal.checks, 1):
+        if not check.holds:
+            say(f"  {number}. {check.name}: found {check.found}; wanted {check.wanted}")
     print_error(refusal)
 
 

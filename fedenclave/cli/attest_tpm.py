@@ -21,7 +21,9 @@ from fedenclave.attestation.tpm.statements import pack_activations
 from fedenclave.cli.terminal import say
 from fedenclave.client.files import read_file, read_key, write_whole
 from fedenclave.client.folder import ClientFolder
+from fedenclave.protocol.activation import Activation
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.signing import Signed
 
 app = typer.Typer(
     help="Enrol a machine's TPM: keys, challenge, answer, confirm.", no_args_is_help=True
@@ -106,7 +108,16 @@ def pack(
     out_file: OutFile,
 ) -> None:
     """Operator: join members' confirmations to the evidence's part `activations`."""
-    write_whole(out_file, pack_activations([read_file(p, "confirmation") for p in activations]))
+    statements = [read_file(path, "confirmation") for path in activations]
+    for path, statement in zip(activations, statements, strict=True):
+        try:
+            Activation.from_bytes(Signed.from_bytes(statement).payload)
+        except MalformedMessage as error:
+            raise ConfigurationError(
+                f"{path} is no member's confirmation: {error.message}",
+                hint="it is what `fedenclave attest tpm confirm` writes",
+            ) from error
+    write_whole(out_file, pack_activations(statements))
     say(f'in aggregator.toml, [evidence_parts]: activations = "{out_file}"')
 
 

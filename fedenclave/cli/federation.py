@@ -11,6 +11,7 @@ from rich.table import Table
 
 from fedenclave.attestation.policy import read_policies, read_policy_file
 from fedenclave.attestation.revocations import Revocations, SignedRevocations
+from fedenclave.cli.attest_policy import warn_of_zeros
 from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json, say
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.client.folder import ClientFolder
@@ -51,7 +52,7 @@ def init(
     attestation: Annotated[
         Path | None,
         typer.Option(
-            help="File with the [attestation] tables, in place of development mode: "
+            help="File with the attestation tables, in place of development mode: "
             "`fedenclave attest policy template`."
         ),
     ] = None,
@@ -126,6 +127,7 @@ def _attestation(path: Path | None, *, given: list[str] | None) -> str:
             f"{path} holds {', '.join(others)[:200]} besides [attestation]",
             hint="only the policy's tables belong there",
         )
+    warn_of_zeros(source)
     text = source.decode()
     odd = sorted({c for c in text if not c.isprintable() and c not in "\n\r\t"})
     if odd:
@@ -196,6 +198,8 @@ def show(
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in facts.items():
+        if value == []:
+            continue
         table.add_row(key.replace("_", " "), cell(_plain(value)))
     out.print(table)
     for name, pins in policies.items():

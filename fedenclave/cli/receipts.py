@@ -101,6 +101,8 @@ def _judge(paths: list[Path], manifest: Path | None, endorsements: Path | None) 
         manifest = beside
     trusted = Manifest.from_bytes(read_file(manifest, "manifest"))
     read_policies(trusted.attestation)
+    if endorsements is not None and not endorsements.is_dir():
+        raise ConfigurationError(f"there is no folder {endorsements}", hint="is the path right?")
     held = read_endorsements(endorsements or manifest.parent, trusted)
     return judge_files(receipt_files(paths), trusted, held)
 

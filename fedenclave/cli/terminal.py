@@ -15,8 +15,12 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def cell(value: object) -> Text:
-    """Return a table's cell of what somebody else may have written: no markup, no escapes."""
-    return Text(printable(value if isinstance(value, str) else str(value)))
+    """Return a table's cell of what somebody else may have written: no markup, no escapes.
+
+    Line breaks are kept: in a cell they cannot pass for a line of ours.
+    """
+    text = value if isinstance(value, str) else str(value)
+    return Text("\n".join(map(printable, text.split("\n"))))
 
 
 def say(text: str) -> None:

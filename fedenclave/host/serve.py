@@ -116,7 +116,7 @@ def serve(config: AggregatorConfig) -> None:
     with _until_signalled() as stop, _logging_to_stderr():
         manifest, model = _read(config.manifest, "manifest"), _read_model(config.model)
         approvals = _read_approvals(config.approvals)
-        name = Manifest.from_bytes(manifest).name
+        rules = Manifest.from_bytes(manifest)
         with (
             Aggregator(
                 config.folder,
@@ -137,20 +137,29 @@ def serve(config: AggregatorConfig) -> None:
                 insecure_plaintext=config.insecure_plaintext,
             ) as gateway,
         ):
-            _say_what_vouches(aggregator, config)
+            _say_what_vouches(aggregator, config, rules)
             measurement = to_text(aggregator.info()[2].measurement)
-            _say(f"federation {name}, enclave {measurement}")
+            _say(f"federation {rules.name}, enclave {measurement}")
             _say(f"ready: serving on {gateway.address}")
             stop.wait()
             _say("ending")
 
 
-def _say_what_vouches(aggregator: Aggregator, config: AggregatorConfig) -> None:
+def _say_what_vouches(aggregator: Aggregator, config: AggregatorConfig, manifest: Manifest) -> None:
     evidence = Evidence.from_bytes(aggregator.evidence(bytes(NONCE_SIZE)))
     if evidence.format == INSECURE:
         _say("insecure: development evidence: no hardware vouches for this enclave")
     else:
         _say(f"evidence: {evidence.format}")
+    accepted = [
+        *(["insecure"] if manifest.attestation.insecure else []),
+        *manifest.attestation.formats,
+    ]
+    if evidence.format not in accepted:
+        _say(
+            f"warning: the manifest accepts evidence of {', '.join(accepted)}, and here it is "
+            f"{evidence.format}: no client will take part"
+        )
     for warning in aggregator.info()[2].warnings:
         _say(f"insecure: {warning}")
     if config.insecure_plaintext:

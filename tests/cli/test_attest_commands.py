@@ -393,3 +393,47 @@ def test_members_sign_no_list_of_another_federation(federation: Path, fedenclave
     assert done.status == 1
     assert "'others', want 'banks'" in done.err
     assert not out.exists()
+
+
+def test_pins_that_nobody_filled_in_are_pointed_out(tmp_path: Path, fedenclave: Command) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(fedenclave("attest", "policy", "template", "--format", "sgx").out)
+    done = fedenclave("attest", "policy", "check", path)
+    assert done.status == 0
+    assert "zeros are pinned, as in a template: attestation.sgx." in done.err
+    write_policy(tmp_path, policy_with(id_key_digests='["any"]', author_key_digests='["any"]'))
+    path.write_text(path.read_text().replace("0" * 16 + '"', "0" * 15 + '1"'))
+    assert "zeros" not in fedenclave("attest", "policy", "check", path).err
+
+
+def test_a_policy_without_members_is_not_taken_for_a_manifest(
+    machine: Path, fedenclave: Command
+) -> None:
+    (machine / "list.signed").write_bytes(b"x")
+    done = fedenclave(*verify_words(machine, revocations=machine / "list.signed"))
+    assert done.status == 1
+    assert "give the federation.toml itself" in done.err
+
+
+def test_missing_parts_are_named_with_how_to_add_them(machine: Path, fedenclave: Command) -> None:
+    words = ["attest", "verify", "--format", "tpm", "--part", f"quote={machine / 'report.bin'}"]
+    template = fedenclave("attest", "policy", "template", "--format", "tpm").out
+    (machine / "tpm.toml").write_text(template)
+    done = fedenclave(*words, "--policy", machine / "tpm.toml", "--nonce", "00")
+    assert done.status == 1
+    assert "--part ak=FILE" in done.err
+
+
+def test_all_that_fails_is_listed_at_the_end(machine: Path, fedenclave: Command) -> None:
+    write_policy(machine, policy_with(vmpl="1", min_guest_svn="9"))
+    done = fedenclave(*verify_words(machine))
+    tail = done.out.partition("refused: ear.status is contraindicated")[2]
+    assert re.findall(r"^  \d+\. ([a-z ]+): found", tail, re.MULTILINE) == ["guest svn", "vmpl"]
+
+
+def test_lines_of_a_review_are_lines(federation: Path, fedenclave: Command) -> None:
+    done = fedenclave("client", "dry-run", "--dir", federation / "alpha", "--model",
+                      federation / "first-model.fem")  # fmt: skip
+    assert done.status == 0, done.err
+    assert "\\n" not in done.out
+    assert "\\n" not in fedenclave("federation", "show", federation / "federation.toml").out

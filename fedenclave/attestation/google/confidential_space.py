@@ -144,8 +144,8 @@ def _check_binding(checklist: Checklist, token: Token, question: Question) -> No
         found=", ".join(nonces) or "no eat_nonce",
         wanted=question.bound.decode(errors="backslashreplace"),
         trust=Trust.INSTANCE_IDENTITY,
-        hint="it is for another nonce, key or manifest: old, or made for somebody else; nothing "
-        "was sent",
+        hint="it is for another nonce, key or manifest: old, or made for somebody else. with "
+        "--nonce, give the hex of the nonce's own ascii characters",
     )
 
 

@@ -65,8 +65,8 @@ def appraise(
     checklist.want(
         "report data",
         holds=equal(enclave.report_data, question.bound),
-        found=enclave.report_data.hex()[:32],
-        wanted=question.bound.hex()[:32],
+        found=enclave.report_data.hex(),
+        wanted=question.bound.hex(),
         trust=Trust.INSTANCE_IDENTITY,
         hint="it is for another nonce, key or manifest: old, or made for somebody else",
     )

@@ -56,9 +56,9 @@ activators = ["none"]
 # SHA-256 of the DER of the TPM vendors' root certificates, under which the EK certificate must be;
 # the certificates lie in the bundle, tpm/ek-roots/*.pem. ["none"] if activated_by = 0.
 ek_roots = ["none"]
-# What `fedenclave measure` says of the image's code. It is extended once into PCR 11, which was
-# zero: PCR 11 = SHA-256(32 zero bytes, measurement). ["none"] if [attestation.tpm.pcrs] pins the
-# code otherwise.
+# What `fedenclave measure` says of the image's code, without `sha256:`. It is extended once into
+# PCR 11, which was zero: PCR 11 = SHA-256(32 zero bytes, measurement). ["none"] if
+# [attestation.tpm.pcrs] pins the code otherwise.
 measurements = ["0000000000000000000000000000000000000000000000000000000000000000"]
 # The TPM's firmware version, 16 hex digits as a quote's claims show it; ["any"] for all.
 firmware_versions = ["any"]
