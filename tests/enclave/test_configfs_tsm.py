@@ -145,6 +145,17 @@ def test_what_no_number_and_what_no_report_may_be_is_the_one_error() -> None:
     assert "File too large" in unavailable.value.why
 
 
+def test_a_report_and_a_table_that_are_too_long_together_are_the_one_error() -> None:
+    # Each may have 512 KiB; a client decodes 1 MiB with everything around them.
+    half = bytes(1 << 19)
+    tsm = ConfigfsTsm("sev_guest", report=lambda _: half, certificates=half)
+    with pytest.raises(AttestationUnavailable) as unavailable:
+        parts(tsm, "sev-snp")
+    assert unavailable.value.why.endswith("want at most 1048576")
+    shorter = ConfigfsTsm("sev_guest", report=lambda _: half, certificates=half[:-300])
+    assert parts(shorter, "sev-snp")["report"] == half
+
+
 def test_reports_have_names_that_nobody_has_twice() -> None:
     tsm = ConfigfsTsm("sev_guest")
     for _ in range(50):

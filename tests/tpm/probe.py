@@ -14,12 +14,13 @@ _VOLATILE = ((0x02000000, 0x02FFFFFF), (0x03000000, 0x03FFFFFF), (0x80000000, 0x
 
 
 class Extra(IntEnum):
-    """Commands that change the machine; nothing in the enclave can send them."""
+    """Commands that nothing in the enclave can send: most of them change the machine."""
 
     EVICT_CONTROL = 0x120
     NV_UNDEFINE_SPACE = 0x122
     NV_WRITE = 0x137
     HIERARCHY_CHANGE_AUTH = 0x129
+    POLICY_GET_DIGEST = 0x189
 
 
 def loaded(tpm: SoftwareTpm) -> list[int]:

@@ -82,9 +82,10 @@ def record(tpm: SoftwareTpm) -> dict[str, object]:
     with recording(passed["evidence"]):
         attests.evidence(REPORT_DATA, KEY)
     with recording(passed["seal"]):
-        kept["sealed"] = sealing.seal(tpm.path, STATE_KEY).hex()
+        kept["sealed"] = sealing.seal(tpm.path, STATE_KEY, MEASUREMENT).hex()
     with recording(passed["unseal"]):
-        assert sealing.unseal(tpm.path, bytes.fromhex(kept["sealed"])) == STATE_KEY
+        sealed = bytes.fromhex(kept["sealed"])
+        assert sealing.unseal(tpm.path, sealed, MEASUREMENT) == STATE_KEY
     with recording(passed["enrol"]):
         keys(tpm.path)
     with recording(passed["activate"]):

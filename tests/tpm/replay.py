@@ -45,6 +45,9 @@ class Replay:
         self.commands: list[int] = []
         self.loaded: set[bytes] = set()
 
+    def claim(self) -> None:
+        """Do nothing: nobody else plays."""
+
     def send(self, command: bytes) -> None:
         """Take a command, and have its response ready."""
         assert int.from_bytes(command[2:6], "big") == len(command)
@@ -98,6 +101,7 @@ def evidence() -> Evidence:
     """Ask a started enclave for evidence."""
     attester = TpmAttester.__new__(TpmAttester)
     attester._device, attester._event_log = "tpm", b""
+    attester._measurement = MEASUREMENT
     return attester.evidence(REPORT_DATA, KEY)
 
 
@@ -112,8 +116,8 @@ SCENARIOS: dict[str, Callable[[], object]] = {
     "start": start,
     "evidence": evidence,
     "count": count,
-    "seal": lambda: sealing.seal("tpm", STATE_KEY),
-    "unseal": lambda: sealing.unseal("tpm", bytes.fromhex(RECORDED["kept"]["sealed"])),
+    "seal": lambda: sealing.seal("tpm", STATE_KEY, MEASUREMENT),
+    "unseal": lambda: sealing.unseal("tpm", bytes.fromhex(RECORDED["kept"]["sealed"]), MEASUREMENT),
     "enrol": lambda: keys("tpm"),
     "activate": lambda: answer_challenge("tpm", bytes.fromhex(RECORDED["kept"]["challenge"])),
 }

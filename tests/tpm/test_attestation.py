@@ -156,7 +156,21 @@ def test_a_tpm_that_is_switched_off_is_said_to_be_missing(tpm: SoftwareTpm) -> N
         attests.evidence(REPORT_DATA, KEY)
     assert refused.value.why.startswith("cannot open the tpm")
     tpm.switch_on()
-    assert attests.evidence(REPORT_DATA, KEY)
+    # Its registers are zero again, and only a new start measures.
+    with pytest.raises(AttestationUnavailable) as refused:
+        attests.evidence(REPORT_DATA, KEY)
+    assert refused.value.why.startswith("pcr 11 holds 0000")
+    assert attester(tpm).evidence(REPORT_DATA, KEY)
+
+
+def test_a_register_that_somebody_extends_later_is_said_to_be_the_reason(tpm: SoftwareTpm) -> None:
+    attests = attester(tpm)
+    with connected(tpm.path) as connection:
+        pcrs.extend(connection, ENCLAVE_PCR, bytes(32))
+    with pytest.raises(AttestationUnavailable) as refused:
+        attests.evidence(REPORT_DATA, KEY)
+    assert refused.value.why.startswith("pcr 11 holds ")
+    assert loaded(tpm) == []
 
 
 def test_a_hierarchy_with_a_password_is_said_to_be_the_reason(new_tpm: NewTpm) -> None:

@@ -82,6 +82,9 @@ def test_the_persistent_key_is_left_where_it_is(tpm: SoftwareTpm, key: rsa.RSAPu
     attester = AzureVmAttester(tpm.socket, MEASUREMENT)
     first = attester.evidence(REPORT_DATA, KEY)
     tpm.reboot()
+    with pytest.raises(AttestationUnavailable) as refused:
+        attester.evidence(REPORT_DATA, KEY)
+    assert refused.value.why.startswith("pcr 11 holds 0000")
     second = AzureVmAttester(tpm.socket, MEASUREMENT).evidence(REPORT_DATA, KEY)
     assert first.document != second.document  # the TPM's clock is in it
     assert key

@@ -1,8 +1,10 @@
 """The transport: one command, one response of the size it claims, or the one error."""
 
+import fcntl
 import os
 import socket
 import threading
+import time
 import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,6 +78,62 @@ def test_a_tpm_that_does_not_answer_in_time_is_given_up(
     monkeypatch.setattr(device, "TIMEOUT_SECONDS", 0.05)
     with opened(serve([ANSWER[:12]])) as tpm, pytest.raises(TpmError, match="does not answer"):
         tpm.exchange(COMMAND)
+
+
+def test_a_tpm_that_trickles_is_given_up_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "TIMEOUT_SECONDS", 0.1)
+    ours, theirs = socket.socketpair()
+
+    def trickle() -> None:
+        for byte in ANSWER:
+            theirs.sendall(bytes([byte]))
+            time.sleep(0.03)
+
+    with ours, theirs:
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        with pytest.raises(TpmError, match="does not answer: timed out"):
+            device.Device(device._Socket(ours)).exchange(COMMAND)
+        thread.join()
+
+
+@pytest.fixture
+def device_file() -> Iterator[str]:
+    """A character device that two may open."""
+    master, slave = os.openpty()
+    yield os.ttyname(slave)
+    os.close(master)
+    os.close(slave)
+
+
+def test_a_device_is_claimed_by_one_at_a_time(
+    device_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(device_file) as second:
+        with opened(device_file) as first:
+            first.claim()
+            monkeypatch.setattr(device, "TIMEOUT_SECONDS", 0.05)
+            with pytest.raises(TpmError, match="cannot have the tpm alone") as refused:
+                second.claim()
+            assert "lslocks" in refused.value.hint
+        second.claim()
+
+
+def test_a_claim_waits_until_the_other_has_closed(device_file: str) -> None:
+    closed = []
+    with opened(device_file) as first, opened(device_file) as second:
+        first.claim()
+
+        def close() -> None:
+            time.sleep(0.1)
+            closed.append(True)
+            fcntl.flock(first._stream._descriptor, fcntl.LOCK_UN)  # type: ignore[attr-defined]
+
+        thread = threading.Thread(target=close)
+        thread.start()
+        second.claim()
+        assert closed
+        thread.join()
 
 
 def test_after_an_error_no_late_answer_is_taken_for_the_next(serve: Serve) -> None:

@@ -21,7 +21,7 @@ from fedenclave.protocol.evidence import Evidence, EvidenceParts
 from fedenclave.protocol.signing import public_key
 
 MAX_PART = 1 << 19
-"""Bytes of one part at most. Evidence has 1 MiB; the largest part known, an event log, 64 KiB."""
+"""Bytes of one part at most; the largest part known, an event log, has 64 KiB."""
 
 
 class Attester(Protocol):
@@ -57,6 +57,13 @@ def unavailable(doing: str, *, hint: str = "") -> Iterator[None]:
 
 
 def hardware_evidence(name: str, parts: Mapping[str, bytes], key: Ed25519PrivateKey) -> Evidence:
-    """Return the evidence of the format `name` with these parts."""
+    """Return the evidence of the format `name` with these parts.
+
+    Raises:
+        AttestationUnavailable: together they are longer than what a client decodes.
+    """
     document = EvidenceParts.of(parts).to_bytes()
-    return Evidence(format=name, document=document, signing_key=public_key(key))
+    evidence = Evidence(format=name, document=document, signing_key=public_key(key))
+    if (size := len(evidence.to_bytes())) > Evidence.MAX_SIZE:
+        raise AttestationUnavailable(f"evidence has {size} bytes, want at most {Evidence.MAX_SIZE}")
+    return evidence

@@ -24,7 +24,7 @@ from fedenclave.enclave.attesters.attester import hardware_evidence
 from fedenclave.enclave.attesters.tpm import reached
 from fedenclave.enclave.tpm import nv, pcrs
 from fedenclave.enclave.tpm.connection import connected
-from fedenclave.enclave.tpm.enclave_pcr import QUOTED, measure
+from fedenclave.enclave.tpm.enclave_pcr import QUOTED, check, measure
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.evidence import Evidence
 
@@ -42,16 +42,18 @@ class AzureVmAttester:
             AttestationUnavailable: there is no TPM to use, it is not of such a machine, or PCR 11
                 holds something else.
         """
-        self._device = str(device)
-        with reached(), connected(self._device) as tpm:
-            self._report = nv.read(tpm, REPORT_INDEX)
-            measure(tpm, measurement)
+        self._device, self._measurement = str(device), measurement
+        with reached():
+            with connected(self._device) as tpm:
+                self._report = nv.read(tpm, REPORT_INDEX)
+            measure(self._device, measurement)
 
     def evidence(self, report_data: bytes, key: Ed25519PrivateKey) -> Evidence:
         """See `Attester`."""
         qualifying = hashlib.sha256(report_data).digest()
         with reached(), connected(self._device) as tpm:
             quote = pcrs.quote(tpm, ATTESTATION_KEY, qualifying, QUOTED)
+            check(quote.values, self._measurement)
         parts = {
             "hcl-report": self._report,
             "tpm-pcrs": quote.values,

@@ -27,7 +27,7 @@ from fedenclave.enclave.attesters.attester import (
 from fedenclave.enclave.attesters.kernel import Kernel
 from fedenclave.enclave.tpm import attestation_key, counter, pcrs
 from fedenclave.enclave.tpm.connection import connected
-from fedenclave.enclave.tpm.enclave_pcr import QUOTED, measure
+from fedenclave.enclave.tpm.enclave_pcr import QUOTED, check, measure
 from fedenclave.enclave.tpm.errors import TpmError
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.evidence import Evidence
@@ -46,9 +46,9 @@ class TpmAttester:
         Raises:
             AttestationUnavailable: there is no TPM to use, or PCR 11 holds something else.
         """
-        self._device = str(device)
-        with reached(), connected(self._device) as tpm:
-            measure(tpm, measurement)
+        self._device, self._measurement = str(device), measurement
+        with reached():
+            measure(self._device, measurement)
         self._event_log = _event_log(kernel, device)
 
     def evidence(self, report_data: bytes, key: Ed25519PrivateKey) -> Evidence:
@@ -62,6 +62,8 @@ class TpmAttester:
         with reached(), connected(self._device) as tpm:
             signer = attestation_key.create(tpm)
             quote = pcrs.quote(tpm, signer.handle, qualifying, QUOTED)
+            # A client would refuse it; the log here then says why.
+            check(quote.values, self._measurement)
             parts = {
                 "ak": signer.public,
                 "pcrs": quote.values,

@@ -60,7 +60,6 @@ class Command(IntEnum):
     POLICY_PCR = 0x17F
     PCR_EXTEND = 0x182
     NV_CERTIFY = 0x184
-    POLICY_GET_DIGEST = 0x189
 
 
 class Connection:
@@ -183,13 +182,19 @@ def _parameters(answer: Fields, command: Command, sessions: int) -> Fields:
 
 
 @contextmanager
-def connected(path: str) -> Iterator[Connection]:
+def connected(path: str, *, alone: bool = False) -> Iterator[Connection]:
     """Open the TPM at `path`; in the end, flush what was loaded, and close it.
 
+    Args:
+        path: a device or a socket.
+        alone: wait for every other process that is connected like this; see `Device.claim`.
+
     Raises:
-        TpmError: there is no TPM, or what was loaded cannot be flushed.
+        TpmError: there is no TPM, another process keeps it, or what was loaded cannot be flushed.
     """
     with opened(path) as device:
+        if alone:
+            device.claim()
         connection = Connection(device.exchange)
         try:
             yield connection

@@ -5,15 +5,18 @@ socket of a software TPM, which speaks the same bytes. Neither needs a network.
 
 Rules:
   * A response is as long as its header says, and at most 4,096 bytes.
+  * A socket has one time limit for a whole exchange, however slowly it trickles.
   * After anything went wrong the device is used no more: an answer that comes late must not be
     taken for the answer to the next command.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -29,10 +32,15 @@ MAX_RESPONSE = 4096
 TIMEOUT_SECONDS = 120.0
 """An RSA key in a slow TPM takes half a minute."""
 
+_CLAIM_PAUSE = 0.02
+
 _HINT = "name the tpm's device, such as /dev/tpmrm0, and let this user read and write it"
+_KEPT = "another process holds a lock on the device (`lslocks` names it): end it"
 
 
 class _Stream(Protocol):
+    def claim(self) -> None: ...
+
     def send(self, data: bytes) -> None: ...
 
     def receive(self, size: int) -> bytes: ...
@@ -45,6 +53,19 @@ class _CharacterDevice:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+
+    def claim(self) -> None:
+        # No blocking call: whoever keeps the lock for ever shall be an error, and not a hang.
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
+            time.sleep(_CLAIM_PAUSE)
 
     def send(self, data: bytes) -> None:
         # A command must reach the driver in one write.
@@ -61,12 +82,22 @@ class _CharacterDevice:
 
 class _Socket:
     def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
+        self._connection, self._deadline = connection, 0.0
+
+    def claim(self) -> None:
+        # There is nothing to lock. A software TPM serves one connection after the other.
+        pass
 
     def send(self, data: bytes) -> None:
+        self._deadline = time.monotonic() + TIMEOUT_SECONDS
+        self._connection.settimeout(TIMEOUT_SECONDS)
         self._connection.sendall(data)
 
     def receive(self, size: int) -> bytes:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._connection.settimeout(left)
         return self._connection.recv(size)
 
     def close(self) -> None:
@@ -79,6 +110,19 @@ class Device:
     def __init__(self, stream: _Stream) -> None:
         """Wrap what carries the bytes."""
         self._stream, self._usable = stream, True
+
+    def claim(self) -> None:
+        """Wait until no other process has claimed the TPM; closing gives it back.
+
+        A promise among processes that ask for it, and only where they see the same device file.
+
+        Raises:
+            TpmError: another process keeps it.
+        """
+        try:
+            self._stream.claim()
+        except OSError as error:
+            raise TpmError(f"cannot have the tpm alone: {error.strerror}", hint=_KEPT) from error
 
     def exchange(self, command: bytes) -> bytes:
         """Return the response to `command`.

@@ -17,30 +17,44 @@ PCR registry.
 from __future__ import annotations
 
 from fedenclave.enclave.tpm import pcrs
-from fedenclave.enclave.tpm.connection import Connection
+from fedenclave.enclave.tpm.connection import connected
 from fedenclave.enclave.tpm.errors import TpmError
 
 ENCLAVE_PCR = 11
 QUOTED = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ENCLAVE_PCR, 14)
 
+_AT = pcrs.DIGEST_SIZE * QUOTED.index(ENCLAVE_PCR)
 
-def measure(tpm: Connection, measurement: bytes) -> None:
+
+def measure(device: str, measurement: bytes) -> None:
     """Extend the enclave's measurement (32 bytes), once in a boot.
 
-    An enclave that is started again finds its own measurement there and leaves it.
+    An enclave that is started again finds its own measurement there and leaves it. Of two that are
+    started at the same moment, one waits: both would find zero, and extend twice. Where the TPM
+    cannot be had alone (containers with a device file each), that is seen afterwards, and refused.
 
     Raises:
         TpmError: the register holds something else: another enclave, or a boot loader's.
     """
-    mine = pcrs.extended(pcrs.ZERO, measurement)
-    found = pcrs.read(tpm, [ENCLAVE_PCR])
-    if found == pcrs.ZERO:
-        pcrs.extend(tpm, ENCLAVE_PCR, measurement)
-        found = pcrs.read(tpm, [ENCLAVE_PCR])
-    if found != mine:
+    with connected(device, alone=True) as tpm:
+        if pcrs.read(tpm, [ENCLAVE_PCR]) == pcrs.ZERO:
+            pcrs.extend(tpm, ENCLAVE_PCR, measurement)
+        check(pcrs.read(tpm, QUOTED), measurement)
+
+
+def check(values: bytes, measurement: bytes) -> None:
+    """Refuse values of `QUOTED` unless PCR 11 holds this measurement and nothing else.
+
+    Raises:
+        TpmError: it holds something else.
+    """
+    found = values[_AT : _AT + pcrs.DIGEST_SIZE]
+    wanted = pcrs.extended(pcrs.ZERO, measurement)
+    if found != wanted:
         raise TpmError(
-            f"pcr {ENCLAVE_PCR} holds {found.hex()}, want zero or {mine.hex()}, which is this "
-            "enclave's",
-            hint="other code has been measured since the machine was started: start it again; if "
-            "it is a unified kernel image, whose loader uses this register, start it without",
+            f"pcr {ENCLAVE_PCR} holds {found.hex()}, want {wanted.hex()}, which is this enclave's "
+            "measurement and nothing else",
+            hint="other code has been measured since the machine was started, or this code twice: "
+            "start it again; if it is a unified kernel image, whose loader uses this register, "
+            "start it without",
         )
