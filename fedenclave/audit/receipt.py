@@ -66,6 +66,7 @@ class VerifiedReceipt:
     clients: tuple[str, ...]
     time: int
     judged_at: int
+    nonce_root: Digest
 
 
 def verify_receipt(
@@ -154,6 +155,7 @@ def _verify(receipt: Receipt, trusted: Manifest, endorsements: Endorsements) -> 
         clients=(),
         time=announcement.time,
         judged_at=part.time,
+        nonce_root=nonce_root,
     )
     # 6.-7. The same key ended the round: with an abort, or with a release that counts right.
     _require(bool(delivery.abort) != bool(delivery.release), "the round has not one end")
@@ -319,4 +321,5 @@ def summary(verified: VerifiedReceipt) -> dict[str, object]:
         "clients": list(verified.clients),
         "time": verified.time,
         "judged_at": verified.judged_at,
+        "nonce_root": verified.nonce_root.hex(),
     }

@@ -78,6 +78,18 @@ def test_receipts_verify_from_the_client_folder(finished: Path, fedenclave: Comm
     assert "insecure:" in done.err
 
 
+def test_auditor_verifies_the_evidence_of_a_receipt_by_itself(
+    finished: Path, fedenclave: Command
+) -> None:
+    (path,) = (finished / "alpha" / "receipts").iterdir()
+    evidence = finished / "evidence.cbor"
+    evidence.write_bytes(Receipt.from_bytes(path.read_bytes()).participation.evidence)
+    listed = json.loads(fedenclave("receipts", "list", finished / "alpha", "--json").out)
+    words = ["attest", "verify", evidence, "--policy", finished / "federation.toml", "--nonce"]
+    assert fedenclave(*words, listed[0]["nonce_root"]).status == 0
+    assert fedenclave(*words, "00" * 32).status == 1
+
+
 def test_auditor_verifies_all_members_receipts_against_one_manifest(
     finished: Path, fedenclave: Command
 ) -> None:
