@@ -94,6 +94,8 @@ def test_a_tpm_that_trickles_is_given_up_all_the_same(monkeypatch: pytest.Monkey
         thread.start()
         with pytest.raises(TpmError, match="does not answer: timed out"):
             device.Device(device._Socket(ours)).exchange(COMMAND)
+        # The last wait was only for what was left.
+        assert (ours.gettimeout() or 0) < device.TIMEOUT_SECONDS
         thread.join()
 
 

@@ -48,7 +48,7 @@ def files(
     def extend(tpm_: Connection, pcr: int, digest: bytes) -> None:
         # Whoever comes here has read zero. The other gets the time to read it too.
         with suppress(threading.BrokenBarrierError):
-            both.wait(0.5)
+            both.wait(1.0)
         real(tpm_, pcr, digest)
 
     with device.opened(tpm.path) as shared:
