@@ -133,7 +133,7 @@ def verify_chain(
     understood: Collection[ObjectIdentifier] = (),
     trust: Trust = Trust.INSTANCE_IDENTITY,
 ) -> None:
-    """Verify `chain`, leaf first and without the root, up to `root`, which is pinned in this tree.
+    """Verify `chain`, leaf first and without the root, up to `root`, which is trusted already.
 
     Checks, in this order: 1. the chain is not empty; 2. each certificate is signed by the next,
     the last by the root; 3. each issuer is a CA, may sign certificates, and its path length
@@ -142,7 +142,9 @@ def verify_chain(
     Args:
         checklist: where the checks go, their names beginning with `name`.
         chain: leaf first; a copy of the root at its end is the caller's to take off.
-        root: the pinned one; it is not asked who signed it.
+        root: pinned in this tree (AMD, Intel, ...) or by the policy (TPM vendors), or a certificate
+            that was verified up to such a one (an issuer of OCSP answers). It is not asked who
+            signed it.
         name: what the chain is, for example `vcek chain`.
         now: Unix seconds.
         understood: critical extensions, besides basic constraints and key usage, which the caller
@@ -152,7 +154,7 @@ def verify_chain(
     Raises:
         EvidenceRefused: a check does not hold.
     """
-    wanted_root = f"a chain to the pinned root {common_name(root)}"
+    wanted_root = f"a chain to the trusted {common_name(root)}"
     checklist.must(
         name, holds=bool(chain), found=f"{len(chain)} certificates", wanted=wanted_root, trust=trust
     )

@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NoReturn
 
 from fedenclave.attestation.result import (
     AFFIRMING,
@@ -76,13 +77,16 @@ class Checklist:
         excepted = exception if not holds and exception in self._exceptions else ""
         self._add(name, holds or bool(excepted), found, wanted, trust, hint, excepted)
 
-    def refuse(self, name: str, *, found: object, wanted: object, trust: Trust, hint: str) -> None:
+    def refuse(
+        self, name: str, *, found: object, wanted: object, trust: Trust, hint: str
+    ) -> NoReturn:
         """Refuse at once; for what is missing or unknown, where there is nothing to compare.
 
         Raises:
             EvidenceRefused: always.
         """
-        self.must(name, holds=False, found=found, wanted=wanted, trust=trust, hint=hint)
+        self._add(name, False, found, wanted, trust, hint, "")
+        raise self._refusal()
 
     def finish(self, always: Collection[str]) -> dict[Trust, int]:
         """Return the trustworthiness vector.
@@ -96,14 +100,18 @@ class Checklist:
         """
         if any(not check.holds for check in self._checks):
             raise self._refusal()
-        missing = set(always) - {check.name for check in self._checks}
+        self.check_made(always)
+        return vector_of(self._checks)
+
+    def check_made(self, names: Collection[str]) -> None:
+        """Make sure that the checks of these names were made.
+
+        Raises:
+            RuntimeError: one was not: a defect of the format's module.
+        """
+        missing = set(names) - {check.name for check in self._checks}
         if missing:
             raise RuntimeError(f"checks that were not made: {', '.join(sorted(missing))}")
-        vector: dict[Trust, int] = {}
-        for check in self._checks:
-            value = WARNING if check.excepted else AFFIRMING
-            vector[check.trust] = max(value, vector.get(check.trust, 0))
-        return vector
 
     def _add(
         self,
@@ -140,7 +148,7 @@ class Checklist:
 
 
 def vector_of(checks: Collection[Check]) -> dict[Trust, int]:
-    """Return the vector of a refused appraisal: `contraindicated` wherever a check fails."""
+    """Return the vector of these checks: `contraindicated` wherever one fails."""
     vector: dict[Trust, int] = {}
     for check in checks:
         value = (WARNING if check.excepted else AFFIRMING) if check.holds else CONTRAINDICATED

@@ -6,7 +6,7 @@
         intel/tdx/tcb-info/b0c06f000000.json
 
 A later fetch adds a snapshot and deletes none: an auditor who judges a round of last year needs
-what was current then. Names are the formats' own; README.md in this folder lists them.
+what was current then. Names are the formats' own; the page of each format lists its names.
 
 Rules:
   * Only regular files below a snapshot, and no links; their names are of A-Z, a-z, 0-9, `.`, `_`
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ from typing import Generic, TypeVar
 
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.result import Trust
-from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 
 SNAPSHOT_FORMAT = "%Y-%m-%dT%H-%M-%SZ"
 MAX_FILE = 4 << 20
@@ -149,6 +149,41 @@ def distinct(versions: Sequence[CollateralFile]) -> list[CollateralFile]:
     for file in versions:
         first.setdefault(file.data, file)
     return list(first.values())
+
+
+def read_versions(
+    checklist: Checklist,
+    name: str,
+    files: Sequence[CollateralFile],
+    parse: Callable[[CollateralFile], T],
+    trust: Trust,
+) -> list[T]:
+    """Return what `parse` makes of each content that `name` has in the bundle.
+
+    Args:
+        checklist: where a refusal goes, as `structure of <name>`: it is the bundle that is damaged,
+            and not the evidence.
+        name: the collateral's name in the bundle.
+        files: its versions.
+        parse: raises MalformedMessage for what it cannot read.
+        trust: what the check speaks to.
+
+    Raises:
+        EvidenceRefused: a version cannot be read.
+    """
+    found = []
+    for file in distinct(files):
+        try:
+            found.append(parse(file))
+        except MalformedMessage as error:
+            checklist.refuse(
+                f"structure of {name}",
+                found=f"{error.message} (fetched {iso(file.fetched)})",
+                wanted="what the vendor publishes, as it is published",
+                trust=trust,
+                hint=f"take that snapshot out of the bundle; {FETCH_HINT}",
+            )
+    return found
 
 
 def read_bundle(folder: Path) -> Collateral:

@@ -9,7 +9,7 @@ Rules:
   * The protected header holds the algorithm; a content type, a type and a key id may be beside it.
     A critical header is refused (none is understood), as is every other header.
   * Nothing signs the unprotected header, so it is empty, or holds a key id alone, where a format
-    allows one. `check_key_id` then compares that with what is known of the key; so it cannot be
+    allows one. `verify_sign1` then compares that with what is known of the key; so it cannot be
     changed without a refusal either.
   * The payload is inside, and not empty.
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from fedenclave.attestation.certificates import check_signature_bits, common_name
 from fedenclave.attestation.checklist import Checklist
-from fedenclave.attestation.collateral import judge_age
+from fedenclave.attestation.collateral import Dated, judge_age
 from fedenclave.attestation.result import Trust
 from fedenclave.protocol.errors import MalformedMessage
 
@@ -42,32 +42,8 @@ def parse_crl(der: bytes, what: str) -> x509.CertificateRevocationList:
     return crl
 
 
-def check_revocation(
-    checklist: Checklist,
-    certificates: Sequence[x509.Certificate],
-    crl: x509.CertificateRevocationList,
-    issuer: x509.Certificate,
-    *,
-    name: str,
-    now: int,
-    max_age_seconds: int,
-    trust: Trust = Trust.INSTANCE_IDENTITY,
-) -> None:
-    """Check that `issuer` signed `crl`, that it is current, and that it lists none of the others.
-
-    Args:
-        checklist: where the checks go.
-        certificates: those that `issuer` issued.
-        crl: the list.
-        issuer: a certificate that a chain has verified already.
-        name: the list's name in the bundle.
-        now: Unix seconds.
-        max_age_seconds: the policy's greatest age of collateral.
-        trust: what the checks speak to.
-
-    Raises:
-        EvidenceRefused: a check does not hold.
-    """
+def _signed_problem(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> str:
+    """Return why `issuer` did not or may not sign `crl`; empty if all is well."""
     key = issuer.public_key()
     try:
         signed = (
@@ -77,10 +53,48 @@ def check_revocation(
         )
     except (ValueError, TypeError, UnsupportedAlgorithm):
         signed = False
+    if not signed:
+        return "does not verify"
+    try:
+        usage = issuer.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return ""
+    # RFC 5280, section 6.3.3 (f).
+    return "" if usage.crl_sign else "its issuer may not sign revocation lists"
+
+
+def check_revocation(
+    checklist: Checklist,
+    certificates: Sequence[x509.Certificate],
+    dated: Dated[x509.CertificateRevocationList],
+    issuer: x509.Certificate,
+    *,
+    name: str,
+    now: int,
+    max_age_seconds: int,
+    trust: Trust = Trust.INSTANCE_IDENTITY,
+) -> None:
+    """Check that `issuer` signed a list and may, that it is current and names none of the others.
+
+    Args:
+        checklist: where the checks go.
+        certificates: those that `issuer` issued.
+        dated: the list, as `crl_versions.py` gives it.
+        issuer: a certificate that a chain has verified already.
+        name: the list's name in the bundle.
+        now: Unix seconds.
+        max_age_seconds: the policy's greatest age of collateral.
+        trust: what the checks speak to.
+
+    Raises:
+        EvidenceRefused: a check does not hold.
+    """
+    crl = dated.content
+    problem = _signed_problem(crl, issuer)
     checklist.must(
         f"signature of {name}",
-        holds=signed,
-        found="verifies" if signed else "does not verify",
+        holds=not problem,
+        found=problem or "verifies",
         wanted=f"a revocation list by {common_name(issuer)}",
         trust=trust,
         hint="fetch it again; it is not by the issuer of the certificates it must judge",
@@ -93,12 +107,11 @@ def check_revocation(
         wanted="a complete list: no critical extension narrows it",
         trust=trust,
     )
-    next_update = crl.next_update_utc
     judge_age(
         checklist,
         name,
-        issued=int(crl.last_update_utc.timestamp()),
-        next_update=None if next_update is None else int(next_update.timestamp()),
+        issued=dated.issued,
+        next_update=dated.next_update,
         now=now,
         max_age_seconds=max_age_seconds,
         trust=trust,

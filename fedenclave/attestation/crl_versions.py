@@ -11,11 +11,30 @@ from collections.abc import Sequence
 
 from cryptography import x509
 
-from fedenclave.attestation.collateral import CollateralFile, Dated, choose_signed, distinct
+from fedenclave.attestation.checklist import Checklist
+from fedenclave.attestation.collateral import (
+    Collateral,
+    CollateralFile,
+    Dated,
+    choose_signed,
+    read_versions,
+)
 from fedenclave.attestation.crl import parse_crl
+from fedenclave.attestation.result import Trust
 from fedenclave.protocol.errors import MalformedMessage
 
 Crl = x509.CertificateRevocationList
+
+
+def read_crls(
+    checklist: Checklist, name: str, files: Sequence[CollateralFile], trust: Trust
+) -> list[Dated[Crl]]:
+    """Return the lists in `files`, the versions of `name` in the bundle, each content once.
+
+    Raises:
+        EvidenceRefused: one of them cannot be read.
+    """
+    return read_versions(checklist, name, files, lambda file: dated_crl(file, "it"), trust)
 
 
 def dated_crl(file: CollateralFile, what: str) -> Dated[Crl]:
@@ -40,10 +59,17 @@ def dated_crl(file: CollateralFile, what: str) -> Dated[Crl]:
     )
 
 
-def choose_crl(versions: Sequence[CollateralFile], name: str, now: int) -> Dated[Crl]:
-    """Return the list that counts at `now`, of at least one version of the file `name`.
+def need_crl(
+    checklist: Checklist,
+    collateral: Collateral,
+    name: str,
+    now: int,
+    trust: Trust = Trust.INSTANCE_IDENTITY,
+) -> Dated[Crl]:
+    """Return the list `name` of the bundle that counts at `now` (Unix seconds).
 
     Raises:
-        MalformedMessage: a version cannot be read.
+        EvidenceRefused: there is none, or a version of it cannot be read.
     """
-    return choose_signed([dated_crl(file, name) for file in distinct(versions)], now)
+    files = collateral.need(name, checklist, trust)
+    return choose_signed(read_crls(checklist, name, files, trust), now)

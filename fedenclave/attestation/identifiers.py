@@ -1,7 +1,7 @@
 """How identifiers are written that evidence reports and a list of revocations can name.
 
 A list with a typing mistake would revoke nothing, so a value must have the very shape of what the
-format reports; `fedenclave attest inspect` shows it.
+format reports; `fedenclave attest verify --json` shows it.
 """
 
 from __future__ import annotations

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
 from fedenclave.attestation.certificates import parse_certificate
 from fedenclave.attestation.checklist import Checklist
-from fedenclave.attestation.collateral import CollateralFile, judge_age
+from fedenclave.attestation.collateral import CollateralFile, judge_age, read_versions
 from fedenclave.attestation.format import Question
 from fedenclave.attestation.jws import Token, base64url
 from fedenclave.attestation.result import Trust
@@ -27,6 +29,7 @@ from fedenclave.protocol.errors import MalformedMessage
 MIN_BITS, MAX_BITS = 2048, 8192
 """RFC 7518 asks for 2048; the upper limit keeps one verification short."""
 _EXPONENT = 65537
+T = TypeVar("T")
 
 
 def rsa_key(jwk: JsonObject) -> RSAPublicKey:
@@ -41,15 +44,20 @@ def rsa_key(jwk: JsonObject) -> RSAPublicKey:
         int.from_bytes(base64url(jwk.text(name).encode(), f"{jwk.what} {name}"), "big")
         for name in ("n", "e")
     )
-    if not MIN_BITS <= modulus.bit_length() <= MAX_BITS or exponent != _EXPONENT:
-        raise MalformedMessage(
-            f"{jwk.what} has {modulus.bit_length()} bits and exponent {exponent % 2**64}, want "
-            f"{MIN_BITS} to {MAX_BITS} bits and {_EXPONENT}"
-        )
+    _check_numbers(modulus, exponent, jwk.what)
     try:
         return RSAPublicNumbers(_EXPONENT, modulus).public_key()
     except ValueError as error:
         raise MalformedMessage(f"{jwk.what} is no RSA key that can be used") from error
+
+
+def _check_numbers(modulus: int, exponent: int, what: str) -> None:
+    if not MIN_BITS <= modulus.bit_length() <= MAX_BITS or exponent != _EXPONENT:
+        raise MalformedMessage(
+            f"{what} has an rsa key of {modulus.bit_length()} bits with the exponent "
+            f"{exponent if exponent < 2**64 else 'of more than 64 bits'}, want {MIN_BITS} to "
+            f"{MAX_BITS} bits and {_EXPONENT}"
+        )
 
 
 def x5c_certificates(owner: JsonObject) -> tuple[x509.Certificate, ...]:
@@ -78,20 +86,37 @@ def certified_key(certificate: x509.Certificate, what: str) -> RSAPublicKey:
     """Return the certificate's RSA key.
 
     Raises:
-        MalformedMessage: it has another kind of key, or one of fewer than 2048 bits.
+        MalformedMessage: it has another kind of key, or no RSA key of 2048 to 8192 bits with the
+            exponent 65537.
     """
     key = certificate.public_key()
-    if not isinstance(key, RSAPublicKey) or not MIN_BITS <= key.key_size <= MAX_BITS:
-        raise MalformedMessage(f"{what} certifies no RSA key of {MIN_BITS} to {MAX_BITS} bits")
+    if not isinstance(key, RSAPublicKey):
+        raise MalformedMessage(f"{what} certifies no rsa key")
+    numbers = key.public_numbers()
+    _check_numbers(numbers.n, numbers.e, what)
     return key
 
 
-def find_key(checklist: Checklist, name: str, token: Token, question: Question) -> JsonObject:
-    """Return the JWK that the token's `kid` names, out of the bundle's JWKS `name`.
+def find_key(
+    checklist: Checklist,
+    name: str,
+    token: Token,
+    question: Question,
+    read: Callable[[JsonObject], T],
+) -> T:
+    """Return what `read` makes of the JWK that the token's `kid` names, in the bundle's JWKS.
+
+    Args:
+        checklist: where the checks go.
+        name: of the set in the bundle.
+        token: the token.
+        question: for the time and the bundle.
+        read: raises MalformedMessage for a key that it cannot read.
 
     Raises:
-        EvidenceRefused: there is no such set, it is too old, or does not hold the key once.
-        MalformedMessage: the set, or the token's `kid`, cannot be read.
+        EvidenceRefused: there is no such set; it, or the key, cannot be read; it is too old, or
+            does not hold the key once.
+        MalformedMessage: the token's `kid` cannot be read.
     """
     trust = Trust.INSTANCE_IDENTITY
     file = _current(checklist, name, question)
@@ -105,7 +130,11 @@ def find_key(checklist: Checklist, name: str, token: Token, question: Question) 
         trust=trust,
     )
     kid = token.header.text("kid")
-    keys = parse_object(file.data, f"jwks {name}").tables("keys")
+
+    def read_set(file: CollateralFile) -> tuple[JsonObject, ...]:
+        return parse_object(file.data, "jwks").tables("keys")
+
+    [keys] = read_versions(checklist, name, [file], read_set, trust)
     found = [key for key in keys if key.values.get("kid") == kid]
     checklist.must(
         "signing key",
@@ -115,7 +144,8 @@ def find_key(checklist: Checklist, name: str, token: Token, question: Question) 
         trust=trust,
         hint="the vendor changes its keys: fetch the collateral again; or it was never its key",
     )
-    return found[0]
+    [key] = read_versions(checklist, name, [file], lambda _: read(found[0]), trust)
+    return key
 
 
 def _current(checklist: Checklist, name: str, question: Question) -> CollateralFile:

@@ -37,7 +37,9 @@ MAX_TOKEN = 64 << 10
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
 _NOT_UNDERSTOOD = ("crit", "b64", "zip")
 
-ALWAYS = frozenset({"signature algorithm", "signature", "token validity", "token age"})
+ALWAYS = frozenset(
+    {"signature algorithm", "token header", "signature", "token validity", "token age"}
+)
 """Names of the checks that are made of every token."""
 
 

@@ -55,6 +55,28 @@ def take_some_texts(table: Table, key: str) -> tuple[str, ...]:
     return texts
 
 
+def take_texts_or_any(
+    table: Table, key: str, *, may_be_empty: bool = False
+) -> tuple[str, ...] | None:
+    """Return a list of texts, or None for the literal list `["any"]`.
+
+    Args:
+        table: the policy's.
+        key: of the list.
+        may_be_empty: whether the empty list means something: that there must be nothing.
+
+    Raises:
+        ConfigurationError: `any` is among other texts, where nobody could tell what is meant.
+    """
+    texts = table.take_texts(key) if may_be_empty else take_some_texts(table, key)
+    if ANY in texts and texts != (ANY,):
+        raise ConfigurationError(
+            f"{table.where} {key} has {ANY!r} among other values",
+            hint=f'write ["{ANY}"] alone to accept all',
+        )
+    return None if texts == (ANY,) else texts
+
+
 def _hex(table: Table, key: str, text: str, sizes: tuple[int, ...]) -> bytes:
     wanted = " or ".join(str(2 * size) for size in sizes)
     if not _HEX.fullmatch(text) or len(text) // 2 not in sizes:

@@ -6,7 +6,6 @@ SPEC.md, section 9.5.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
 from fedenclave.attestation import insecure
 from fedenclave.attestation.format import FormatPolicy, read_format_policy
@@ -47,28 +46,10 @@ def read_policies(policy: AttestationPolicy) -> dict[str, FormatPolicy]:
                 hint="this version appraises: " + ", ".join(ALL_FORMATS),
             )
         table = Table(dict(values), f"policy [attestation.{name}]")
-        has_gpu = "gpu" in table.keys()  # noqa: SIM118 - a Table is not a mapping
+        has_gpu = "gpu" in table
         gpu = read_gpu_policy(table.take_table("gpu")) if has_gpu else None
         policies[name] = replace(read_format_policy(format_, table), gpu=gpu)
     return policies
-
-
-@lru_cache(maxsize=16)
-def _policy_of_file(source: bytes) -> AttestationPolicy:
-    top = parse(source, "policy")
-    if "attestation" not in top.keys():  # noqa: SIM118 - a Table is not a mapping
-        raise ConfigurationError(
-            "policy has no table [attestation]",
-            hint="give a federation.toml, or a file that holds its [attestation] tables",
-        )
-    try:
-        policy = read_attestation(
-            top.take_table("attestation"), [name for name in ALL_FORMATS if name != INSECURE]
-        )
-    except MalformedMessage as error:
-        raise ConfigurationError(f"policy: {error.message}") from error
-    read_policies(policy)
-    return policy
 
 
 def read_policy_file(source: bytes) -> AttestationPolicy:
@@ -79,4 +60,16 @@ def read_policy_file(source: bytes) -> AttestationPolicy:
     Raises:
         ConfigurationError: the table, or a format's, is not as it must be.
     """
-    return _policy_of_file(source)
+    top = parse(source, "policy")
+    if "attestation" not in top:
+        raise ConfigurationError(
+            "policy has no table [attestation]",
+            hint="give a federation.toml, or a file that holds its [attestation] tables",
+        )
+    known = [name for name in ALL_FORMATS if name != INSECURE]
+    try:
+        policy = read_attestation(top.take_table("attestation"), known)
+    except MalformedMessage as error:
+        raise ConfigurationError(f"policy: {error.message}") from error
+    read_policies(policy)
+    return policy

@@ -114,14 +114,13 @@ class Revocations:
         """
         top = parse(source, "revocations")
         top.take_int("version", low=VERSION, high=VERSION)
-        given = top.keys()
         parsed = cls(
             federation=top.take_text("federation"),
             serial=top.take_int("serial", low=1, high=2**53),
             issued=_take_time(top, "issued"),
             expires=_take_time(top, "expires"),
-            revoked=tuple(map(_revoked, top.take_tables("revoked") if "revoked" in given else ())),
-            floors=tuple(map(_floor, top.take_tables("floors") if "floors" in given else ())),
+            revoked=tuple(map(_revoked, top.take_tables("revoked") if "revoked" in top else ())),
+            floors=tuple(map(_floor, top.take_tables("floors") if "floors" in top else ())),
         )
         top.finish()
         if parsed.expires <= parsed.issued:
@@ -152,7 +151,7 @@ def _revoked(table: Table) -> Revoked:
         raise ConfigurationError(
             f"{table.where} value is {entry.value[:140]!r}, "
             f"which no {entry.what} of {format_} can be",
-            hint="write it as `fedenclave attest inspect` shows it; an entry with a typing mistake "
+            hint="write it as `fedenclave attest verify --json` shows it; a typing mistake "
             "would revoke nothing",
         )
     return entry

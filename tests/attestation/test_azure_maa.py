@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -349,12 +350,19 @@ class TestKeySet:
     @pytest.mark.parametrize("chain", [[], ["AAAA"], [3], "AAAA", None])
     def test_what_is_no_certificate_is_refused(self, chain: object) -> None:
         files = {JWKS: jwks({"kty": "RSA", "kid": KID, "x5c": chain})}
-        assert refused(token(SGX), files=files) == "structure"
+        assert refused(token(SGX), files=files) == f"structure of {JWKS}"
+
+    def test_a_certificate_of_a_key_with_a_weak_exponent_is_refused(self) -> None:
+        weak = rsa.generate_private_key(public_exponent=3, key_size=2048)
+        own = certificate("x", weak, "x", weak, ca=False)
+        files = {JWKS: jwks({"kty": "RSA", "kid": KID, "x5c": x5c(own)})}
+        with pytest.raises(EvidenceRefused, match="exponent 3, want"):
+            appraise(token(SGX), files=files)
 
     def test_numbers_of_another_key_than_the_certificates_are_refused(self) -> None:
         own = certificate("x", rsa_key("maa"), "x", rsa_key("maa"), ca=False)
         files = {JWKS: jwks({**jwk(rsa_key("other"), KID), "x5c": x5c(own)})}
-        assert refused(token(SGX), files=files) == "structure"
+        assert refused(token(SGX), files=files) == f"structure of {JWKS}"
 
 
 class TestEncoding:

@@ -431,6 +431,10 @@ class TestTdx:
         assert refused(tdx_parts(quoted={"report_data": bytes(64)})) == "tdreport"
         assert refused(tdx_parts(quoted={"mrtd": bytes(48)})) == "tdreport"
 
+    def test_the_quote_is_verified_before_it_is_compared(self) -> None:
+        other = fake_intel.FakeIntel().td_quote(mrtd=bytes(48))
+        assert refused({**TDX, "td-quote": other}) == "pck chain"
+
     def test_a_mac_that_nobody_can_check_must_be_blanked_or_excepted(self) -> None:
         parts = tdx_parts(structure={"mac": b"\x5a" * 32})
         assert refused(parts) == "tdreport mac"

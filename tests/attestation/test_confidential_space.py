@@ -289,7 +289,8 @@ class TestRevocation:
         assert refused(pki_token(), self.POLICY, files=files) == f"signature of {ROOT_CRL}"
 
     def test_what_is_no_list_is_refused(self) -> None:
-        assert refused(pki_token(), self.POLICY, files={ROOT_CRL: b"no list"}) == "structure"
+        files = {ROOT_CRL: b"no list"}
+        assert refused(pki_token(), self.POLICY, files=files) == f"structure of {ROOT_CRL}"
 
 
 class TestKeySet:
@@ -346,11 +347,11 @@ class TestKeySet:
     )
     def test_a_key_that_is_none_is_refused(self, change: dict[str, Any]) -> None:
         files = {JWKS: jwks({**jwk(rsa_key("oidc"), "key-1"), **change})}
-        assert refused(oidc_token(), files=files) == "structure"
+        assert refused(oidc_token(), files=files) == f"structure of {JWKS}"
 
     @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"keys":{}}', b'{"keys":[1]}'])
     def test_what_is_no_set_is_refused(self, data: bytes) -> None:
-        assert refused(oidc_token(), files={JWKS: data}) == "structure"
+        assert refused(oidc_token(), files={JWKS: data}) == f"structure of {JWKS}"
 
 
 class TestEncoding:
@@ -478,6 +479,26 @@ class TestPolicy:
     def test_every_key_is_needed(self, key: str) -> None:
         lines = [line for line in POLICY.splitlines() if not line.startswith(f"{key} = ")]
         with pytest.raises(ConfigurationError):
+            appraise(pki_token(), "\n".join(lines))
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "args",
+            "cmd_override",
+            "env_override",
+            "projects",
+            "zones",
+            "service_accounts",
+        ],
+    )
+    def test_any_among_other_values_is_an_error(self, key: str) -> None:
+        lines = [
+            f'{key} = ["any", "p"]' if line.startswith(f"{key} =") else line
+            for line in POLICY.splitlines()
+        ]
+        assert f'{key} = ["any", "p"]' in lines
+        with pytest.raises(ConfigurationError, match=f"{key} has 'any' among other values"):
             appraise(pki_token(), "\n".join(lines))
 
     @pytest.mark.parametrize(

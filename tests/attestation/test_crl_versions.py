@@ -11,9 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from fedenclave.attestation.collateral import CollateralFile
-from fedenclave.attestation.crl import parse_crl
-from fedenclave.attestation.crl_versions import choose_crl, dated_crl
+from fedenclave.attestation.checklist import Checklist
+from fedenclave.attestation.collateral import Collateral, CollateralFile
+from fedenclave.attestation.crl import check_revocation, parse_crl
+from fedenclave.attestation.crl_versions import dated_crl, need_crl
+from fedenclave.attestation.result import EvidenceRefused
 from fedenclave.protocol.errors import MalformedMessage
 from tests.attestation import fake_intel, fake_nvidia
 from tests.attestation import snp_federation as amd
@@ -54,7 +56,7 @@ def test_a_list_of_the_year_zero_is_malformed(dates: tuple[bytes, bytes]) -> Non
     with pytest.raises(MalformedMessage, match="not a revocation list"):
         parse_crl(redated(good, *dates), "list")
     bundle = amd.EVERY_CRL | {AMD_LIST: redated(good, *dates)}
-    assert amd.refused(amd.evidence(), bundle=bundle) == "structure"
+    assert amd.refused(amd.evidence(), bundle=bundle) == f"structure of {AMD_LIST}"
     for name in ("intel/root-ca-crl.der", "intel/pck-crl-platform.der"):
         damaged = {name: redated(INTEL.collateral("TDX")[name], *dates)}
         quote = INTEL.td_quote(report_data=BOUND)
@@ -62,7 +64,8 @@ def test_a_list_of_the_year_zero_is_malformed(dates: tuple[bytes, bytes]) -> Non
     lists = fake_nvidia.crl_files()
     for name, data in lists.items():
         if "corim" not in name:
-            assert refused_by(lists | {name: redated(data, *dates)}, "crl")[0] == "structure"
+            refused = refused_by(lists | {name: redated(data, *dates)}, "crl")
+            assert refused[0] == f"structure of {name}"
 
 
 def test_an_ocsp_answer_of_the_year_zero_is_malformed() -> None:
@@ -70,7 +73,8 @@ def test_an_ocsp_answer_of_the_year_zero_is_malformed() -> None:
     issued = fake_nvidia.at(fake_nvidia.NOW - 3600).strftime("%Y%m%d%H%M%SZ").encode()
     for name, data in answers.items():
         assert issued in data
-        assert refused_by(answers | {name: data.replace(issued, YEAR_0)})[0] == "structure"
+        refused = refused_by(answers | {name: data.replace(issued, YEAR_0)})
+        assert refused[0] == f"structure of {name}"
 
 
 def test_a_list_that_promises_no_next_one_would_be_good_for_ever() -> None:
@@ -79,7 +83,46 @@ def test_a_list_that_promises_no_next_one_would_be_good_for_ever() -> None:
     with pytest.raises(MalformedMessage, match="promises no next update"):
         dated_crl(CollateralFile(name="x", data=endless, fetched=0), "x")
     bundle = amd.EVERY_CRL | {AMD_LIST: endless}
-    assert amd.refused(amd.evidence(), bundle=bundle) == "structure"
+    assert amd.refused(amd.evidence(), bundle=bundle) == f"structure of {AMD_LIST}"
+
+
+@pytest.mark.parametrize(("allowed", "found"), [(True, ""), (False, "signature of x"), (None, "")])
+def test_a_list_by_a_certificate_that_is_not_for_lists_is_refused(
+    allowed: bool | None, found: str
+) -> None:
+    """RFC 5280, section 6.3.3 (f); certificates without key usage may sign anything."""
+    key = INTEL.keys["ca"]
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(fake_intel.named("ca"))
+        .issuer_name(fake_intel.named("ca"))
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(fake_intel.when(fake_intel.NOW - 60))
+        .not_valid_after(fake_intel.when(fake_intel.NOW + 60))
+    )
+    if allowed is not None:
+        builder = builder.add_extension(
+            x509.KeyUsage(True, False, False, False, False, True, allowed, False, False),
+            critical=True,
+        )
+    issuer, checklist = builder.sign(key, hashes.SHA256()), Checklist()
+    file = CollateralFile(name="x", data=fake_intel.revoke("ca", key), fetched=fake_intel.NOW)
+    try:
+        check_revocation(
+            checklist,
+            [],
+            dated_crl(file, "x"),
+            issuer,
+            name="x",
+            now=fake_intel.NOW,
+            max_age_seconds=2 * fake_intel.DAY,
+        )
+    except EvidenceRefused as refusal:
+        failed = [check.name for check in refusal.checks if not check.holds]
+        assert failed == [found]
+    else:
+        assert not found
 
 
 def test_of_lists_of_one_second_the_higher_number_counts() -> None:
@@ -95,4 +138,4 @@ def test_of_lists_of_one_second_the_higher_number_counts() -> None:
         return CollateralFile(name="x", data=data, fetched=-number)
 
     versions = [numbered(number) for number in (1, 2, 3)]
-    assert choose_crl(versions, "x", fake_intel.NOW).rank == 3
+    assert need_crl(Checklist(), Collateral(versions), "x", fake_intel.NOW).rank == 3

@@ -270,7 +270,8 @@ def test_a_list_that_is_not_the_arks_current_one_is_refused(
 
 
 def test_a_list_that_is_none_is_refused() -> None:
-    assert refused(evidence(), bundle={"amd/milan/vcek.crl": b"noise"}) == "structure"
+    name = "amd/milan/vcek.crl"
+    assert refused(evidence(), bundle={name: b"noise"}) == f"structure of {name}"
 
 
 def test_a_list_counts_from_the_day_on_which_it_was_fetched() -> None:

@@ -169,7 +169,34 @@ def test_lists_under_each_others_names_are_both_looked_at() -> None:
 def test_every_list_of_the_product_line_must_be_by_its_ark() -> None:
     forged = amd.PROVIDERS.crl(signer="mallory", days=(-200, 100))
     assert amd_failure(amd.EVERY_CRL | {VLEK_CRL: forged}).startswith(f"signature of {VLEK_CRL}")
-    assert amd_failure(amd.EVERY_CRL | {VLEK_CRL: b"noise"}) == "structure"
+    assert amd_failure(amd.EVERY_CRL | {VLEK_CRL: b"noise"}) == f"structure of {VLEK_CRL}"
+
+
+VCEK = f"amd/milan/vcek/{fake_amd.CHIP.hex()}-{fake_amd.TCBS[amd.MILAN].hex()}.der"
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_machines_certificate_is_chosen_by_its_dates(in_order: bool) -> None:
+    """One that has expired must not hide the one that AMD issued after it."""
+    old = fake_amd.Machine(leaf_days=(-300, -10)).der
+    new = fake_amd.Machine(leaf_days=(-20, 300)).der
+    ages = (2 * HOUR, HOUR) if in_order else (HOUR, 2 * HOUR)
+    held = bundle(amd.EVERY_CRL, VCEK, fake_amd.NOW, *zip((old, new), ages, strict=True))
+    parts = {"report": amd.MACHINE.report()}
+    assert amd.appraise(parts, bundle=held).status is Status.AFFIRMING
+    # Judged in the old one's time, for which the new one was not issued yet.
+    assert amd.refused(parts, bundle=held, now=fake_amd.NOW - 400 * DAY) == "vcek chain validity"
+    past = amd.refused(parts, bundle=held, now=fake_amd.NOW - 100 * DAY)
+    assert past != "vcek chain validity"
+
+
+def test_a_damaged_certificate_of_a_machine_is_the_bundles_fault() -> None:
+    good = (amd.MACHINE.der, 2 * HOUR)
+    held = bundle(amd.EVERY_CRL, VCEK, fake_amd.NOW, good, (b"noise", HOUR))
+    with pytest.raises(EvidenceRefused, match="take that snapshot out of the bundle") as refusal:
+        amd.appraise({"report": amd.MACHINE.report()}, bundle=held)
+    first = next(check for check in refusal.value.checks if not check.holds)
+    assert first.name == f"structure of {VCEK}"
 
 
 # --- NVIDIA ---

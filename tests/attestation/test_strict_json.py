@@ -36,6 +36,9 @@ from fedenclave.protocol.errors import MalformedMessage
         b'{"a":"\n"}',
         b"\xef\xbb\xbf{}",
         b'{"a":' + b"1" * 5000 + b"}",
+        b'{"a":9007199254740992}',
+        b'{"a":[-9007199254740992]}',
+        b'{"a":18446744073709551616}',
         b'{"a":' * 50000 + b"1" + b"}" * 50000,
     ],
 )
@@ -53,7 +56,10 @@ def test_random_bytes_parse_or_are_malformed(data: bytes) -> None:
 @given(
     st.dictionaries(
         st.text(st.characters(exclude_categories=["Cs"])),
-        st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.lists(st.booleans()),
+        st.none()
+        | st.booleans()
+        | st.integers(-MAX_INTEGER, MAX_INTEGER)
+        | st.lists(st.booleans()),
     )
 )
 def test_what_is_json_parses_to_itself(value: dict[str, Any]) -> None:

@@ -31,18 +31,10 @@ ALWAYS = frozenset(
         "migration agent",
         "vmpl",
         "policy abi",
-        "report version",
         "signer",
         "chip id",
         "provider",
-        "product",
-        "current tcb",
-        "committed tcb",
-        "reported tcb",
-        "launch tcb",
-        "current firmware",
-        "committed firmware",
-        "mitigations",
+        *versions.ALWAYS,
     }
 )
 """Names of the checks that every appraisal makes, besides the binding."""

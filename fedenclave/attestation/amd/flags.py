@@ -1,4 +1,4 @@
-"""The bits of a guest's policy and of its platform: names, and what a rules file wants of each.
+"""The bits of a guest's policy and of its platform: names, and what a policy wants of each.
 
 Sources: AMD 56860 revision 1.58, table 9 (guest policy) and table 23 (PLATFORM_INFO). Bit 6 of
 PLATFORM_INFO came with AMD-SB-3016 (CVE-2023-20585).

@@ -17,7 +17,12 @@ from fedenclave.attestation.amd.flags import GUEST_POLICY, PLATFORM, Wish, read_
 from fedenclave.attestation.amd.products import LINES, Product
 from fedenclave.attestation.amd.report import VERSIONS, SigningKey
 from fedenclave.attestation.amd.tcb import Tcb
-from fedenclave.attestation.pins import ANY, take_hex, take_hexes, take_hexes_or_any
+from fedenclave.attestation.pins import (
+    take_hex,
+    take_hexes,
+    take_hexes_or_any,
+    take_texts_or_any,
+)
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
 
@@ -152,8 +157,8 @@ def _take_signing_keys(table: Table) -> frozenset[SigningKey]:
 
 
 def _take_csp_ids(table: Table, signing_keys: frozenset[SigningKey]) -> tuple[str, ...] | None:
-    ids = table.take_texts("csp_ids")
-    if ids == (ANY,):
+    ids = take_texts_or_any(table, "csp_ids", may_be_empty=True)
+    if ids is None:
         return None
     if not all(ids) or bool(ids) != (SigningKey.VLEK in signing_keys):
         raise ConfigurationError(
@@ -188,7 +193,7 @@ def _take_abi(table: Table) -> tuple[int, int]:
 def _take_floors(table: Table) -> dict[Product, Tcb]:
     floors = {}
     for product in Product:
-        if product not in table.keys():  # noqa: SIM118 - a Table is not a mapping
+        if product not in table:
             continue
         values = table.take_table(product)
         versions = {

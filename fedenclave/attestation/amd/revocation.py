@@ -2,7 +2,8 @@
 
 Rules:
   * Of several versions of the kind's list the one counts that AMD signed last by the time in
-    question and whose next update has not come. The dates are AMD's; no snapshot's name decides.
+    question, even if its next update has come, and it is then refused. The dates are AMD's; no
+    snapshot's name decides.
   * Every other list in the bundle that the ARK signed by then is looked at too, older ones and the
     other kind's: what AMD has once revoked stays revoked. Nothing in a list says for which kind it
     is, so a VLEK's list under the VCEK's name cannot be told from it; but whatever list holds a
@@ -20,9 +21,9 @@ from __future__ import annotations
 from fedenclave.attestation.amd.endorsement import LEAF_NAMES, Authority
 from fedenclave.attestation.amd.kds import crl_name
 from fedenclave.attestation.checklist import Checklist
-from fedenclave.attestation.collateral import FETCH_HINT, Dated, distinct, iso
+from fedenclave.attestation.collateral import FETCH_HINT, Dated, iso
 from fedenclave.attestation.crl import check_revocation
-from fedenclave.attestation.crl_versions import Crl, choose_crl, dated_crl
+from fedenclave.attestation.crl_versions import Crl, need_crl, read_crls
 from fedenclave.attestation.format import Question
 from fedenclave.attestation.result import Trust
 
@@ -33,16 +34,15 @@ def check_authority(authority: Authority, question: Question, checklist: Checkli
     """Check that no list of the ARK's names the intermediate, or the ARK itself.
 
     Raises:
-        EvidenceRefused: one does, or the list is missing, too old, or by somebody else.
-        MalformedMessage: a list cannot be read.
+        EvidenceRefused: one does, or the list is missing, too old, or by somebody else; or a list
+            of this product line in the bundle cannot be read.
     """
     name = crl_name(authority.product, authority.kind)
-    versions = question.collateral.need(name, checklist, Trust.INSTANCE_IDENTITY)
-    current = choose_crl(versions, name, question.now)
+    current = need_crl(checklist, question.collateral, name, question.now)
     check_revocation(
         checklist,
         [authority.intermediate, authority.root],
-        current.content,
+        current,
         authority.root,
         name=name,
         now=question.now,
@@ -77,14 +77,14 @@ def _check_others(
     name: str, current: Dated[Crl], authority: Authority, question: Question, checklist: Checklist
 ) -> None:
     """Check that no other list which was signed by the time in question names an authority."""
-    for file in distinct(question.collateral.versions(name)):
-        other = dated_crl(file, name)
-        if file.data == current.file.data or other.issued > question.now:
+    files = question.collateral.versions(name)
+    for other in read_crls(checklist, name, files, Trust.INSTANCE_IDENTITY):
+        if other.file.data == current.file.data or other.issued > question.now:
             continue
         check_revocation(
             checklist,
             [authority.intermediate, authority.root],
-            other.content,
+            other,
             authority.root,
             name=f"{name} of {iso(other.issued)}",
             # As of the day on which it was signed, since its age does not matter.

@@ -29,7 +29,7 @@ _KNOWN = {
 _GUIDS = {guid.bytes: name for name, guid in _KNOWN.items()} | {
     guid.bytes_le: name for name, guid in _KNOWN.items()
 }
-_GUID_SIZE, _ENTRY_SIZE = 16, 24
+_GUID_SIZE = 16
 _PEM = b"-----BEGIN"
 
 

@@ -5,8 +5,9 @@ Whether that machine and guest are acceptable is for `appraise.py`.
 
 Steps (AMD 56860, chapter 10 and table 23; AMD 57230, chapter 3):
   1. The report is well formed, and a VCEK or a VLEK signed it.
-  2. There is one certificate of that kind: with the evidence, else in the bundle; and nothing that
-     no signature or pin covers is beside it.
+  2. There is one certificate of that kind: with the evidence, else in the bundle, where of several
+     the one counts that was issued last by the time in question; and nothing that no signature or
+     pin covers is beside it.
   3. The certificate is signed by the ASK or ASVK, that by the ARK; both are pinned in this tree.
   4. ECDSA P-384 with SHA-384 over the report's first 0x2A0 bytes verifies with the certified key.
   5. Product, TCB_VERSION and chip are the same in the certificate and in the report.
@@ -43,8 +44,15 @@ from fedenclave.attestation.amd.revocation import check_authority
 from fedenclave.attestation.amd.supplied import read_certificates
 from fedenclave.attestation.amd.tcb import Tcb, parse_tcb
 from fedenclave.attestation.certificates import common_name, fingerprints, verify_chain
+from fedenclave.attestation.chain_versions import Chain, dated_chain
 from fedenclave.attestation.checklist import Checklist
-from fedenclave.attestation.collateral import FETCH_HINT
+from fedenclave.attestation.collateral import (
+    FETCH_HINT,
+    CollateralFile,
+    Dated,
+    choose_signed,
+    read_versions,
+)
 from fedenclave.attestation.format import Question
 from fedenclave.attestation.result import Trust
 
@@ -60,7 +68,8 @@ ALWAYS = frozenset(
         "certificate chip",
     }
 )
-"""Names of the checks that every verification makes, besides the chain's."""
+"""Names of the checks that every verification makes, besides the chain's, to which
+`verify_report` itself sees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +132,12 @@ def verify_report(
     if not supplied:
         supplied = _from_bundle(report, question, checklist)
     leaf, authority = _choose(supplied, kind, authorities, checklist)
+    chain_name = f"{kind.name.lower()} chain"
     verify_chain(
         checklist,
         [leaf, authority.intermediate],
         authority.root,
-        name=f"{kind.name.lower()} chain",
+        name=chain_name,
         now=question.now,
         understood=[e.oid for e in leaf.extensions if _is_amds(e.oid)],
     )
@@ -145,6 +155,8 @@ def verify_report(
             ("launch", report.launch_tcb),
         )
     }
+    # Its name depends on the kind of key, so it is not in `ALWAYS`.
+    checklist.check_made({chain_name, f"{chain_name} validity"})
     return VerifiedReport(
         report=report,
         product=authority.product,
@@ -158,10 +170,8 @@ def _is_amds(oid: ObjectIdentifier) -> bool:
     return oid.dotted_string.startswith(AMD_EXTENSIONS)
 
 
-def _from_bundle(
-    report: Report, question: Question, checklist: Checklist
-) -> list[x509.Certificate]:
-    """Return the VCEK certificate from the bundle."""
+def _from_bundle(report: Report, question: Question, checklist: Checklist) -> Chain:
+    """Return the VCEK certificate from the bundle, and what lies in its file with it."""
     names = [vcek_name(report, product) for product in possible_products(report)]
     if not names:
         checklist.refuse(
@@ -173,8 +183,9 @@ def _from_bundle(
         )
     in_bundle = report.signing_key is SigningKey.VCEK and not report.chip_id_masked
     for name in names if in_bundle else ():
-        for version in question.collateral.versions(name):
-            return read_certificates(version.data, name)
+        if files := question.collateral.versions(name):
+            versions = read_versions(checklist, name, files, _dated_vcek, _IDENTITY)
+            return choose_signed(versions, question.now).content
     checklist.refuse(
         "certificates",
         found="none with the evidence, and none in the bundle",
@@ -185,7 +196,10 @@ def _from_bundle(
         else "the host must hand out the certificate: that of a VLEK, or of a chip whose id is "
         "masked, is not published",
     )
-    raise AssertionError("refuse raises")
+
+
+def _dated_vcek(file: CollateralFile) -> Dated[Chain]:
+    return dated_chain(file, read_certificates(file.data, "it"))
 
 
 def _choose(
@@ -201,20 +215,24 @@ def _choose(
     authority = authority_of(leaves[0], kind, authorities) if len(leaves) == 1 else None
     others = [certificate for certificate in supplied if certificate not in leaves]
     pinned = () if authority is None else (authority.intermediate, authority.root)
+    found = ", ".join(
+        f"{common_name(certificate)} by {_issuer(certificate)}" for certificate in supplied
+    )
+    wanted = (
+        f"one {LEAF_NAMES[kind]} by an ASK or ASVK that is pinned, and at most that and its ARK "
+        "besides, as they are pinned"
+    )
+    hint = "send the certificate of the key that signed the report, and no other"
+    if authority is None:
+        checklist.refuse("certificates", found=found, wanted=wanted, trust=_IDENTITY, hint=hint)
     checklist.must(
         "certificates",
-        holds=authority is not None
-        and all(others.count(other) == 1 and other in pinned for other in others),
-        found=", ".join(
-            f"{common_name(certificate)} by {_issuer(certificate)}" for certificate in supplied
-        ),
-        wanted=f"one {LEAF_NAMES[kind]} by an ASK or ASVK that is pinned, and at most that and its "
-        "ARK besides, as they are pinned",
+        holds=all(others.count(other) == 1 and other in pinned for other in others),
+        found=found,
+        wanted=wanted,
         trust=_IDENTITY,
-        hint="send the certificate of the key that signed the report, and no other",
+        hint=hint,
     )
-    if authority is None:
-        raise AssertionError("must raises")
     return leaves[0], authority
 
 

@@ -93,17 +93,14 @@ def appraise(parts: Parts, pins: CcaPins, question: Question, checklist: Checkli
 
 def _check_realm_key(checklist: Checklist, platform: PlatformToken, realm: RealmToken) -> None:
     """Check that the platform's challenge is the hash of the realm's key, as it is encoded."""
-    hash_ = _HASHES.get(realm.key_hash_algorithm)
     checklist.must(
         "realm key hash algorithm",
-        holds=hash_ is not None,
+        holds=realm.key_hash_algorithm in _HASHES,
         found=realm.key_hash_algorithm,
         wanted=" or ".join(_HASHES),
         trust=Trust.INSTANCE_IDENTITY,
     )
-    if hash_ is None:
-        raise AssertionError("must raises")
-    digest = hash_(realm.encoded_key).digest()
+    digest = _HASHES[realm.key_hash_algorithm](realm.encoded_key).digest()
     checklist.must(
         "realm key",
         holds=equal(digest, platform.challenge),

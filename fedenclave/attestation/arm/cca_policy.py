@@ -18,7 +18,12 @@ from fedenclave.attestation.arm.cca_token import (
 from fedenclave.attestation.arm.claims import HASH_SIZES, IMPLEMENTATION_ID_SIZE
 from fedenclave.attestation.arm.components import ABSENT, ComponentPin, read_component_pins
 from fedenclave.attestation.arm.devices import Devices, read_devices
-from fedenclave.attestation.pins import ANY, take_hexes, take_hexes_or_any, take_some_texts
+from fedenclave.attestation.pins import (
+    take_hexes,
+    take_hexes_or_any,
+    take_some_texts,
+    take_texts_or_any,
+)
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
 
@@ -110,25 +115,25 @@ def read_policy(table: Table) -> CcaPins:
 
 
 def _take_of(table: Table, key: str, choices: Collection[str]) -> tuple[str, ...]:
-    texts = take_some_texts(table, key)
+    return _of(table, key, take_some_texts(table, key), choices)
+
+
+def _of(
+    table: Table, key: str, texts: tuple[str, ...], choices: Collection[str]
+) -> tuple[str, ...]:
     if not set(texts) <= set(choices):
         raise ConfigurationError(f"{table.where} {key} is not of {', '.join(choices)}")
     return texts
 
 
 def _take_of_or_any(table: Table, key: str, choices: Collection[str]) -> tuple[str, ...] | None:
-    texts = _take_of(table, key, (*choices, ANY))
-    if ANY in texts and texts != (ANY,):
-        raise ConfigurationError(
-            f"{table.where} {key} has {ANY!r} among other values",
-            hint=f'write ["{ANY}"] alone to accept all',
-        )
-    return None if texts == (ANY,) else texts
+    texts = take_texts_or_any(table, key)
+    return None if texts is None else _of(table, key, texts, choices)
 
 
 def _take_configs(table: Table, key: str) -> tuple[bytes, ...] | None:
-    texts = take_some_texts(table, key)
-    if texts == (ANY,):
+    texts = take_texts_or_any(table, key)
+    if texts is None:
         return None
     if not all(_CONFIG.fullmatch(text) for text in texts):
         raise ConfigurationError(

@@ -18,7 +18,7 @@ from fedenclave.attestation.pins import (
     ANY,
     take_hexes,
     take_hexes_or_any,
-    take_some_texts,
+    take_texts_or_any,
 )
 from fedenclave.attestation.result import Trust
 from fedenclave.protocol.errors import MalformedMessage
@@ -110,13 +110,12 @@ def read_component_pins(table: Table) -> tuple[ComponentPin, ...]:
     """Return the pins in the array of tables `components`, at least one."""
     pins = []
     for entry in table.take_tables("components"):
-        versions = take_some_texts(entry, "versions")
         pins.append(
             ComponentPin(
                 kind=entry.take_text("type"),
                 values=take_hexes(entry, "values", sizes=HASH_SIZES),
                 signers=take_hexes_or_any(entry, "signers", sizes=HASH_SIZES),
-                versions=None if versions == (ANY,) else versions,
+                versions=take_texts_or_any(entry, "versions"),
             )
         )
         entry.finish()

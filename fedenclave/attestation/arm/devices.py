@@ -84,16 +84,14 @@ def verify_device(
     Raises:
         EvidenceRefused: a check does not hold.
     """
-    key = devices.get(instance_id)
     checklist.must(
         "instance id",
-        holds=key is not None,
+        holds=instance_id in devices,
         found=instance_id,
         wanted=" or ".join(known.hex() for known in devices),
         trust=Trust.INSTANCE_IDENTITY,
         hint="the platform is not among those that the federation approved; nothing was sent",
     )
-    if key is None:
-        raise AssertionError("must raises")
+    key = devices[instance_id]
     verify_sign1(checklist, message, key, name=name, known_ids=(instance_id, instance_id[1:]))
     return key

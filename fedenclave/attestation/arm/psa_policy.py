@@ -9,7 +9,7 @@ from fedenclave.attestation.arm.claims import IMPLEMENTATION_ID_SIZE
 from fedenclave.attestation.arm.components import ComponentPin, read_component_pins
 from fedenclave.attestation.arm.devices import Devices, read_devices
 from fedenclave.attestation.arm.psa_token import PROFILES
-from fedenclave.attestation.pins import ANY, take_hexes, take_some_texts
+from fedenclave.attestation.pins import take_hexes, take_some_texts, take_texts_or_any
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
 
@@ -69,12 +69,12 @@ def read_policy(table: Table) -> PsaPins:
         raise ConfigurationError(
             f'{table.where} clients is not of "{SECURE}", "{NON_SECURE}", and 32-bit client ids'
         )
-    certifications = take_some_texts(table, "certification_references")
+    certifications = take_texts_or_any(table, "certification_references")
     return PsaPins(
         profiles=profiles,
         implementation_ids=take_hexes(table, "implementation_ids", sizes=(IMPLEMENTATION_ID_SIZE,)),
         clients=clients,
-        certifications=None if certifications == (ANY,) else certifications,
+        certifications=certifications,
         devices=read_devices(table, "devices"),
         components=read_component_pins(table),
     )

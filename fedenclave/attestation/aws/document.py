@@ -6,7 +6,8 @@ Rules:
   * Exactly the nine fields that the document defines; six must be there. The three optional ones
     may be missing or null: the specification forbids null, and the hypervisor sends it.
   * Every type, length and range as documented.
-  * Map and payload may have an indefinite length: the hypervisor has sent both forms.
+  * Within the payload, and only there, lengths may be indefinite: the hypervisor has sent both
+    forms.
 
 Source: "Nitro Enclaves Attestation Process", docs/attestation_process.md in AWS's repository
 aws-nitro-enclaves-nsm-api at commit 13464bf: sections 2.2, 3.1 and 3.2.2.

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fedenclave.attestation.pins import ANY, take_hexes, take_hexes_or_any, take_some_texts
+from fedenclave.attestation.pins import ANY, take_hexes, take_hexes_or_any, take_texts_or_any
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
 
@@ -61,24 +61,24 @@ class NitroPins:
 def read_policy(table: Table) -> NitroPins:
     """Return the pins."""
     bind = table.take_choice("bind", BIND_FIELDS)
-    instances = take_some_texts(table, "instances")
+    instances = take_texts_or_any(table, "instances")
     registers = table.take_table("pcrs")
     pcrs: dict[int, tuple[bytes, ...] | None] = {}
     for index in IMAGE_PCRS:
         pcrs[index] = take_hexes(registers, str(index), sizes=(PCR_SIZE,))
     others_zero = registers.take_choice("others", _OTHERS) == "zero"
-    more = [key for key in registers.keys() if _INDEX.fullmatch(key)]  # noqa: SIM118
+    more = [key for key in registers.names() if _INDEX.fullmatch(key)]
     for key in (*map(str, NAMED_PCRS), *more):
         if int(key) not in pcrs:
             pcrs[int(key)] = take_hexes_or_any(registers, key, sizes=(PCR_SIZE,))
     registers.finish()
-    if any(not name.startswith("i-") for name in instances) and instances != (ANY,):
+    if not all(name.startswith("i-") for name in instances or ()):
         raise ConfigurationError(
             f'{table.where} instances has something that is no instance id, want "i-..." or ["any"]'
         )
     return NitroPins(
         bind=bind,
-        instances=None if instances == (ANY,) else instances,
+        instances=instances,
         pcrs=pcrs,
         others_zero=others_zero,
     )

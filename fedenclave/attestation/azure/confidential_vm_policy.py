@@ -16,7 +16,7 @@ from fedenclave.attestation.amd.policy import SnpPins, pins_template, read_pins
 from fedenclave.attestation.azure.td_report import UNCHECKED_MAC
 from fedenclave.attestation.intel import td_policy
 from fedenclave.attestation.intel.td_policy import TdPins, take_td_pins
-from fedenclave.attestation.pins import ANY, take_hexes, take_some_texts
+from fedenclave.attestation.pins import ANY, take_hexes, take_some_texts, take_texts_or_any
 from fedenclave.attestation.tpm.policy import EXCEPTIONS as TPM_EXCEPTIONS
 from fedenclave.attestation.tpm.policy import NONE, TpmPins, take_pcrs
 from fedenclave.protocol.errors import ConfigurationError
@@ -97,7 +97,7 @@ def read_policy(table: Table) -> Pins:
         ConfigurationError: one is missing or wrong, or no hardware is pinned.
     """
     version = table.take_int("hcl_version", low=1, high=2)
-    vm_ids = take_some_texts(table, "vm_ids")
+    vm_ids = take_texts_or_any(table, "vm_ids")
     measurements = _take_measurements(table)
     pcrs = take_pcrs(table)
     configuration = _take_configuration(table)
@@ -106,7 +106,7 @@ def read_policy(table: Table) -> Pins:
         raise ConfigurationError(f"{table.where} has neither a table [{SNP}] nor [{TDX}]")
     return Pins(
         hcl_version=version,
-        vm_ids=None if vm_ids == (ANY,) else vm_ids,
+        vm_ids=vm_ids,
         configuration=configuration,
         # The paravisor vouches for the key, so nothing of a TPM's own policy about keys is used.
         tpm=TpmPins(
@@ -125,7 +125,7 @@ def read_policy(table: Table) -> Pins:
 
 
 def _take_hardware(table: Table) -> tuple[SnpPins | None, TdPins | None]:
-    given = table.keys()
+    given = table.names()
     snp: SnpPins | None = None
     tdx: TdPins | None = None
     if SNP in given:

@@ -33,9 +33,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from fedenclave.attestation.azure.maa_claims import (
+    ALWAYS_BY_TYPE,
     EXCEPTIONS,
     IDENTIFIERS,
     LEVELS,
@@ -43,9 +45,11 @@ from fedenclave.attestation.azure.maa_claims import (
     appraise_sgx,
     appraise_snp,
     appraise_tdx,
+    choose,
 )
 from fedenclave.attestation.azure.maa_policy import (
     TEMPLATE,
+    VM,
     Pins,
     SgxPins,
     SnpPins,
@@ -53,6 +57,7 @@ from fedenclave.attestation.azure.maa_policy import (
     host_of,
     read_policy,
 )
+from fedenclave.attestation.azure.maa_vm import ALWAYS as VM_ALWAYS
 from fedenclave.attestation.azure.maa_vm import EXCEPTIONS as VM_EXCEPTIONS
 from fedenclave.attestation.azure.maa_vm import VM_ID, appraise_vm
 from fedenclave.attestation.certificates import fingerprints
@@ -97,28 +102,37 @@ def appraise(parts: Parts, pins: Pins, question: Question, checklist: Checklist)
         trust=Trust.INSTANCE_IDENTITY,
         hint="another attestation provider made the token; anybody can have one of their own",
     )
-    jwk = find_key(checklist, jwks_name(issuer), token, question)
-    key, certificates = _key_of(checklist, jwk, question.now)
+    key, leaf = find_key(checklist, jwks_name(issuer), token, question, _read_key)
+    if leaf is not None:
+        _check_validity(checklist, leaf, question.now)
     check_signature(checklist, token, key)
     check_times(checklist, token, now=question.now, freshness_seconds=question.freshness_seconds)
     found = _appraise_claims(checklist, token.claims, pins, question.bound)
     return Claims(
         claims={**_common(token), **found.claims},
-        identifiers={**found.identifiers, "certificate": certificates},
+        identifiers={
+            **found.identifiers,
+            "certificate": () if leaf is None else fingerprints(leaf),
+        },
         levels=found.levels,
     )
 
 
-def _key_of(
-    checklist: Checklist, jwk: JsonObject, now: int
-) -> tuple[RSAPublicKey, tuple[str, ...]]:
-    """Return the key of a JWK, by `x5c` or `n` and `e`, and its certificate's fingerprints."""
+def _read_key(jwk: JsonObject) -> tuple[RSAPublicKey, x509.Certificate | None]:
+    """Return the key of a JWK, by `x5c` or `n` and `e`, and its certificate if it has one."""
     if "x5c" not in jwk:
-        return rsa_key(jwk), ()
+        return rsa_key(jwk), None
     certificates = x5c_certificates(jwk)
     if not certificates:
         raise MalformedMessage(f"{jwk.what} has an empty x5c")
     leaf = certificates[0]
+    key = certified_key(leaf, jwk.what)
+    if "n" in jwk and rsa_key(jwk) != key:
+        raise MalformedMessage(f"{jwk.what} has n and e of another key than its certificate's")
+    return key, leaf
+
+
+def _check_validity(checklist: Checklist, leaf: x509.Certificate, now: int) -> None:
     first = int(leaf.not_valid_before_utc.timestamp())
     last = int(leaf.not_valid_after_utc.timestamp())
     checklist.must(
@@ -129,10 +143,6 @@ def _key_of(
         trust=Trust.INSTANCE_IDENTITY,
         hint="give the time at which the evidence was made with --at, if it is an old one",
     )
-    key = certified_key(leaf, jwk.what)
-    if "n" in jwk and rsa_key(jwk) != key:
-        raise MalformedMessage(f"{jwk.what} has n and e of another key than its certificate's")
-    return key, fingerprints(leaf)
 
 
 def _appraise_claims(checklist: Checklist, claims: JsonObject, pins: Pins, bound: bytes) -> Claims:
@@ -144,15 +154,7 @@ def _appraise_claims(checklist: Checklist, claims: JsonObject, pins: Pins, bound
         wanted=VERSION,
         trust=Trust.INSTANCE_IDENTITY,
     )
-    chosen = pins.types.get(kind)
-    checklist.must(
-        "attestation type",
-        holds=chosen is not None,
-        found=kind,
-        wanted=" or ".join(pins.types),
-        trust=Trust.HARDWARE,
-        hint="the policy has no table for this type",
-    )
+    chosen = choose(checklist, "attestation type", pins.types, kind)
     policy = claims.text("x-ms-policy-hash")
     checklist.want(
         "policy hash",
@@ -163,14 +165,16 @@ def _appraise_claims(checklist: Checklist, claims: JsonObject, pins: Pins, bound
         hint="the provider's owner has changed the rules by which it judges",
     )
     if isinstance(chosen, SgxPins):
-        return appraise_sgx(checklist, claims, chosen, bound)
-    if isinstance(chosen, TdxPins):
-        return appraise_tdx(checklist, claims, chosen, bound)
-    if isinstance(chosen, SnpPins):
-        return appraise_snp(checklist, claims, chosen, bound)
-    # The check of the type has left only this.
-    assert chosen is not None  # noqa: S101
-    return appraise_vm(checklist, claims, chosen, bound)
+        found = appraise_sgx(checklist, claims, chosen, bound)
+    elif isinstance(chosen, TdxPins):
+        found = appraise_tdx(checklist, claims, chosen, bound)
+    elif isinstance(chosen, SnpPins):
+        found = appraise_snp(checklist, claims, chosen, bound)
+    else:
+        found = appraise_vm(checklist, claims, chosen, bound)
+    # The format's own list has what is checked of every type.
+    checklist.check_made(VM_ALWAYS if kind == VM else ALWAYS_BY_TYPE[kind])
+    return found
 
 
 def _common(token: Token) -> dict[str, object]:

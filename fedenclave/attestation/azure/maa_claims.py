@@ -9,10 +9,16 @@ Source: as maa_policy.py.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import TypeVar
 
 from fedenclave.attestation.azure.maa_policy import (
     REPORT_DATA,
+    SGX,
+    SNP,
     SNP_SVNS,
+    TDX,
+    TDX_OTHERS,
     TDX_REGISTERS,
     USER_DATA,
     SgxPins,
@@ -24,13 +30,62 @@ from fedenclave.attestation.claimed_tcb import check_tcb_status
 from fedenclave.attestation.result import Claims, Trust
 from fedenclave.attestation.strict_json import JsonObject
 
+T = TypeVar("T")
+
 COMPLIANCE = "x-ms-compliance-status"
 RUNTIME, TYPE = "x-ms-runtime", "x-ms-attestation-type"
 DEBUG, MIGRATION, UNATTESTED_GUEST = "debug", "migration", "unattested-guest"
 EXCEPTIONS = frozenset({DEBUG, MIGRATION, UNATTESTED_GUEST})
 IDENTIFIERS = frozenset({"certificate", "measurement", "mrsigner"})
 LEVELS = frozenset({"isvsvn", "seamsvn", *(f"{name}-svn" for name in SNP_SVNS)})
+ALWAYS_BY_TYPE: Mapping[str, frozenset[str]] = {
+    SGX: frozenset({"mrenclave", "mrsigner", "product id", "svn", "x-ms-sgx-is-debuggable"}),
+    TDX: frozenset(
+        {
+            *TDX_REGISTERS,
+            *TDX_OTHERS,
+            "mrsignerseam",
+            "td attributes",
+            "xfam",
+            "seamsvn",
+            "tcb status",
+            "debug",
+            "compliance",
+        }
+    ),
+    SNP: frozenset(
+        {
+            "launch measurement",
+            "host data",
+            "id key digest",
+            "author key digest",
+            "vmpl",
+            "x-ms-sevsnpvm-is-debuggable",
+            "x-ms-sevsnpvm-migration-allowed",
+            *(f"{name} svn" for name in SNP_SVNS),
+            "compliance",
+        }
+    ),
+}
+"""Names of the checks that are made of every token of a type, besides those of every token."""
 _HINT = "it runs code, or in a way, that the federation did not approve; nothing was sent"
+
+
+def choose(checklist: Checklist, name: str, tables: Mapping[str, T], kind: str) -> T:
+    """Return the policy's table for a kind of machine.
+
+    Raises:
+        EvidenceRefused: it has none.
+    """
+    checklist.must(
+        name,
+        holds=kind in tables,
+        found=kind,
+        wanted=" or ".join(tables),
+        trust=Trust.HARDWARE,
+        hint="the policy has no table for this kind of machine",
+    )
+    return tables[kind]
 
 
 def check_pinned(

@@ -10,7 +10,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fedenclave.attestation.pins import ANY, take_hexes, take_hexes_or_any, take_some_texts
+from fedenclave.attestation.pins import (
+    take_hexes,
+    take_hexes_or_any,
+    take_some_texts,
+    take_texts_or_any,
+)
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
 
@@ -19,7 +24,7 @@ TYPES = (SGX, TDX, SNP, VM)
 """Values of `x-ms-attestation-type`; `tpm` and `vbs` vouch for no memory encryption."""
 REPORT_DATA, RUNTIME_DATA, USER_DATA = "report-data", "runtime-data", "user-data"
 TDX_REGISTERS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
-_TDX_OTHERS = ("mrseam", "mrconfigid", "mrowner", "mrownerconfig")
+TDX_OTHERS = ("mrseam", "mrconfigid", "mrowner", "mrownerconfig")
 SNP_SVNS = ("bootloader", "tee", "snpfw", "microcode", "guest")
 _ISSUER = re.compile(r"https://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,24}")
 _POLICY_HASH = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -104,7 +109,7 @@ def read_policy(table: Table) -> Pins:
         SNP: _read_snp,
         VM: _read_vm,
     }
-    given = [name for name in TYPES if name in table.keys()]  # noqa: SIM118 - no mapping
+    given = [name for name in TYPES if name in table]
     hashes = _read_policy_hashes(table)
     types = {name: readers[name](table.take_table(name)) for name in given}
     if not types:
@@ -120,18 +125,13 @@ def host_of(issuer: str) -> str:
 
 
 def _read_policy_hashes(table: Table) -> tuple[str, ...] | None:
-    hashes = _or_any(table, "policy_hashes")
+    hashes = take_texts_or_any(table, "policy_hashes")
     for text in hashes or ():
         if not _POLICY_HASH.fullmatch(text):
             raise ConfigurationError(
                 f"{table.where} policy_hashes has {text[:80]!r}, want 43 characters of base64url"
             )
     return hashes
-
-
-def _or_any(table: Table, key: str) -> tuple[str, ...] | None:
-    texts = take_some_texts(table, key)
-    return None if texts == (ANY,) else texts
 
 
 def _read_sgx(table: Table) -> SgxPins:
@@ -158,12 +158,12 @@ def _read_tdx(table: Table, *, bound: bool = True) -> TdxPins:
         mrtd=take_hexes(table, "mrtd", sizes=(48,)),
         others={
             name: take_hexes_or_any(table, name, sizes=(48,))
-            for name in (*TDX_REGISTERS[1:], *_TDX_OTHERS)
+            for name in (*TDX_REGISTERS[1:], *TDX_OTHERS)
         },
         td_attributes=take_hexes_or_any(table, "td_attributes", sizes=(8,)),
         xfams=take_hexes_or_any(table, "xfams", sizes=(8,)),
         minimum_seamsvn=table.take_int("minimum_seamsvn", low=0, high=65535),
-        compliance=_or_any(table, "compliance"),
+        compliance=take_texts_or_any(table, "compliance"),
     )
     table.finish()
     return pins
@@ -181,7 +181,7 @@ def _read_snp(table: Table, *, bound: bool = True) -> SnpPins:
         minimum_svns={
             name: table.take_int(f"minimum_{name}_svn", low=0, high=2**32 - 1) for name in SNP_SVNS
         },
-        compliance=_or_any(table, "compliance"),
+        compliance=take_texts_or_any(table, "compliance"),
     )
     if pins.launch_measurements is None and pins.id_key_digests is None:
         raise ConfigurationError(
@@ -193,11 +193,11 @@ def _read_snp(table: Table, *, bound: bool = True) -> SnpPins:
 
 
 def _read_vm(table: Table) -> VmPins:
-    os_types, vm_ids = _or_any(table, "os_types"), _or_any(table, "vm_ids")
+    os_types, vm_ids = (take_texts_or_any(table, name) for name in ("os_types", "vm_ids"))
     tee: dict[str, TdxPins | SnpPins] = {}
-    if TDX in table.keys():  # noqa: SIM118 - a Table is not a mapping
+    if TDX in table:
         tee[TDX] = _read_tdx(table.take_table(TDX), bound=False)
-    if SNP in table.keys():  # noqa: SIM118 - a Table is not a mapping
+    if SNP in table:
         tee[SNP] = _read_snp(table.take_table(SNP), bound=False)
     if not tee:
         raise ConfigurationError(
@@ -259,7 +259,8 @@ issuers = ["https://sharedweu.weu.attest.azure.net"]
 policy_hashes = ["any"]
 # "debug": debug mode, or boot with debuggers. "migration": an SNP guest that may be migrated.
 # "boot-keys", "test-signing": a machine that trusts other keys at boot, or test signatures.
-# "tcb-out-of-date" and others of README.md: a TDX machine that is not up to date.
+# "tcb-out-of-date" and others (attestation/google/README.md has all): a TDX machine that is not up
+# to date.
 # "unattested-guest": a token by which the hardware vouches for Azure's paravisor alone, so that any
 # program in anybody's machine on Azure can get one for any nonce. binding = "user-data" and the
 # type azurevm need it. The result is a warning; the format azure-vm also says which code runs.

@@ -15,6 +15,7 @@ import base64
 import binascii
 
 from fedenclave.attestation.azure.maa_claims import (
+    ALWAYS_BY_TYPE,
     DEBUG,
     RUNTIME,
     TYPE,
@@ -22,8 +23,9 @@ from fedenclave.attestation.azure.maa_claims import (
     appraise_tdx,
     check_flag,
     check_guest,
+    choose,
 )
-from fedenclave.attestation.azure.maa_policy import SnpPins, TdxPins, VmPins
+from fedenclave.attestation.azure.maa_policy import TdxPins, VmPins
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.result import Claims, Trust
 from fedenclave.attestation.strict_json import JsonObject
@@ -45,6 +47,16 @@ _BOOT_FLAGS = {
     "default-securebootkeysvalidated": (True, BOOT_KEYS),
 }
 """What a token says of the boot: what it must say, and the exception for what it says instead."""
+ALWAYS = frozenset(
+    {
+        "isolation tee",
+        "secureboot",
+        *(f"{_PREFIX}{name}" for name in _BOOT_FLAGS),
+        "os type",
+        "vm id",
+    }
+)
+"""Names of the checks that are made of every virtual machine, besides those of its TEE."""
 
 
 def appraise_vm(checklist: Checklist, claims: JsonObject, pins: VmPins, bound: bytes) -> Claims:
@@ -53,15 +65,7 @@ def appraise_vm(checklist: Checklist, claims: JsonObject, pins: VmPins, bound: b
     check_guest(checklist, measured=False)
     tee = claims.table(ISOLATION)
     kind = tee.text(TYPE)
-    chosen = pins.tee.get(kind)
-    checklist.must(
-        "isolation tee",
-        holds=chosen is not None,
-        found=kind,
-        wanted=" or ".join(pins.tee),
-        trust=Trust.HARDWARE,
-        hint="the policy does not accept this kind of machine",
-    )
+    chosen = choose(checklist, "isolation tee", pins.tee, kind)
     check_flag(checklist, claims, "secureboot", wanted=True)
     for name, (wanted, exception) in _BOOT_FLAGS.items():
         check_flag(checklist, claims, f"{_PREFIX}{name}", wanted=wanted, exception=exception)
@@ -78,9 +82,8 @@ def appraise_vm(checklist: Checklist, claims: JsonObject, pins: VmPins, bound: b
     if isinstance(chosen, TdxPins):
         inner = appraise_tdx(checklist, tee, chosen, bound)
     else:
-        # The check above leaves only these two.
-        assert isinstance(chosen, SnpPins)  # noqa: S101
         inner = appraise_snp(checklist, tee, chosen, bound)
+    checklist.check_made(ALWAYS_BY_TYPE[kind])
     return Claims(
         claims={**inner.claims, "isolation-tee": kind, "os-type": system, "vm-id": vm},
         identifiers={**inner.identifiers, "vm-id": (vm,)},

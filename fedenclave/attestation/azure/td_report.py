@@ -21,7 +21,7 @@ from fedenclave.attestation.reader import Reader
 from fedenclave.attestation.result import Trust
 from fedenclave.protocol.errors import MalformedMessage
 
-TD_REPORT_SIZE, TCB_INFO_SIZE, TD_INFO_SIZE = 1024, 239, 512
+TCB_INFO_SIZE, TD_INFO_SIZE = 239, 512
 MAC_OFFSET, MAC_SIZE = 224, 32
 UNCHECKED_MAC = "unchecked-mac"
 _TYPE = b"\x81\x00"
@@ -150,7 +150,7 @@ def check_mac(checklist: Checklist, report: TdReportStructure) -> None:
         found=report.mac,
         wanted="zeros, as nobody but its processor can check it",
         trust=Trust.INSTANCE_IDENTITY,
-        hint="blank it before sending (README.md, azure-vm), or except unchecked-mac",
+        hint="blank it before sending (attestation/azure/README.md), or except unchecked-mac",
         exception=UNCHECKED_MAC,
     )
 

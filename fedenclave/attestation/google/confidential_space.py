@@ -34,7 +34,7 @@ from fedenclave.attestation.certificates import fingerprint, fingerprints, verif
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.claimed_tcb import TCB_EXCEPTIONS
 from fedenclave.attestation.crl import check_revocation
-from fedenclave.attestation.crl_versions import choose_crl
+from fedenclave.attestation.crl_versions import need_crl
 from fedenclave.attestation.format import Format, Parts, Question
 from fedenclave.attestation.google import confidential_space_claims as claims_of
 from fedenclave.attestation.google.confidential_space_policy import (
@@ -88,7 +88,7 @@ def appraise(
         certificates = _verify_chain(checklist, token, pins, question, root)
         key: RSAPublicKey = certified_key(certificates[0], "confidential space leaf")
     else:
-        key = rsa_key(find_key(checklist, JWKS, token, question))
+        key = find_key(checklist, JWKS, token, question, rsa_key)
     check_signature(checklist, token, key)
     issuer = token.claims.text("iss")
     checklist.must(
@@ -123,11 +123,10 @@ def _verify_chain(
     )
     verify_chain(checklist, (leaf, intermediate), root, name="token chain", now=question.now)
     if pins.revocation == CRL:
-        files = question.collateral.need(ROOT_CRL, checklist, Trust.INSTANCE_IDENTITY)
         check_revocation(
             checklist,
             (intermediate,),
-            choose_crl(files, ROOT_CRL, question.now).content,
+            need_crl(checklist, question.collateral, ROOT_CRL, question.now),
             root,
             name=ROOT_CRL,
             now=question.now,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fedenclave.attestation.pins import ANY, take_some_texts
+from fedenclave.attestation.pins import take_some_texts, take_texts_or_any
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
 
@@ -57,7 +57,8 @@ projects = ["any"]
 zones = ["any"]
 service_accounts = ["any"]
 # "debug": an image with SSH for its operator. "unsupported-image": without the attributes above.
-# "tcb-out-of-date" and others of README.md: an Intel TDX machine that is not up to date.
+# "tcb-out-of-date" and others (attestation/google/README.md): an Intel TDX machine that is not up
+# to date.
 exceptions = []
 """
 
@@ -97,14 +98,14 @@ def read_policy(table: Table) -> Pins:
         hardware=_take_choices(table, "hardware", HARDWARE),
         support_attributes=_take_choices(table, "support_attributes", SUPPORT),
         minimum_swversion=_take_version(table),
-        args=_or_any(table.take_texts("args")),
-        cmd_override=_or_any(table.take_texts("cmd_override")),
-        env_override=_or_any(table.take_texts("env_override")),
+        args=take_texts_or_any(table, "args", may_be_empty=True),
+        cmd_override=take_texts_or_any(table, "cmd_override", may_be_empty=True),
+        env_override=take_texts_or_any(table, "env_override", may_be_empty=True),
         restart_policies=_take_choices(table, "restart_policies", RESTART),
         memory_monitoring=table.take_bool("memory_monitoring"),
-        projects=_or_any(take_some_texts(table, "projects")),
-        zones=_or_any(take_some_texts(table, "zones")),
-        service_accounts=_or_any(take_some_texts(table, "service_accounts")),
+        projects=take_texts_or_any(table, "projects"),
+        zones=take_texts_or_any(table, "zones"),
+        service_accounts=take_texts_or_any(table, "service_accounts"),
     )
 
 
@@ -148,7 +149,3 @@ def _take_choices(table: Table, key: str, choices: tuple[str, ...]) -> tuple[str
                 f"{table.where} {key} has {text[:80]!r}, want {' or '.join(map(repr, choices))}"
             )
     return texts
-
-
-def _or_any(texts: tuple[str, ...]) -> tuple[str, ...] | None:
-    return None if texts == (ANY,) else texts

@@ -9,8 +9,9 @@
   intel/<tee>/qe-identity.pem
 
 It verifies nothing: collateral.py does. Of several versions of a file that one is taken which says
-itself that it is the latest issued of those in force at the given time. Documents of the same
-second are ordered by their evaluation number, lists by their own number, chains not at all.
+itself that it is the latest that was issued by the given time, even if it has expired since, and is
+then refused. Documents of the same second are ordered by their evaluation number, lists by their
+own number, chains not at all.
 
 Source: Intel PCS API version 4; the names are FedEnclave's.
 """
@@ -21,19 +22,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from cryptography import x509
-
 from fedenclave.attestation.certificates import parse_certificates
+from fedenclave.attestation.chain_versions import Chain, dated_chain
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.collateral import (
-    FETCH_HINT,
     CollateralFile,
     Dated,
     choose_signed,
-    distinct,
-    iso,
+    read_versions,
 )
-from fedenclave.attestation.crl_versions import Crl, dated_crl
+from fedenclave.attestation.crl_versions import Crl, need_crl
 from fedenclave.attestation.format import Question
 from fedenclave.attestation.intel.signed_json import SignedJson, parse_signed_json
 from fedenclave.attestation.intel.tcb_info import (
@@ -43,7 +41,6 @@ from fedenclave.attestation.intel.tcb_info import (
     read_tcb_info,
 )
 from fedenclave.attestation.result import Trust
-from fedenclave.protocol.errors import MalformedMessage
 
 T = TypeVar("T")
 P = TypeVar("P", TcbInfo, QeIdentity)
@@ -90,7 +87,8 @@ class Bundle:
 
     def crl(self, name: str) -> Dated[Crl]:
         """Return the revocation list `name` for the time."""
-        return self._choose(name, self._need(name), lambda file: dated_crl(file, "it"))
+        question = self._question
+        return need_crl(self._checklist, question.collateral, name, question.now, Trust.HARDWARE)
 
     def tcb_info(self, tee: str, fmspc: bytes) -> Document[TcbInfo]:
         """Return the TCB info of a platform for the time."""
@@ -104,13 +102,17 @@ class Bundle:
             qe_identity_name(tee), "enclaveIdentity", lambda signed: read_qe_identity(signed, tee)
         )
 
-    def issuers(self, document: Document[Any]) -> list[x509.Certificate]:
+    def issuers(self, document: Document[Any]) -> Chain:
         """Return the issuer chain of `document`, leaf first."""
         name = issuer_name(document.name)
         files = self._need(name)
         # The chain that came with the document is the one, if it is there.
         together = [file for file in files if file.fetched == document.fetched]
-        return self._choose(name, together or files, _dated_chain).content
+
+        def parse(file: CollateralFile) -> Dated[Chain]:
+            return dated_chain(file, parse_certificates(file.data, "it"))
+
+        return self._choose(name, together or files, parse).content
 
     def _document(self, name: str, key: str, read: Callable[[SignedJson], P]) -> Document[P]:
         def parse(file: CollateralFile) -> Dated[Document[P]]:
@@ -136,27 +138,5 @@ class Bundle:
         parse: Callable[[CollateralFile], Dated[T]],
     ) -> Dated[T]:
         """Return the version that counts at the time."""
-        versions = []
-        for file in distinct(files):
-            try:
-                versions.append(parse(file))
-            except MalformedMessage as error:
-                self._checklist.refuse(
-                    f"structure of {name}",
-                    found=f"{error.message} (fetched {iso(file.fetched)})",
-                    wanted="what Intel's service answers, as it answers it",
-                    trust=Trust.HARDWARE,
-                    hint=f"take that snapshot out of the bundle; {FETCH_HINT}",
-                )
-                raise AssertionError("refuse raises") from error
+        versions = read_versions(self._checklist, name, files, parse, Trust.HARDWARE)
         return choose_signed(versions, self._question.now)
-
-
-def _dated_chain(file: CollateralFile) -> Dated[list[x509.Certificate]]:
-    chain = parse_certificates(file.data, "it")
-    return Dated(
-        file=file,
-        content=chain,
-        issued=int(chain[0].not_valid_before_utc.timestamp()),
-        next_update=int(chain[0].not_valid_after_utc.timestamp()),
-    )

@@ -154,7 +154,7 @@ def _check_revocations(
     check_revocation(
         checklist,
         tuple(by_root),
-        root_crl.content,
+        root_crl,
         root,
         name=ROOT_CRL,
         now=question.now,
@@ -164,7 +164,7 @@ def _check_revocations(
     check_revocation(
         checklist,
         (chain.leaf,),
-        pck_crl.content,
+        pck_crl,
         chain.intermediate,
         name=pck_crl_name(chain.ca),
         now=question.now,

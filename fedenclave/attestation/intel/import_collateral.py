@@ -22,7 +22,7 @@ from fedenclave.attestation.intel.tcb_info import read_qe_identity, read_tcb_inf
 from fedenclave.attestation.strict_json import JsonObject, parse_object
 from fedenclave.protocol.errors import MalformedMessage
 
-_TEES = {"SGX": "QE", "TDX": "TD_QE"}
+_TEES = ("SGX", "TDX")
 
 
 def split_collateral(data: bytes) -> dict[str, bytes]:

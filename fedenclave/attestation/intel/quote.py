@@ -79,8 +79,6 @@ class Quote:
     Attributes:
         raw: the quote, without the zeros after it.
         version: 3, 4 or 5.
-        qe_id: the quoting enclave's identifier of the platform, 16 bytes; Intel derives it from a
-            key of the platform, nobody else can check it.
         signed: header and body: what the attestation key signed.
         signature: r and s, 32 bytes each, big-endian.
         attestation_key: x and y, 32 bytes each, big-endian, on P-256.
@@ -89,7 +87,6 @@ class Quote:
 
     raw: bytes
     version: int
-    qe_id: bytes
     body: EnclaveReport | TdReport
     signed: bytes
     signature: bytes
@@ -138,7 +135,7 @@ def parse_quote(data: bytes, versions: tuple[int, ...], tee: int) -> Quote:
         MalformedMessage: it is not such a quote, byte for byte.
     """
     reader = Reader(data, "quote")
-    version, qe_id = _parse_header(reader, versions, tee)
+    version = _parse_header(reader, versions, tee)
     body = _parse_body(reader, version, tee)
     signed = data[: reader.at]
     section = reader.part(reader.little(4), "quote's signature section")
@@ -157,7 +154,6 @@ def parse_quote(data: bytes, versions: tuple[int, ...], tee: int) -> Quote:
     return Quote(
         raw=data[:size],
         version=version,
-        qe_id=qe_id,
         body=body,
         signed=signed,
         signature=signature,
@@ -171,7 +167,7 @@ def parse_quote(data: bytes, versions: tuple[int, ...], tee: int) -> Quote:
     )
 
 
-def _parse_header(reader: Reader, versions: tuple[int, ...], tee: int) -> tuple[int, bytes]:
+def _parse_header(reader: Reader, versions: tuple[int, ...], tee: int) -> int:
     version, key_type, got_tee = reader.little(2), reader.little(2), reader.little(4)
     if version not in versions:
         raise MalformedMessage(
@@ -190,10 +186,10 @@ def _parse_header(reader: Reader, versions: tuple[int, ...], tee: int) -> tuple[
     vendor = reader.take(16)
     if vendor != INTEL_QE:
         raise MalformedMessage(f"quote is by quoting enclave vendor {vendor.hex()}, want Intel's")
-    # 20 bytes of user data: the identifier, and 4 bytes that Intel's enclaves leave zero.
-    qe_id = reader.take(16)
-    reader.take(4)
-    return version, qe_id
+    # 20 bytes of user data: an identifier that Intel derives from a key of the platform, which
+    # nobody else can check, and 4 bytes that Intel's enclaves leave zero.
+    reader.take(20)
+    return version
 
 
 def _parse_body(reader: Reader, version: int, tee: int) -> EnclaveReport | TdReport:

@@ -16,7 +16,12 @@ from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.claimed_tcb import TCB_EXCEPTIONS
 from fedenclave.attestation.intel import tcb_policy
 from fedenclave.attestation.intel.quote import EnclaveReport
-from fedenclave.attestation.pins import ANY, take_hex, take_hexes, take_hexes_or_any
+from fedenclave.attestation.pins import (
+    take_hex,
+    take_hexes,
+    take_hexes_or_any,
+    take_texts_or_any,
+)
 from fedenclave.attestation.result import Trust
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
@@ -140,8 +145,8 @@ def read_policy(table: Table) -> SgxPins:
 
 
 def _take_config_svn(table: Table) -> tuple[int, ...] | None:
-    texts = table.take_texts("config_svn")
-    if texts == (ANY,):
+    texts = take_texts_or_any(table, "config_svn", may_be_empty=True)
+    if texts is None:
         return None
     if not texts or not all(_SVN.fullmatch(text) and int(text) < 2**16 for text in texts):
         raise ConfigurationError(

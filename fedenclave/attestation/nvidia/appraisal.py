@@ -4,8 +4,9 @@
 2. the chain to NVIDIA's Device Identity CA, at the time of the question
 3. the report's signature by the leaf's key
 4. the firmware id that the report names is the one that the leaf certifies
-5. revocation, of the device's certificates and of the manifests' signers
-6. NVIDIA's reference manifests, and the measurements against them
+5. revocation of the device's certificates, if the policy says by what
+6. NVIDIA's reference manifests, the measurements against them, and then revocation of the
+   manifests' signers; a failure to match is noted, and a revoked signer refuses at once
 7. the nonce
 8. the policy: architecture, mode, driver, VBIOS, device id, state of the firmware
 """

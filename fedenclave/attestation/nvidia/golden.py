@@ -22,7 +22,6 @@ from fedenclave.attestation.nvidia.reference_values import Manifest
 from fedenclave.attestation.nvidia.rim import need_manifest
 from fedenclave.attestation.nvidia.spdm import Report
 from fedenclave.attestation.result import Trust
-from fedenclave.protocol.errors import MalformedMessage
 
 NVDEC0_INDEX = 35
 # NVSwitch reports name no board: there is one, and its numbers are in NVIDIA's own tools.
@@ -75,8 +74,8 @@ def compare(
     """Compare, and return the manifests.
 
     Raises:
-        EvidenceRefused: a manifest is missing or does not verify.
-        MalformedMessage: a manifest cannot be used.
+        EvidenceRefused: a manifest is missing, does not verify, or cannot be used.
+        MalformedMessage: the report does not say which manifests it needs.
     """
     versions = [spdm.vbios_version(report.fields, switch=device.switch)]
     if not device.switch:
@@ -111,7 +110,13 @@ def _compare_digests(
     for manifest in manifests:
         both = golden.keys() & manifest.golden.keys()
         if both:
-            raise MalformedMessage(f"two reference manifests have a value for index {min(both)}")
+            checklist.refuse(
+                f"{label}measurements",
+                found=f"two reference manifests have a value for index {min(both)}",
+                wanted="each index in one of " + " and ".join(m.name for m in manifests),
+                trust=Trust.EXECUTABLES,
+                hint="a newer version may understand them",
+            )
         golden.update(manifest.golden)
     if opaque.switched(report.fields, opaque.NVDEC0, "nvdec0 status") is False:
         golden.pop(NVDEC0_INDEX, None)

@@ -61,7 +61,6 @@ def appraise_gpu(
     parts: Parts,
     policy: GpuPolicy,
     question: Question,
-    report_data: bytes,
     checklist: Checklist,
     roots: Roots | None = None,
 ) -> Claims:
@@ -70,8 +69,8 @@ def appraise_gpu(
     Args:
         parts: the second value of `split_gpu_parts`.
         policy: of the table `gpu`; its `exceptions` must be among the checklist's.
-        question: the CPU's; its `bound` is not looked at.
-        report_data: what the CPU's evidence is to bind, 64 bytes, before `Format.bind`.
+        question: the CPU's; its `bound` is not looked at, but its `report_data` is: what the CPU's
+            evidence is to bind, 64 bytes, before `Format.bind`.
         checklist: where the checks go; the caller's `finish` must be given `ALWAYS` too.
         roots: the pinned ones if None; others in tests.
 
@@ -80,7 +79,7 @@ def appraise_gpu(
         MalformedMessage: a part is not what it must be.
         RuntimeError: a defect of this package: a device was not asked all that it must be.
     """
-    roots = roots or pinned_roots()
+    roots, report_data = roots or pinned_roots(), question.report_data
     checklist.must(
         "gpu report data",
         holds=len(report_data) == REPORT_DATA_SIZE,
@@ -97,7 +96,10 @@ def appraise_gpu(
         )
         for number, (report, certificates) in enumerate(pairs)
     ]
-    _check_made(checklist, len(devices))
+    # The framework does not count devices.
+    checklist.check_made(
+        [_label(n) + name for n in range(len(devices)) for name in appraisal.ALWAYS]
+    )
     ids = {found.device.device_id for found in devices}
     checklist.must(
         "gpu devices",
@@ -113,14 +115,6 @@ def appraise_gpu(
 
 def _label(number: int) -> str:
     return f"gpu {number} "
-
-
-def _check_made(checklist: Checklist, devices: int) -> None:
-    """Make sure that every check was made of every device: the framework does not count them."""
-    made = {check.name for check in checklist.checks}
-    wanted = {_label(n) + name for n in range(devices) for name in appraisal.ALWAYS}
-    if wanted - made:
-        raise RuntimeError(f"checks that were not made: {', '.join(sorted(wanted - made))}")
 
 
 def _pairs(checklist: Checklist, parts: Parts, devices: int) -> list[tuple[bytes, bytes]]:

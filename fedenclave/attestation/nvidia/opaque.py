@@ -89,10 +89,9 @@ _TEXT = re.compile(rb"[0-9A-Za-z._-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One field: its bytes, and the value type that version 2 gives it (0 before)."""
+    """One field: its bytes."""
 
     value: bytes
-    value_type: int = 0
 
 
 Fields = Mapping[int, Field]
@@ -127,7 +126,7 @@ def parse_opaque(data: bytes, known: Mapping[int, tuple[str, int]]) -> Fields:
             raise MalformedMessage(f"opaque data has field {number}, which is unknown")
         if value_type == SECURITY_VERSION and len(value) != 2:
             raise MalformedMessage(f"opaque data field {number} is no 2-byte security version")
-        fields[number] = Field(value=value, value_type=value_type)
+        fields[number] = Field(value=value)
     if not header and OPAQUE_VERSION in known:
         _check_legacy_version(fields)
     return fields

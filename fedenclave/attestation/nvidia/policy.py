@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fedenclave.attestation.nvidia.device import ARCHITECTURES
 from fedenclave.attestation.nvidia.revocation import CRL, OCSP
 from fedenclave.attestation.nvidia.spdm import MODES
-from fedenclave.attestation.pins import ANY, take_hexes_or_any, take_some_texts
+from fedenclave.attestation.pins import take_hexes_or_any, take_some_texts, take_texts_or_any
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
 
@@ -167,8 +167,8 @@ def _take_choices(table: Table, key: str, choices: tuple[str, ...]) -> tuple[str
 def _take_versions(
     table: Table, key: str, pattern: re.Pattern[str], example: str
 ) -> tuple[str, ...] | None:
-    versions = take_some_texts(table, key)
-    if versions == (ANY,):
+    versions = take_texts_or_any(table, key)
+    if versions is None:
         return None
     wrong = [version for version in versions if not pattern.fullmatch(version)]
     if wrong:

@@ -7,8 +7,8 @@ Two sources, of which the policy chooses one:
   * `crl`: NVIDIA's lists, valid for about two months. They cover the certificates that name one
     (`CRL distribution points`): the family's and the provisioner's, not a single device's.
 
-Of several versions in the bundle the one counts that says itself that it is the latest of those in
-force at the time; no snapshot's name decides.
+Of several versions in the bundle the one counts that says itself that it is the latest that was
+issued by the time, even if it has expired since, and is then refused; no snapshot's name decides.
 
 Source: RFC 6960 (OCSP), sections 3.2 and 4.2.2.2; RFC 5280, section 6.3; NVIDIA OCSP Service
 documentation.
@@ -33,11 +33,11 @@ from fedenclave.attestation.collateral import (
     CollateralFile,
     Dated,
     choose_signed,
-    distinct,
     judge_age,
+    read_versions,
 )
 from fedenclave.attestation.crl import check_revocation
-from fedenclave.attestation.crl_versions import choose_crl
+from fedenclave.attestation.crl_versions import need_crl
 from fedenclave.attestation.format import Question
 from fedenclave.attestation.nvidia.serial import serial_number
 from fedenclave.attestation.result import Trust
@@ -67,8 +67,8 @@ def check_chain(
         question: with the bundle.
 
     Raises:
-        EvidenceRefused: one is revoked, or what would tell is missing or too old.
-        MalformedMessage: what would tell cannot be read.
+        EvidenceRefused: one is revoked, or what would tell is missing, too old, or damaged.
+        MalformedMessage: a certificate does not say where its revocation is to be found.
     """
     # From the top: an answer is worth as much as the issuer that stands behind it.
     pairs = list(zip(chain, [*chain[1:], root], strict=True))[::-1]
@@ -90,11 +90,10 @@ def _check_crl(
     name: str,
     question: Question,
 ) -> None:
-    versions = question.collateral.need(name, checklist, _IDENTITY)
     check_revocation(
         checklist,
         [certificate],
-        choose_crl(versions, name, question.now).content,
+        need_crl(checklist, question.collateral, name, question.now),
         issuer,
         name=name,
         now=question.now,
@@ -132,8 +131,8 @@ def _check_ocsp(
     question: Question,
 ) -> None:
     name = ocsp_name(certificate)
-    versions = question.collateral.need(name, checklist, _IDENTITY)
-    answers = [_dated_answer(file, name) for file in distinct(versions)]
+    files = question.collateral.need(name, checklist, _IDENTITY)
+    answers = read_versions(checklist, name, files, _dated_answer, _IDENTITY)
     chosen = choose_signed(answers, question.now)
     answer = chosen.content
     about = _is_about(answer, certificate, issuer)
@@ -166,8 +165,8 @@ def _check_ocsp(
     )
 
 
-def _dated_answer(file: CollateralFile, name: str) -> Dated[ocsp.OCSPResponse]:
-    answer = _parse_answer(file.data, name)
+def _dated_answer(file: CollateralFile) -> Dated[ocsp.OCSPResponse]:
+    answer = _parse_answer(file.data)
     until = answer.next_update_utc
     return Dated(
         file=file,
@@ -177,7 +176,7 @@ def _dated_answer(file: CollateralFile, name: str) -> Dated[ocsp.OCSPResponse]:
     )
 
 
-def _parse_answer(data: bytes, name: str) -> ocsp.OCSPResponse:
+def _parse_answer(data: bytes) -> ocsp.OCSPResponse:
     try:
         answer = ocsp.load_der_ocsp_response(data)
         status = answer.response_status
@@ -185,12 +184,24 @@ def _parse_answer(data: bytes, name: str) -> ocsp.OCSPResponse:
         critical = answered and _ask_everything(answer)
     # The library does not say what it raises, and the bytes are anybody's.
     except Exception as error:
-        raise MalformedMessage(f"{name} is not an ocsp answer that can be read") from error
+        raise MalformedMessage("it is not an ocsp answer that can be read") from error
     if not answered:
-        raise MalformedMessage(f"{name} is an error, no answer: {status.name}")
+        raise MalformedMessage(f"it is an error, no answer: {status.name}")
     if critical:
-        raise MalformedMessage(f"{name} has a critical extension, which is unknown")
+        raise MalformedMessage("it has a critical extension, which is unknown")
+    _delegates(answer)
     return answer
+
+
+def _delegates(answer: ocsp.OCSPResponse) -> list[x509.Certificate]:
+    """Return the certificates in an answer, of which one may be the responder's.
+
+    Raises:
+        MalformedMessage: one cannot be read.
+    """
+    # The library parses an answer's certificates late; here an error is expected.
+    ders = [certificate.public_bytes(Encoding.DER) for certificate in answer.certificates]
+    return [parse_certificate(der, "a certificate in it") for der in ders]
 
 
 def _ask_everything(answer: ocsp.OCSPResponse) -> bool:
@@ -238,10 +249,7 @@ def _verify_answer(
     now: int,
 ) -> None:
     """Verify that the issuer, or one to whom it delegated, signed the answer."""
-    # The library parses an answer's certificates late; here an error is expected.
-    ders = [certificate.public_bytes(Encoding.DER) for certificate in answer.certificates]
-    delegates = [parse_certificate(der, f"certificate of {name}") for der in ders]
-    signer = next((c for c in (issuer, *delegates) if _is_responder(answer, c)), None)
+    signer = next((c for c in (issuer, *_delegates(answer)) if _is_responder(answer, c)), None)
     if signer is not None and signer != issuer:
         verify_chain(
             checklist,

@@ -13,8 +13,8 @@ Rules:
   * The signer's chain is verified here, at the time of the question, up to NVIDIA's pinned root:
     `signxml` is given the certificate and decides nothing about it.
   * A manifest has no date. Of several versions under one name the one counts whose signer has the
-    latest certificate that is valid at the time of the question; of those by one signer, the one
-    that was fetched last by then.
+    latest certificate that was issued by the time of the question, even if it has expired since,
+    and is then refused; of those by one signer, the one that was fetched last by then.
 
 Sources: NVIDIA Reference Integrity Measurements Guide; XML Signature 1.1; and those of
 reference_values.py, which reads what is signed.
@@ -37,13 +37,14 @@ from fedenclave.attestation.certificates import (
     parse_certificate,
     verify_chain,
 )
+from fedenclave.attestation.chain_versions import Chain, dated_chain
 from fedenclave.attestation.checklist import Checklist
 from fedenclave.attestation.collateral import (
     Collateral,
     CollateralFile,
     Dated,
     choose_signed,
-    distinct,
+    read_versions,
 )
 from fedenclave.attestation.nvidia.reference_values import SWID, Manifest, read_manifest
 from fedenclave.attestation.result import Trust
@@ -67,49 +68,58 @@ def need_manifest(
     """Return the manifest `name` of the bundle, verified at `now`.
 
     Raises:
-        EvidenceRefused: it is missing, does not verify, or what verifies it is not installed.
-        MalformedMessage: it is no manifest.
+        EvidenceRefused: it is missing, damaged, does not verify, has values that this version
+            cannot compare, or what verifies it is not installed.
     """
     file_name = f"{FOLDER}/{name}.xml"
     etree, signxml = _libraries(checklist)
     versions = collateral.need(file_name, checklist, Trust.EXECUTABLES)
-    chosen = _choose(etree, versions, root, file_name, now)
+    chosen = _choose(checklist, etree, versions, root, file_name, now)
     chain = chosen.content
     verify_chain(
         checklist, chain, root, name=f"signer of {file_name}", now=now, trust=Trust.EXECUTABLES
     )
-    manifest = _signed_manifest(signxml, etree, chosen.file.data, chain, name, now)
+
+    def read(file: CollateralFile) -> Manifest | None:
+        return _signed_manifest(signxml, etree, file.data, chain, name, now)
+
+    [manifest] = read_versions(checklist, file_name, [chosen.file], read, Trust.EXECUTABLES)
+    wanted = f"a signature of the whole document by {common_name(chain[0])}"
+    if manifest is None:
+        checklist.refuse(
+            f"signature of {file_name}",
+            found="does not verify",
+            wanted=wanted,
+            trust=Trust.EXECUTABLES,
+            hint="fetch it again: it was changed",
+        )
     checklist.must(
         f"signature of {file_name}",
-        holds=manifest is not None,
-        found="does not verify" if manifest is None else "verifies",
-        wanted=f"a signature of the whole document by {common_name(chain[0])}",
+        holds=True,
+        found="verifies",
+        wanted=wanted,
         trust=Trust.EXECUTABLES,
-        hint="fetch it again: it was changed",
     )
-    if manifest is None:
-        raise AssertionError("must raises")
     return manifest
 
 
 def _choose(
-    etree: Any, versions: Sequence[CollateralFile], root: x509.Certificate, what: str, now: int
-) -> Dated[tuple[x509.Certificate, ...]]:
+    checklist: Checklist,
+    etree: Any,
+    versions: Sequence[CollateralFile],
+    root: x509.Certificate,
+    name: str,
+    now: int,
+) -> Dated[Chain]:
     """Return the version that counts, with its signer's chain, of which nothing is verified."""
     # Where the signers' dates are the same, the first one is taken.
     by_then = [file for file in versions if file.fetched <= now]
     later = [file for file in versions if file.fetched > now]
-    found = []
-    for file in distinct([*by_then, *later]):
-        chain = _read_chain(_parse(etree, file.data, what), root, what)
-        found.append(
-            Dated(
-                file=file,
-                content=chain,
-                issued=int(chain[0].not_valid_before_utc.timestamp()),
-                next_update=int(chain[0].not_valid_after_utc.timestamp()),
-            )
-        )
+
+    def parse(file: CollateralFile) -> Dated[Chain]:
+        return dated_chain(file, _read_chain(_parse(etree, file.data, "it"), root, "it"))
+
+    found = read_versions(checklist, name, [*by_then, *later], parse, Trust.EXECUTABLES)
     return choose_signed(found, now)
 
 
@@ -126,7 +136,6 @@ def _libraries(checklist: Checklist) -> tuple[Any, Any]:
             trust=Trust.EXECUTABLES,
             hint=INSTALL_HINT,
         )
-        raise AssertionError("refuse raises") from None
     return etree, signxml
 
 
@@ -170,7 +179,7 @@ def _check_scope(signature: Any, what: str) -> None:
         raise MalformedMessage(f"{what} has a signature that is not over the whole document")
 
 
-def _read_chain(document: Any, root: x509.Certificate, what: str) -> tuple[x509.Certificate, ...]:
+def _read_chain(document: Any, root: x509.Certificate, what: str) -> Chain:
     path = f"{_DS}Signature/{_DS}KeyInfo/{_DS}X509Data/{_DS}X509Certificate"
     found = document.findall(path)
     if not 0 < len(found) <= MAX_CERTIFICATES:
@@ -200,7 +209,7 @@ def _signed_manifest(
     Kept for the other GPUs of the machine, which need the same two manifests at the same time.
     """
     signed = _verify(signxml, etree, data, chain[0], now)
-    return None if signed is None else read_manifest(signed, name, f"{FOLDER}/{name}.xml", chain)
+    return None if signed is None else read_manifest(signed, name, "it", chain)
 
 
 def _verify(signxml: Any, etree: Any, data: bytes, signer: x509.Certificate, now: int) -> Any:

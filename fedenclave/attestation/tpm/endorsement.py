@@ -37,7 +37,7 @@ from fedenclave.attestation.certificates import (
     verify_chain,
 )
 from fedenclave.attestation.checklist import Checklist
-from fedenclave.attestation.collateral import Collateral
+from fedenclave.attestation.collateral import Collateral, CollateralFile, read_versions
 from fedenclave.attestation.reader import Reader
 from fedenclave.attestation.result import Trust
 from fedenclave.attestation.tpm.signature import HASHES, PublicKey, weakness
@@ -142,7 +142,7 @@ def _root(
     checklist: Checklist, last: x509.Certificate, pinned: Sequence[str], collateral: Collateral
 ) -> x509.Certificate:
     """Return the pinned root that issued `last`."""
-    found = [root for root in _roots(collateral) if fingerprint(root) in pinned]
+    found = [root for root in _roots(checklist, collateral) if fingerprint(root) in pinned]
     issuers = [root for root in found if root.subject == last.issuer]
     for root in issuers:
         # Vendors renew roots under the same name; only one of them has signed this.
@@ -164,13 +164,18 @@ def _root(
     return issuers[0]
 
 
-def _roots(collateral: Collateral) -> list[x509.Certificate]:
-    names = [n for n in collateral.names if n.startswith(ROOTS_FOLDER) and n.endswith(".pem")]
+def _roots(checklist: Checklist, collateral: Collateral) -> list[x509.Certificate]:
+    def parse(file: CollateralFile) -> list[x509.Certificate]:
+        return parse_certificates(file.data, "it")
+
     return [
         certificate
-        for name in names
-        for file in collateral.versions(name)
-        for certificate in parse_certificates(file.data, name)
+        for name in collateral.names
+        if name.startswith(ROOTS_FOLDER) and name.endswith(".pem")
+        for certificates in read_versions(
+            checklist, name, collateral.versions(name), parse, Trust.INSTANCE_IDENTITY
+        )
+        for certificate in certificates
     ]
 
 

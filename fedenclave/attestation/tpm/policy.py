@@ -184,7 +184,7 @@ def take_pcrs(table: Table) -> dict[int, tuple[bytes, ...] | None]:
     """
     inner = table.take_table("pcrs")
     pcrs: dict[int, tuple[bytes, ...] | None] = {}
-    for key in inner.keys():  # noqa: SIM118 - a Table is not a mapping
+    for key in inner.names():
         if _INDEX.fullmatch(key) is None or int(key) > LAST_REGISTER:
             raise ConfigurationError(f"{inner.where} has pcr {key[:40]!r}, want 0 to 23")
         pcrs[int(key)] = take_hexes_or_any(inner, key, sizes=(_PCR_SIZE,))

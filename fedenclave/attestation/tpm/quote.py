@@ -1,4 +1,4 @@
-"""What a TPM says and signs: TPMS_ATTEST, of a quote, a certified key, or a certified NV index.
+"""What a TPM says and signs: TPMS_ATTEST, of a quote or a certified NV index.
 
 Not here: the signature over it (signature.py) and the key that made it (key.py). What this module
 returns is unverified until `verify_signature` says otherwise.
@@ -7,7 +7,7 @@ Every such structure begins with a magic that the TPM writes itself, and that it
 sign over nothing else: that is what makes a forged one impossible for a host that may use the key.
 
 Source: TCG TPM 2.0 Library, Part 2 (Structures), revision 1.59, sections 10.12.12 (TPMS_ATTEST),
-10.11.1 (TPMS_CLOCK_INFO), 10.12.3, 10.12.4 and 10.12.8 (what is certified, quoted, read from NV),
+10.11.1 (TPMS_CLOCK_INFO), 10.12.4 and 10.12.8 (what is quoted, read from NV),
 10.6.2 (TPMS_PCR_SELECTION). Integers are big-endian; a TPM2B is a 16-bit length and as many bytes.
 """
 
@@ -24,7 +24,7 @@ from fedenclave.protocol.errors import MalformedMessage
 MAGIC = b"\xffTCG"
 """TPM_GENERATED_VALUE."""
 
-ATTEST_NV, ATTEST_CERTIFY, ATTEST_QUOTE = 0x8014, 0x8017, 0x8018
+ATTEST_NV, ATTEST_QUOTE = 0x8014, 0x8018
 """TPMI_ST_ATTEST: the kinds that are read here."""
 
 MAX_EXTRA_DATA = 66
@@ -48,14 +48,6 @@ class Quoted:
 
     selections: tuple[PcrSelection, ...]
     digest: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertifiedKey:
-    """A key that is loaded in the TPM."""
-
-    name: bytes
-    qualified_name: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +82,7 @@ class Attest:
     restart_count: int
     safe: bool
     firmware_version: int
-    body: Quoted | CertifiedKey | CertifiedNv
+    body: Quoted | CertifiedNv
 
 
 def parse_attest(data: bytes, what: str = "attestation of the tpm") -> Attest:
@@ -124,19 +116,17 @@ def parse_attest(data: bytes, what: str = "attestation of the tpm") -> Attest:
     )
 
 
-def _read_body(kind: int, reader: Reader, what: str) -> Quoted | CertifiedKey | CertifiedNv:
+def _read_body(kind: int, reader: Reader, what: str) -> Quoted | CertifiedNv:
     if kind == ATTEST_QUOTE:
         selections = _read_selections(reader, what)
         return Quoted(selections=selections, digest=_sized(reader, 64, f"pcr digest of {what}"))
-    if kind == ATTEST_CERTIFY:
-        return CertifiedKey(name=read_name(reader, what), qualified_name=read_name(reader, what))
     if kind == ATTEST_NV:
         return CertifiedNv(
             index_name=read_name(reader, what),
             offset=reader.big(2),
             contents=_sized(reader, _MAX_NV_CONTENTS, f"contents of {what}"),
         )
-    raise MalformedMessage(f"{what} is of kind 0x{kind:04x}, want 0x8014, 0x8017 or 0x8018")
+    raise MalformedMessage(f"{what} is of kind 0x{kind:04x}, want 0x8014 or 0x8018")
 
 
 def _read_selections(reader: Reader, what: str) -> tuple[PcrSelection, ...]:

@@ -23,7 +23,7 @@ Rules:
     data, which holds the verifiers' nonces, says already that the quote is new.
 
 Source: TCG TPM 2.0 Library, revision 1.59; TCG PC Client Platform Firmware Profile 1.06; TCG EK
-Credential Profile 2.5. The registers of the code: README.md in `attestation`.
+Credential Profile 2.5. What the registers hold: README.md beside this file.
 """
 
 from __future__ import annotations
