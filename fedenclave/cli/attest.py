@@ -254,7 +254,7 @@ def _revocations(path: Path | None, policy: bytes) -> Revocations | None:
 
 def _manifest(policy: bytes) -> Manifest:
     """Return the whole manifest; for what tables alone do not say: members, and the digest."""
-    if set(parse(policy, "policy").keys()) == {"attestation"}:
+    if set(parse(policy, "policy").names()) == {"attestation"}:
         raise ConfigurationError(
             "policy holds the attestation tables alone, and members and digest are wanted too",
             hint="give the federation.toml itself as --policy",

@@ -12,6 +12,7 @@ import typer
 
 from fedenclave.attestation.detect import format_named
 from fedenclave.attestation.formats import ALL_FORMATS
+from fedenclave.attestation.nvidia.policy import gpu_template
 from fedenclave.attestation.policy import HEAD, read_policy_file
 from fedenclave.cli.terminal import err, say
 from fedenclave.client.files import read_file
@@ -27,9 +28,14 @@ def template(
         list[str],
         typer.Option("--format", help="Evidence format; once per format that is accepted."),
     ],
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="Also ask for NVIDIA GPUs beside each of them.")
+    ] = False,
 ) -> None:
     """Print commented attestation tables, to fill in and put into federation.toml."""
     texts = [format_named(name).template.strip() for name in format_name]
+    if gpu:
+        texts += [gpu_template(name).strip() for name in format_name]
     print("\n\n".join([HEAD.strip(), *texts]))
 
 

@@ -121,7 +121,7 @@ def _attestation(path: Path | None, *, given: list[str] | None) -> str:
     source = read_file(path, "attestation policy")
     read_policy_file(source)
     # The file goes into the manifest as it is: it must not bring members of its own.
-    others = [key for key in parse(source, str(path)).keys() if key != "attestation"]  # noqa: SIM118
+    others = [key for key in parse(source, str(path)).names() if key != "attestation"]
     if others:
         raise ConfigurationError(
             f"{path} holds {', '.join(others)[:200]} besides [attestation]",

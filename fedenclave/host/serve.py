@@ -62,7 +62,7 @@ def read_config(path: Path) -> AggregatorConfig:
     """
     table = parse(_read(path, "configuration"), str(path))
     base = path.resolve().parent
-    given = table.keys()
+    given = table.names()
     plaintext = "insecure_plaintext" in given and table.take_bool("insecure_plaintext")
     tls = _tls(table, base) if "tls" in given else None
     if plaintext == (tls is not None):
@@ -91,7 +91,7 @@ def read_config(path: Path) -> AggregatorConfig:
 
 def _parts(table: Table, base: Path) -> dict[str, Path]:
     named = table.take_table("evidence_parts")
-    given = named.keys()
+    given = named.names()
     return {name: base / named.take_text(name) for name in given}
 
 

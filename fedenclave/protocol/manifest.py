@@ -190,7 +190,7 @@ def read_attestation(table: Table, known: Sequence[str] = HARDWARE_FORMATS) -> A
     """
     freshness = table.take_int("freshness_seconds", low=1, high=_WEEK)
     insecure: tuple[Digest, ...] = ()
-    if "insecure" in table.keys():  # noqa: SIM118 - a Table is not a mapping
+    if "insecure" in table:
         pins = table.take_table("insecure")
         insecure = tuple(from_text(text) for text in pins.take_texts("measurements"))
         pins.finish()
@@ -199,7 +199,7 @@ def read_attestation(table: Table, known: Sequence[str] = HARDWARE_FORMATS) -> A
                 "manifest [attestation.insecure] pins no measurement",
                 hint="remove the table to refuse development mode",
             )
-    named = [name for name in known if name in table.keys()]  # noqa: SIM118
+    named = [name for name in known if name in table]
     formats = {name: table.take_plain(name) for name in named}
     if not insecure and not formats:
         raise ConfigurationError(

@@ -125,7 +125,11 @@ class Table:
             raise ConfigurationError(f"{self.where} has no table [[{key}]]")
         return [Table(v, f"{self.where} [[{key}]] number {i}") for i, v in enumerate(value, 1)]
 
-    def keys(self) -> tuple[str, ...]:
+    def __contains__(self, key: str) -> bool:
+        """Return whether `key` is there and not taken yet."""
+        return key in self._values
+
+    def names(self) -> tuple[str, ...]:
         """Return the keys not taken yet."""
         return tuple(self._values)
 

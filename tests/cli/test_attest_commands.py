@@ -437,3 +437,12 @@ def test_lines_of_a_review_are_lines(federation: Path, fedenclave: Command) -> N
     assert done.status == 0, done.err
     assert "\\n" not in done.out
     assert "\\n" not in fedenclave("federation", "show", federation / "federation.toml").out
+
+
+def test_a_cpus_policy_can_ask_for_gpus_beside_it(tmp_path: Path, fedenclave: Command) -> None:
+    done = fedenclave("attest", "policy", "template", "--format", "sev-snp", "--gpu")
+    assert done.status == 0
+    assert "[attestation.sev-snp.gpu]" in done.out
+    (tmp_path / "policy.toml").write_text(done.out)
+    checked = fedenclave("attest", "policy", "check", tmp_path / "policy.toml")
+    assert checked.status == 0, checked.err
