@@ -1,0 +1,370 @@
+"""Which rule makes one update of many, and what the server does with it: parameters, as approved.
+
+Two steps, each of the members' choosing. The *rule* combines the clients' updates into one; the
+*server optimiser* turns that one into the model's step. Flower's FedAvgM, FedAdagrad, FedAdam and
+FedYogi are the mean with an optimiser. Nothing here computes: `fedenclave.enclave.rules` does.
+
+SPEC.md, sections 10 and 11.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, TypeAlias
+
+from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.toml_table import Table
+
+MAX_PAIRWISE_CLIENTS = 1024
+"""Rules that compare every pair of clients keep a number for each pair: 8 MiB for so many."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_MAX_ITERATIONS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """The mean, weighted as `weighting` says (FedAvg: McMahan et al. 2017)."""
+
+    RULE: ClassVar[str] = "mean"
+
+    def least_clients(self) -> int:
+        """Return how many updates the rule needs."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Median:
+    """The median of every coordinate, unweighted (Yin et al. 2018)."""
+
+    RULE: ClassVar[str] = "median"
+
+    def least_clients(self) -> int:
+        """Return how many updates the rule needs."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrimmedMean:
+    """The mean of every coordinate without its extremes, unweighted (Yin et al. 2018).
+
+    Attributes:
+        trim: share of the updates that is cut at either end, rounded down; 0 to below 0.5.
+    """
+
+    RULE: ClassVar[str] = "trimmed-mean"
+
+    trim: float
+
+    def least_clients(self) -> int:
+        """Return how many updates the rule needs."""
+        return 1
+
+    def cut(self, clients: int) -> int:
+        """Return how many values are cut at either end."""
+        return int(self.trim * clients)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Krum:
+    """The one update that is nearest to its neighbours (Blanchard et al. 2017).
+
+    The release then *is* one client's update: `releases_one_update` has the members say so.
+
+    Attributes:
+        byzantine: how many clients may lie.
+    """
+
+    RULE: ClassVar[str] = "krum"
+
+    byzantine: int
+    releases_one_update: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse a manifest that does not say what the rule releases."""
+        if not self.releases_one_update:
+            raise ConfigurationError(
+                "krum releases one client's own update, and releases_one_update is false",
+                hint="say releases_one_update = true, or use multi-krum, whose release is a mean",
+            )
+
+    def least_clients(self) -> int:
+        """Return how many updates the rule needs: 2f + 3."""
+        return 2 * self.byzantine + 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiKrum:
+    """The weighted mean of the updates nearest to their neighbours (Blanchard et al. 2017).
+
+    Attributes:
+        byzantine: how many clients may lie.
+        selected: how many updates are averaged.
+    """
+
+    RULE: ClassVar[str] = "multi-krum"
+
+    byzantine: int
+    selected: int
+
+    def least_clients(self) -> int:
+        """Return how many updates the rule needs."""
+        return max(2 * self.byzantine + 3, self.selected)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bulyan:
+    """Multi-Krum's selection, then the mean of the values nearest to each coordinate's median.
+
+    El Mhamdi et al. 2018. Unweighted.
+
+    Attributes:
+        byzantine: how many clients may lie.
+    """
+
+    RULE: ClassVar[str] = "bulyan"
+
+    byzantine: int
+
+    def least_clients(self) -> int:
+        """Return how many updates the rule needs: 4f + 3."""
+        return 4 * self.byzantine + 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeometricMedian:
+    """The point with the least weighted sum of distances to the updates, by smoothed Weiszfeld.
+
+    Pillutla et al. 2022 (RFA).
+
+    Attributes:
+        iterations: most steps.
+        smoothing: least distance that a step divides by.
+        tolerance: relative change of the sum of distances below which the steps end.
+    """
+
+    RULE: ClassVar[str] = "geometric-median"
+
+    iterations: int
+    smoothing: float
+    tolerance: float
+
+    def least_clients(self) -> int:
+        """Return how many updates the rule needs."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QFedAvg:
+    """Clients with a higher loss count more (Li et al. 2020, q-FedAvg).
+
+    Attributes:
+        q: how much more; 0 is the unweighted mean.
+        client_learning_rate: the clients' step size; its inverse is the Lipschitz estimate.
+        loss: the metric in which clients report their loss. It travels sealed.
+    """
+
+    RULE: ClassVar[str] = "q-fed-avg"
+
+    q: float
+    client_learning_rate: float
+    loss: str
+
+    def least_clients(self) -> int:
+        """Return how many updates the rule needs."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnRule:
+    """A rule of the federation's own, in the enclave's measured image.
+
+    Attributes:
+        name: of the file in `fedenclave/enclave/own_rules`, without its suffix.
+        parameters: numbers by name, for the rule to read.
+    """
+
+    RULE: ClassVar[str] = "own"
+
+    name: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+    def least_clients(self) -> int:
+        """Return how many updates the rule needs; the rule itself may need more."""
+        return 1
+
+
+Rule: TypeAlias = (
+    Mean | Median | TrimmedMean | Krum | MultiKrum | Bulyan | GeometricMedian | QFedAvg | OwnRule
+)
+RULES: tuple[type[Rule], ...] = (
+    Mean,
+    Median,
+    TrimmedMean,
+    Krum,
+    MultiKrum,
+    Bulyan,
+    GeometricMedian,
+    QFedAvg,
+    OwnRule,
+)
+PAIRWISE = (Krum, MultiKrum, Bulyan, GeometricMedian)
+"""The rules that compare every pair of clients."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoOptimiser:
+    """The combined update is the step."""
+
+    OPTIMISER: ClassVar[str] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Momentum:
+    """SGD with momentum on the server (FedAvgM: Hsu et al. 2019)."""
+
+    OPTIMISER: ClassVar[str] = "momentum"
+
+    learning_rate: float
+    momentum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adagrad:
+    """FedAdagrad (Reddi et al. 2021)."""
+
+    OPTIMISER: ClassVar[str] = "adagrad"
+
+    eta: float
+    tau: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adam:
+    """FedAdam (Reddi et al. 2021), with Flower's bias correction."""
+
+    OPTIMISER: ClassVar[str] = "adam"
+
+    eta: float
+    beta_1: float
+    beta_2: float
+    tau: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yogi:
+    """FedYogi (Reddi et al. 2021)."""
+
+    OPTIMISER: ClassVar[str] = "yogi"
+
+    eta: float
+    beta_1: float
+    beta_2: float
+    tau: float
+
+
+ServerOptimiser: TypeAlias = NoOptimiser | Momentum | Adagrad | Adam | Yogi
+OPTIMISERS: tuple[type[ServerOptimiser], ...] = (NoOptimiser, Momentum, Adagrad, Adam, Yogi)
+
+_NUMBERS: dict[str, tuple[float, float]] = {
+    "trim": (0.0, 0.4999),
+    "smoothing": (1e-12, 1e3),
+    "tolerance": (0.0, 1.0),
+    "q": (0.0, 100.0),
+    "client_learning_rate": (1e-9, 1e3),
+    "learning_rate": (1e-9, 1e3),
+    "momentum": (0.0, 0.999999),
+    "eta": (1e-9, 1e3),
+    "beta_1": (0.0, 0.999999),
+    "beta_2": (0.0, 0.999999),
+    "tau": (1e-12, 1e3),
+}
+_COUNTS = {"byzantine": (0, 2048), "selected": (1, 8192), "iterations": (1, _MAX_ITERATIONS)}
+
+
+def read_rule(name: str, table: Table) -> Rule:
+    """Return the rule `name` with the parameters in `table`, and finish the table.
+
+    Raises:
+        ConfigurationError: the rule is unknown, or a parameter is missing, unknown or out of range.
+    """
+    kind = next((kind for kind in RULES if name == kind.RULE), None)
+    if kind is None:
+        known = ", ".join(kind.RULE for kind in RULES)
+        raise ConfigurationError(f"{table.where}: rule is {name[:80]!r}, want one of {known}")
+    if kind is OwnRule:
+        return _own_rule(table)
+    rule = kind(**_parameters(kind, table))
+    table.finish()
+    return rule
+
+
+def read_optimiser(table: Table) -> ServerOptimiser:
+    """Return the server optimiser that `table` describes, and finish the table.
+
+    Raises:
+        ConfigurationError: it is unknown, or a parameter is missing, unknown or out of range.
+    """
+    name = table.take_choice("optimiser", tuple(kind.OPTIMISER for kind in OPTIMISERS))
+    kind = next(kind for kind in OPTIMISERS if name == kind.OPTIMISER)
+    optimiser = kind(**_parameters(kind, table))
+    table.finish()
+    return optimiser
+
+
+def _parameters(kind: type[Rule | ServerOptimiser], table: Table) -> dict[str, Any]:
+    taken: dict[str, Any] = {}
+    for parameter in (each.name for each in fields(kind)):
+        if parameter in _NUMBERS:
+            low, high = _NUMBERS[parameter]
+            taken[parameter] = table.take_number(parameter, low=low, high=high)
+        elif parameter in _COUNTS:
+            least, most = _COUNTS[parameter]
+            taken[parameter] = table.take_int(parameter, low=least, high=most)
+        elif parameter == "releases_one_update":
+            taken[parameter] = table.take_bool(parameter)
+        else:
+            taken[parameter] = checked_metric(table.take_text(parameter))
+    return taken
+
+
+def _own_rule(table: Table) -> OwnRule:
+    name = table.take_text("name")
+    if _NAME.fullmatch(name) is None:
+        raise ConfigurationError(
+            f"{table.where} name is {name[:80]!r}, want 1-63 of a-z 0-9 _ beginning with a letter"
+        )
+    parameters = {
+        key: table.take_number(key, low=-1e18, high=1e18) for key in sorted(table.names())
+    }
+    return OwnRule(name=name, parameters=parameters)
+
+
+def checked_metric(name: str) -> str:
+    """Return `name` where it may name a metric of a client's.
+
+    Raises:
+        ConfigurationError: it is empty, longer than 64 characters, or holds other than printable
+            ASCII without quotes and backslashes.
+    """
+    if not 0 < len(name) <= 64 or not all("!" <= c <= "~" and c not in "\"'\\" for c in name):
+        raise ConfigurationError(
+            f"metric is named {name[:80]!r}, want 1-64 printable ASCII characters, no quotes"
+        )
+    return name
+
+
+def to_toml(what: Rule | ServerOptimiser) -> dict[str, str]:
+    """Return the keys and values, as TOML writes them, of a rule's or optimiser's table."""
+    if isinstance(what, OwnRule):
+        own = {key: repr(float(what.parameters[key])) for key in sorted(what.parameters)}
+        return {"name": f'"{what.name}"', **own}
+    return {each.name: _toml(getattr(what, each.name)) for each in fields(what)}
+
+
+def _toml(value: bool | int | float | str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)
