@@ -6,6 +6,8 @@ In short:
         for _ in range(rounds):
             outcome = federation.run_round(train)
         arrays = federation.arrays()
+
+`run_round(train, cheats={"client-0": cheat})` has a client cheat (cheating.py).
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.digests import from_text
-from fedenclave.protocol.errors import EnclaveRefused
+from fedenclave.protocol.errors import EnclaveRefused, Reason
 from fedenclave.protocol.evidence import INSECURE
+from fedenclave.protocol.exchange import Delivery
 from fedenclave.protocol.manifest import Client, Manifest, Member, Rules
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
 from fedenclave.protocol.model import Model
@@ -38,10 +41,16 @@ from fedenclave.protocol.signing import PublicKey, public_key, sign
 from fedenclave.protocol.statements import VERSION, Approval, Suite
 from fedenclave.protocol.tensors import pack, schema_of, unpack
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
+from fedenclave.simulation.cheating import seal_unchecked
 
 Arrays = dict[str, NDArray[np.generic]]
 TrainFn = Callable[[str, Arrays], tuple[Arrays, int]]
 """Train one client from the given arrays: returns new arrays and num_examples."""
+
+CheatFn = Callable[[str, Arrays], tuple[Arrays, int]]
+"""Make one client's update, of any content, and the num_examples that it claims."""
+
+NO_CHEATS: Mapping[str, CheatFn] = {}
 
 DEFAULT_RULES = Rules(
     weighting="examples",
@@ -56,10 +65,17 @@ DEFAULT_RULES = Rules(
 
 @dataclass(kw_only=True)
 class Outcome:
-    """One simulated round: verified receipts and refusals by client name."""
+    """One simulated round, by client name.
+
+    Attributes:
+        receipts: verified; none for clients that cheat.
+        refusals: why a client sealed nothing.
+        rejections: why the enclave rejected what a client sealed.
+    """
 
     receipts: dict[str, VerifiedReceipt] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
+    rejections: dict[str, Reason] = field(default_factory=dict)
 
 
 def development_manifest(
@@ -120,12 +136,14 @@ class SimulatedFederation:
         aggregator: Aggregator,
         sessions: Mapping[str, ClientSession],
         stores: Mapping[str, MemoryStore],
+        keys: Mapping[str, Ed25519PrivateKey],
         model: Model,
         folder: tempfile.TemporaryDirectory[str] | None,
     ) -> None:
         """Use what `create` has made."""
         self.aggregator, self.sessions, self.stores = aggregator, sessions, stores
         self.coordinator = RoundCoordinator(aggregator, send_manifest=True)
+        self._keys = keys
         self._model = model
         self._folder = folder
 
@@ -139,6 +157,7 @@ class SimulatedFederation:
         suite: Suite = Suite.HYBRID,
         folder: Path | None = None,
         code: Path | None = None,
+        measurement: str | None = None,
     ) -> Self:
         """Make keys, manifest and approvals, and start the enclave.
 
@@ -149,13 +168,19 @@ class SimulatedFederation:
             suite: the HPKE suite.
             folder: for models and ciphertext; None for a temporary one.
             code: see `Aggregator`.
+            measurement: the measurement to pin; None for that of the installed code, which takes
+                half a second to ask for.
         """
         names = [f"client-{i}" for i in range(clients)] if isinstance(clients, int) else clients
         schema = schema_of(arrays)
         model = Model(schema=schema, payload=bytes(pack(schema, arrays)))
         keys = {name: Ed25519PrivateKey.generate() for name in names}
         manifest, approvals = development_manifest(
-            model, {n: public_key(k) for n, k in keys.items()}, rules=rules, suite=suite
+            model,
+            {n: public_key(k) for n, k in keys.items()},
+            rules=rules,
+            suite=suite,
+            measurement=measurement,
         )
         temporary = None
         if folder is None:
@@ -176,7 +201,7 @@ class SimulatedFederation:
             )
             for name, key in keys.items()
         }
-        return cls(aggregator, sessions, stores, model, temporary)
+        return cls(aggregator, sessions, stores, keys, model, temporary)
 
     def arrays(self) -> Arrays:
         """Return the current model's parameters."""
@@ -187,11 +212,38 @@ class SimulatedFederation:
         """The current model."""
         return self._model
 
-    def run_round(self, train: TrainFn, cohort: Sequence[str] | None = None) -> Outcome:
+    def run_round(
+        self,
+        train: TrainFn,
+        cohort: Sequence[str] | None = None,
+        *,
+        cheats: Mapping[str, CheatFn] = NO_CHEATS,
+    ) -> Outcome:
         """Run one round with every step that a real one has.
+
+        Args:
+            train: what an honest client does.
+            cohort: who is asked; None for everybody.
+            cheats: what each client does that cheats.
 
         Raises:
             RequestRefused: the enclave opens or releases no such round.
+        """
+        outcome = self.collect(train, cohort, cheats=cheats)
+        self.release(outcome)
+        return outcome
+
+    def collect(
+        self,
+        train: TrainFn,
+        cohort: Sequence[str] | None = None,
+        *,
+        cheats: Mapping[str, CheatFn] = NO_CHEATS,
+    ) -> Outcome:
+        """Open a round and submit everybody's update; `release` or `abort` must follow.
+
+        Raises:
+            RequestRefused: the enclave opens no such round.
         """
         names = list(self.sessions) if cohort is None else list(cohort)
         outcome = Outcome()
@@ -203,20 +255,41 @@ class SimulatedFederation:
             session = self.sessions[name]
             try:
                 accepted = session.accept(offer, file, _now(), training_config=NO_TRAINING_CONFIG)
-                trained, examples = train(
-                    name, dict(unpack(self._model.schema, accepted.base.payload))
-                )
-                payload = pack(self._model.schema, trained)
-                sealed = session.seal(accepted, payload, examples)
+                base = dict(unpack(self._model.schema, accepted.base.payload))
+                make = cheats.get(name, train)
+                arrays, examples = make(name, base)
+                payload = pack(self._model.schema, arrays)
+                if name in cheats:
+                    sealed = seal_unchecked(session, self._keys[name], accepted, payload, examples)
+                else:
+                    sealed = session.seal(accepted, payload, examples)
             except EnclaveRefused as refused:
                 outcome.refusals[name] = refused.message
                 continue
-            self.coordinator.submit(name, sealed)
-        result, deliveries = self.coordinator.close()
-        for name, delivery in deliveries.items():
-            outcome.receipts[name] = self.sessions[name].take_delivery(delivery)
-        self._model = Model.from_bytes(result.model)
+            answer = self.coordinator.submit(name, sealed)
+            if not answer.admitted:
+                outcome.rejections[name] = Reason(answer.reason)
         return outcome
+
+    def release(self, outcome: Outcome) -> None:
+        """Have the open round aggregated, and add its receipts to `outcome`.
+
+        Raises:
+            RequestRefused: the enclave releases no such round; it is still open.
+        """
+        result, deliveries = self.coordinator.close()
+        self._take(deliveries, outcome)
+        self._model = Model.from_bytes(result.model)
+
+    def abort(self, outcome: Outcome) -> None:
+        """End the open round without a release, and add its receipts to `outcome`."""
+        self._take(self.coordinator.abort(), outcome)
+
+    def _take(self, deliveries: Mapping[str, Delivery], outcome: Outcome) -> None:
+        for name, delivery in deliveries.items():
+            # A session knows nothing of what was sealed without it.
+            if self.sessions[name].awaits(delivery.round):
+                outcome.receipts[name] = self.sessions[name].take_delivery(delivery)
 
     def close(self) -> None:
         """End the enclave and delete what was temporary."""

@@ -1,0 +1,65 @@
+"""A client that cheats: it knows its own key, and seals without any of a client's checks.
+
+For experiments on what an enclave's rules hold off. What such a client can do, any member of a real
+federation can do too: its client's process is its own.
+
+SPEC.md, section 8; THREAT_MODEL.md, T9.
+"""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fedenclave.client.session import AcceptedRound, ClientSession
+from fedenclave.protocol.sealed_update import sealed_size
+from fedenclave.protocol.sealing import seal_update
+from fedenclave.protocol.signing import statement_digest
+from fedenclave.protocol.statements import VERSION, UpdateHeader
+
+
+def seal_unchecked(
+    session: ClientSession,
+    key: Ed25519PrivateKey,
+    accepted: AcceptedRound,
+    update: bytes | bytearray,
+    num_examples: int,
+) -> bytes:
+    """Return `update` sealed as it is: NaN, enormous, or with examples that nobody has.
+
+    The session remembers nothing of it, so it awaits no receipt.
+
+    Args:
+        session: the cheating client's.
+        key: with which that client signs.
+        accepted: the round to cheat in.
+        update: the flat payload to be added to the base model; not the model after training.
+        num_examples: 0 to 2^64 - 1.
+
+    Raises:
+        ValueError: the update does not fit the base model's schema.
+    """
+    announcement, schema = accepted.announcement, accepted.base.schema
+    held = session.state.checkpoint
+    header = UpdateHeader(
+        version=VERSION,
+        federation=session.manifest.name,
+        manifest=session.manifest.digest,
+        round=announcement.round,
+        announcement=statement_digest(accepted.announcement_signed),
+        base_model=announcement.base_model,
+        client=session.name,
+        schema=schema.digest,
+        sealed_size=sealed_size(schema),
+        checkpoint=held[0] if held else announcement.checkpoint,
+    )
+    return bytes(
+        seal_update(
+            update=update,
+            num_examples=num_examples,
+            schema=schema,
+            header=header,
+            suite=announcement.suite,
+            round_key=announcement.public_key,
+            signing_key=key,
+        )
+    )
