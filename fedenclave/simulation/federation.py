@@ -40,8 +40,9 @@ from fedenclave.protocol.tensors import pack, schema_of, unpack
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 
 Arrays = dict[str, NDArray[np.generic]]
-TrainFn = Callable[[str, Arrays], tuple[Arrays, int]]
-"""Train one client from the given arrays: returns new arrays and num_examples."""
+TrainFn = Callable[[str, Arrays], tuple[Arrays, int] | tuple[Arrays, int, Mapping[str, float]]]
+"""Train one client from the given arrays: returns new arrays, num_examples and, where the rules ask
+for any, metrics."""
 
 DEFAULT_RULES = Rules(
     weighting="examples",
@@ -56,10 +57,11 @@ DEFAULT_RULES = Rules(
 
 @dataclass(kw_only=True)
 class Outcome:
-    """One simulated round: verified receipts and refusals by client name."""
+    """One simulated round: verified receipts and refusals by client name, released metrics."""
 
     receipts: dict[str, VerifiedReceipt] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def development_manifest(
@@ -203,11 +205,11 @@ class SimulatedFederation:
             session = self.sessions[name]
             try:
                 accepted = session.accept(offer, file, _now(), training_config=NO_TRAINING_CONFIG)
-                trained, examples = train(
+                trained, examples, *metrics = train(
                     name, dict(unpack(self._model.schema, accepted.base.payload))
                 )
                 payload = pack(self._model.schema, trained)
-                sealed = session.seal(accepted, payload, examples)
+                sealed = session.seal(accepted, payload, examples, *metrics)
             except EnclaveRefused as refused:
                 outcome.refusals[name] = refused.message
                 continue
@@ -216,6 +218,7 @@ class SimulatedFederation:
         for name, delivery in deliveries.items():
             outcome.receipts[name] = self.sessions[name].take_delivery(delivery)
         self._model = Model.from_bytes(result.model)
+        outcome.metrics = result.metrics()
         return outcome
 
     def close(self) -> None:
