@@ -40,7 +40,7 @@ def dry_run(folder: ClientFolder, model: Model) -> dict[str, object]:
         base_model=session.state.head_model,
         client=identity.client,
         schema=manifest.schema,
-        sealed_size=layout.sealed_size(model.schema),
+        sealed_size=layout.sealed_size(model.schema, len(manifest.rules.reported)),
         checkpoint=Checkpoint(size=0, root=example),
     )
     sealed = seal_update(
@@ -51,6 +51,7 @@ def dry_run(folder: ClientFolder, model: Model) -> dict[str, object]:
         suite=Suite.X25519,
         round_key=X25519PrivateKey.generate().public_key().public_bytes_raw(),
         signing_key=folder.client_key(),
+        metrics=[0.0] * len(manifest.rules.reported),
     )
     rules = manifest.rules
     return {

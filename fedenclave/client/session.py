@@ -11,9 +11,11 @@ Rules:
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -47,7 +49,7 @@ from fedenclave.protocol.exchange import Delivery, Hello, Participation, Receipt
 from fedenclave.protocol.floats import all_finite, difference
 from fedenclave.protocol.manifest import Manifest, approving_members
 from fedenclave.protocol.model import Model
-from fedenclave.protocol.sealed_update import read_envelope, sealed_size
+from fedenclave.protocol.sealed_update import MAX_EXAMPLES, read_envelope, sealed_size
 from fedenclave.protocol.sealing import seal_update
 from fedenclave.protocol.signing import (
     PublicKey,
@@ -66,8 +68,7 @@ from fedenclave.protocol.statements import (
     UpdateHeader,
 )
 
-MAX_EXAMPLES = 2**63
-"""More than any data set has, and within the private header's 64 bits."""
+NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,17 +288,25 @@ class ClientSession:
             )
         return offer.nonce, root
 
-    def seal(self, accepted: AcceptedRound, trained: bytes | bytearray, num_examples: int) -> bytes:
+    def seal(
+        self,
+        accepted: AcceptedRound,
+        trained: bytes | bytearray,
+        num_examples: int,
+        metrics: Mapping[str, float] = NO_METRICS,
+    ) -> bytes:
         """Return the sealed update for an accepted round, and remember having sealed it.
 
         Args:
             accepted: from `accept`.
             trained: the flat payload after training, in the base model's schema.
             num_examples: examples trained on, 1 to MAX_EXAMPLES.
+            metrics: by name; those that the manifest asks for are sealed, others stay here.
 
         Raises:
             ValueError: payload or count do not fit.
-            UpdateUnusable: the update is not finite.
+            UpdateUnusable: the update is not finite or an integer has moved too far, or a metric
+                that the manifest asks for is missing or no finite number.
             EnclaveRefused: an update for this or a later round is sealed already.
             MalformedMessage: the announced round key is not a key of its suite.
         """
@@ -306,7 +315,13 @@ class ClientSession:
             raise ValueError(f"num_examples is {num_examples}, want 1 to {MAX_EXAMPLES}")
         if announcement.round <= self._state.sealed_round:
             raise EnclaveRefused(f"round {announcement.round} is sealed already")
-        update = difference(schema, trained, accepted.base.payload)
+        if len(trained) != schema.payload_size:
+            raise ValueError(f"payload has {len(trained)} bytes, want {schema.payload_size}")
+        reported = self._reported(metrics)
+        try:
+            update = difference(schema, trained, accepted.base.payload)
+        except ValueError as error:
+            raise UpdateUnusable(f"{error}, and nothing was sent") from error
         if not all_finite(schema, update):
             raise UpdateUnusable(
                 "the trained model holds a NaN or an infinity, and nothing was sent",
@@ -322,7 +337,7 @@ class ClientSession:
             base_model=announcement.base_model,
             client=self.name,
             schema=schema.digest,
-            sealed_size=sealed_size(schema),
+            sealed_size=sealed_size(schema, len(reported)),
             checkpoint=held,
         )
         sealed = seal_update(
@@ -333,6 +348,7 @@ class ClientSession:
             suite=announcement.suite,
             round_key=announcement.public_key,
             signing_key=self._key,
+            metrics=reported,
         )
         envelope = read_envelope(memoryview(sealed))
         participation = replace(accepted.participation, envelope=envelope.to_bytes())
@@ -346,6 +362,20 @@ class ClientSession:
             )
         )
         return bytes(sealed)
+
+    def _reported(self, metrics: Mapping[str, float]) -> list[float]:
+        """Return the metrics that the manifest asks for, in its order."""
+        reported = []
+        for name in self.manifest.rules.reported:
+            value = metrics.get(name)
+            if value is None or not math.isfinite(value):
+                found = "missing" if value is None else "not a finite number"
+                raise UpdateUnusable(
+                    f"metric {name}, which the manifest asks for, is {found}, and nothing was sent",
+                    hint=f'have the app return MetricRecord({{"{name}": ...}})',
+                )
+            reported.append(float(value))
+        return reported
 
     def awaits(self, round_: int) -> bool:
         """Return whether the receipt of a round is still to come."""

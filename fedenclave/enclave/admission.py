@@ -8,30 +8,26 @@ section 11.1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from fedenclave.enclave import norms
 from fedenclave.enclave.fingerprints import Fingerprinter
 from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.scratch import Scratch
 from fedenclave.enclave.workers import Workers
 from fedenclave.protocol import sealed_update as layout
+from fedenclave.protocol.aggregation import QFedAvg
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason, UpdateRejected
-from fedenclave.protocol.floats import Float32Array
 from fedenclave.protocol.manifest import Manifest, Rules
 from fedenclave.protocol.opening import CannotOpen, RoundKey
-from fedenclave.protocol.sealed_update import PRIVATE_HEADER, TAG_SIZE, Envelope
+from fedenclave.protocol.sealed_update import MAX_EXAMPLES, TAG_SIZE, Envelope, private_header
 from fedenclave.protocol.statements import Announcement, Checkpoint, UpdateHeader
 from fedenclave.protocol.tensors import Schema
-
-# Room for the rounding of a float32 sum of squares. An addend never makes such a sum smaller, so
-# that its root bounds every element however inexact the rest of it is.
-_NORM_SLACK = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +52,8 @@ class Opened:
     content_key: bytes
     weight: int
     shrink: float
+    square_norm: float
+    metrics: tuple[float, ...]
     fingerprints: tuple[bytes, ...]
     chunks_at: int
 
@@ -101,7 +99,10 @@ def check_header(envelope: Envelope, round_: OpenRound) -> UpdateHeader:
         # 11. This enclave has been where the client has been (T7).
         (round_.knows_checkpoint(header.checkpoint), Reason.ENCLAVE_OLDER_THAN_CLIENT),
         # 12. The header names the length that every update of this schema has.
-        (header.sealed_size == layout.sealed_size(round_.schema), Reason.WRONG_LENGTH),
+        (
+            header.sealed_size == layout.sealed_size(round_.schema, len(manifest.rules.reported)),
+            Reason.WRONG_LENGTH,
+        ),
         # 13. A client counts at most once in a round (T6).
         (not round_.admitted(header.client), Reason.REPLAYED),
     )
@@ -146,20 +147,23 @@ def open_update(
     except CannotOpen:
         raise UpdateRejected(Reason.CANNOT_OPEN) from None
     cipher, schema, rules = AESGCM(content_key), round_.schema, round_.manifest.rules
-    offsets, last = layout.chunk_offsets(schema), len(schema.chunks)
+    offsets, last = layout.chunk_offsets(schema, len(rules.reported)), len(schema.chunks)
 
-    # 16. The private header opens. It is one number, which becomes a Python integer: no scratch.
+    # 16. The private header opens. It is a few numbers, which become Python's: no scratch.
+    private = private_header(len(rules.reported))
     nonce = layout.chunk_nonce(0, last=False)
-    sealed_header = file.read(PRIVATE_HEADER.size + TAG_SIZE, chunks_at)
+    sealed_header = file.read(private.size + TAG_SIZE, chunks_at)
     try:
-        (num_examples,) = PRIVATE_HEADER.unpack(cipher.decrypt(nonce, sealed_header, None))
+        num_examples, *metrics = private.unpack(cipher.decrypt(nonce, sealed_header, None))
     except InvalidTag:
         raise UpdateRejected(Reason.CANNOT_OPEN) from None
     # 17. It counts at least one example.
     weight = _weight(num_examples, rules)
+    # 18. Every metric is a number that the rule can use.
+    _check_metrics(metrics, rules)
 
-    def judge(index: int, scratch: Scratch) -> tuple[bytes, float]:
-        # 18. Every chunk opens.
+    def judge(index: int, scratch: Scratch) -> tuple[bytes, Sequence[float]]:
+        # 19. Every chunk opens.
         number, window = index + 1, scratch.window(schema.chunks[index])
         file.read_into(window.sealed, chunks_at + offsets[number])
         # Before it is decrypted: computing may overwrite it.
@@ -169,17 +173,23 @@ def open_update(
             cipher.decrypt_into(nonce, window.sealed, None, window.plain)
         except InvalidTag:
             raise UpdateRejected(Reason.CANNOT_OPEN) from None
-        # 19. Every element is finite. 20. None is larger than `max_abs`.
-        return fingerprint, _square_sum(window.values(), rules.max_abs)
+        # 20. Every element is finite. 21. None is larger than `max_abs`.
+        if schema.chunks[index].dtype.integer:
+            norms.judge_counts(window.values())
+            return fingerprint, ()
+        return fingerprint, norms.judged_squares(window.values(), rules.max_abs)
 
     judged = workers.each(last, judge)
-    # 21. The whole update is within `max_norm`, or `shrink` brings it there.
+    square_norm = math.fsum(square for _, squares in judged for square in squares)
+    # 22. The whole update is within `max_norm`, or `shrink` brings it there.
     return Opened(
         client=header.client,
         digest=envelope.digest,
         content_key=content_key,
         weight=weight,
-        shrink=_shrink(math.sqrt(sum(square for _, square in judged)), rules),
+        shrink=_shrink(math.sqrt(square_norm), rules),
+        square_norm=square_norm,
+        metrics=tuple(metrics),
         fingerprints=tuple(fingerprint for fingerprint, _ in judged),
         chunks_at=chunks_at,
     )
@@ -187,33 +197,22 @@ def open_update(
 
 def _weight(num_examples: int, rules: Rules) -> int:
     """Return what the update counts (check 17): at least one example, capped (T9)."""
-    if num_examples < 1:
+    if not 1 <= num_examples <= MAX_EXAMPLES:
         raise UpdateRejected(Reason.BAD_NUM_EXAMPLES)
     return 1 if rules.weighting == "uniform" else min(num_examples, rules.weight_cap)
 
 
-def _square_sum(values: Float32Array, max_abs: float) -> float:
-    """Return the sum of squares of finite values within `max_abs` (checks 19 and 20).
-
-    One pass does for nearly every chunk: a non-finite element makes the sum non-finite, and no
-    element is larger than the root of the sum. `max_abs` is below 2**40, so a sum of honest values
-    cannot overflow.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        square = float(np.dot(values, values))
-        if square * (1 + _NORM_SLACK) <= max_abs * max_abs:
-            return square
-        # Both are NaN where there is one. `np.abs` would copy plaintext to ordinary memory.
-        largest = max(float(values.max()), -float(values.min()))
-    if not math.isfinite(largest):
-        raise UpdateRejected(Reason.NOT_FINITE)
-    if largest > max_abs:
-        raise UpdateRejected(Reason.OVER_MAX_ABS)
-    return square
+def _check_metrics(metrics: Sequence[float], rules: Rules) -> None:
+    """Refuse a metric that is not finite, and a loss below 0 (check 18)."""
+    if not all(math.isfinite(metric) for metric in metrics):
+        raise UpdateRejected(Reason.BAD_METRIC)
+    rule = rules.rule
+    if isinstance(rule, QFedAvg) and metrics[rules.reported.index(rule.loss)] < 0:
+        raise UpdateRejected(Reason.BAD_METRIC)
 
 
 def _shrink(norm: float, rules: Rules) -> float:
-    """Return the factor that brings the update within `max_norm` (check 21), or reject it."""
+    """Return the factor that brings the update within `max_norm` (check 22), or reject it."""
     if norm <= rules.max_norm:
         return 1.0
     if rules.over_norm == "reject":

@@ -18,7 +18,6 @@ from fedenclave.enclave.scratch import Scratch, Window
 from fedenclave.enclave.workers import Workers
 from fedenclave.protocol.digests import Digest, equal
 from fedenclave.protocol.errors import Refusal, RequestRefused
-from fedenclave.protocol.floats import Float32Array
 from fedenclave.protocol.model import model_digest
 from fedenclave.protocol.tensors import Schema
 
@@ -56,7 +55,7 @@ class BaseModel:
             window = scratch.window(chunk)
             plain = window.plain
             file.read_into(plain, chunk.offset)
-            if not np.isfinite(window.values()).all():
+            if not chunk.dtype.integer and not np.isfinite(window.parameters()).all():
                 raise RequestRefused(
                     Refusal.WRONG_MODEL, hint="the first model holds a NaN or an infinity"
                 )
@@ -93,8 +92,8 @@ class BaseModel:
         """Read chunks from `file` from now on."""
         self._file = file
 
-    def chunk(self, index: int, window: Window) -> Float32Array:
-        """Return chunk `index` as float32, in the window's plaintext buffer.
+    def read(self, index: int, window: Window) -> None:
+        """Read chunk `index` into the window's plaintext buffer.
 
         Raises:
             RequestRefused: the host's file cannot be read or holds something else.
@@ -109,4 +108,3 @@ class BaseModel:
             raise RequestRefused(
                 Refusal.WRONG_MODEL, hint="the base model's file is not the round's base model"
             )
-        return window.values()

@@ -18,15 +18,15 @@ from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedenclave.enclave.aggregation import Aggregation
 from fedenclave.enclave.attesters.attester import Attester
 from fedenclave.enclave.base_model import BaseModel
 from fedenclave.enclave.differencing import CohortHistory
 from fedenclave.enclave.fingerprints import Fingerprinter
 from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.log import Log
-from fedenclave.enclave.mean import Mean
 from fedenclave.enclave.round import Round
-from fedenclave.enclave.secret_memory import KeySlots
+from fedenclave.enclave.secret_memory import KeySlots, SecretMemory
 from fedenclave.enclave.workers import Workers
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import Refusal, RequestRefused
@@ -52,12 +52,14 @@ class Federation:
         measurement: Digest,
         workers: Workers,
         slots: KeySlots,
+        memory: SecretMemory,
         time: int,
     ) -> None:
         """Take up an approved manifest and its agreed first model.
 
         Raises:
-            RequestRefused: too few members approve, or schema or model are not the agreed ones.
+            RequestRefused: too few members approve, schema or model are not the agreed ones, or
+                the rule is none of this image's.
         """
         if len(approving_members(manifest, approvals)) < manifest.threshold:
             raise RequestRefused(Refusal.NOT_APPROVED)
@@ -75,7 +77,9 @@ class Federation:
         self._base = BaseModel.of_agreed_model(
             first_model, manifest.initial_model, schema, self._models, self._workers
         )
-        self._mean = Mean(schema, manifest.rules.max_abs, self._workers)
+        self._aggregation = Aggregation(
+            schema, manifest.rules, self._workers, memory, len(manifest.clients)
+        )
         self._history = CohortHistory(manifest.rules.min_cohort)
         self._log = Log(self._key)
         self._round_number = 0
@@ -161,23 +165,36 @@ class Federation:
         """Judge one sealed update; see `Round.admit`."""
         return self._open().admit(file)
 
-    def close_round(self, base_file: HostFile, time: int) -> Closed:
-        """Aggregate, sign the release, and destroy the round's key. Nothing is written yet.
+    @property
+    def state_files(self) -> int:
+        """How many files of the server optimiser's state come with a close: none, or two."""
+        return self._aggregation.state.files
+
+    def close_round(self, base_file: HostFile, states: Sequence[HostFile], time: int) -> Closed:
+        """Aggregate, sign the release, and destroy the round's key. No model is written yet.
+
+        Args:
+            base_file: the host's file of the base model.
+            states: the server optimiser's old and new state, `state_files` of them.
+            time: the host's clock.
 
         Raises:
             RequestRefused: the cohort does not suffice (the round stays open), or a file is bad.
         """
         round_ = self._open()
         self._base.read_from(base_file)
+        old, new = states or (None, None)
+        self._aggregation.state.use(old, new)
         try:
-            model = round_.aggregate(self._mean, self._base, self._history)
+            model = round_.aggregate(self._aggregation, self._base, self._history)
         finally:
             self._base.read_from(None)
+            self._aggregation.state.use(None, None)
         report = round_.cohort_report()
-        included = round_.included()
+        included, metrics = round_.included(), round_.released_metrics()
         # From here on nothing can fail: everything below moves together.
         new_base = BaseModel.of_own_model(
-            memoryview(self._mean.model),
+            memoryview(self._aggregation.model.payload),
             self.schema,
             self._models,
             self._round_number,
@@ -197,10 +214,12 @@ class Federation:
                 cohort=round_.report_digest(report),
                 clients=len(included),
                 organisations=len(set(included.values())),
+                metrics=metrics,
                 checkpoint=self._log.checkpoint(),
                 time=time,
             )
         )
+        self._aggregation.state.commit()
         self._history.add(self._base_digest, included)
         self._base, self._base_digest = new_base, model
         self._closed = Closed(release=release, cohort=report.to_bytes(), set_aside=set_aside)
@@ -245,6 +264,6 @@ class Federation:
             RequestRefused: it cannot be written, or it is gone: an unfinished pass of a later
                 round has taken its place.
         """
-        if self._mean.digest != self._base_digest:
+        if self._aggregation.digest != self._base_digest:
             raise RequestRefused(Refusal.WRONG_STATE)
-        file.write(memoryview(self._mean.model))
+        file.write(memoryview(self._aggregation.model.payload))

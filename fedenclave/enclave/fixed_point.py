@@ -1,9 +1,9 @@
 """The exact weighted sum: 64-bit fixed point, so that no order of addition changes a bit.
 
-With the weights normalised (their sum is 1) a sum of values of magnitude at most `max_abs` is at
-most `max_abs`. The scale 2**s is chosen so that `max_abs * 2**s <= 2**50`: every term fits the
-rounding trick below, and the sum of up to 2**13 terms and their rounding errors fits an int64 with
-a factor of 2**13 to spare. SPEC.md, section 11.2, has the derivation.
+With coefficients whose magnitudes add up to 1 at most, a sum of values of magnitude at most
+`max_abs` is at most `max_abs`. The scale 2**s is chosen so that `max_abs * 2**s <= 2**50`: every
+term fits the rounding trick below, and the sum of up to 2**13 terms and their rounding errors fits
+an int64 with a factor of 2**12 to spare. SPEC.md, section 11.2, has the derivation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fedenclave.protocol.floats import Float32Array
+from fedenclave.protocol.floats import WideArray
 
 HEADROOM_BITS = 50
 
@@ -22,7 +22,7 @@ ROUNDER = 1.5 * 2.0**52
 """Added to a float64 of magnitude up to 2**51 it leaves the nearest integer (ties to even) in the
 low bits of the sum's pattern: rounding and conversion in one addition."""
 
-_ROUNDER_BITS = int(np.float64(ROUNDER).view(np.int64))
+ROUNDER_BITS = int(np.float64(ROUNDER).view(np.int64))
 
 
 def scale_bits(max_abs: float) -> int:
@@ -31,29 +31,32 @@ def scale_bits(max_abs: float) -> int:
     return HEADROOM_BITS - (exponent - 1 if mantissa == 0.5 else exponent)
 
 
-def factors(weights: Sequence[int], shrink: Sequence[float], bits: int) -> list[float]:
-    """Return what each update is multiplied with: its share of the weights, times 2**bits.
+def shares(weights: Sequence[int]) -> list[float]:
+    """Return what part of the sum each of K positive integers is.
 
-    Args:
-        weights: K positive integers.
-        shrink: K factors in (0, 1]: 1, or less for an update that is clipped to the norm bound.
-        bits: the scale.
+    Division of integers is correctly rounded, so a share does not depend on the order of K.
     """
     total = sum(weights)
-    # Division of integers is correctly rounded, so a share does not depend on the order of K.
-    return [
-        math.ldexp(weight / total * factor, bits)
-        for weight, factor in zip(weights, shrink, strict=True)
-    ]
+    return [weight / total for weight in weights]
+
+
+def factors(coefficients: Sequence[float], bits: int) -> list[float]:
+    """Return what each update is multiplied with: its coefficient times 2**bits.
+
+    Args:
+        coefficients: K numbers whose magnitudes add up to 1 at most, but for their rounding.
+        bits: the scale.
+    """
+    return [math.ldexp(coefficient, bits) for coefficient in coefficients]
 
 
 def add(
     total: NDArray[np.int64],
-    values: Float32Array,
+    values: WideArray,
     factor: float,
     work: NDArray[np.float64],
 ) -> None:
-    """Add `values * factor`, rounded to integers, to `total`; each call adds `_ROUNDER_BITS` too.
+    """Add `values * factor`, rounded to integers, to `total`; each call adds `ROUNDER_BITS` too.
 
     Args:
         total: running sums, wrapping.
@@ -71,6 +74,6 @@ def add(
 def finish(total: NDArray[np.int64], count: int, bits: int, out: NDArray[np.float64]) -> None:
     """Write the mean of the `count` added updates to `out` as float64. Destroys `total`."""
     # int64 arithmetic wraps, so what `count` additions put in too much comes out again exactly.
-    surplus = (count * _ROUNDER_BITS) % 2**64
+    surplus = (count * ROUNDER_BITS) % 2**64
     np.subtract(total.view(np.uint64), np.uint64(surplus), out=total.view(np.uint64))
     np.multiply(total, math.ldexp(1.0, -bits), out=out, dtype=np.float64)

@@ -32,6 +32,12 @@ class Hardening:
         else:
             self.warnings.append(warning)
 
+    def lose(self, protection: str, warning: str) -> None:
+        """Record that a protection no longer holds; where it was missing, it is said already."""
+        if protection in self.protections:
+            self.protections.remove(protection)
+            self.warnings.append(warning)
+
 
 def harden() -> Hardening:
     """Switch off core files, tracing by the same user, new privileges and the network.

@@ -53,16 +53,17 @@ class HostFile:
         self.read_into(memoryview(buffer), position)
         return bytes(buffer)
 
-    def write(self, data: memoryview) -> None:
-        """Write all of `data` at the beginning.
+    def write(self, data: memoryview, position: int = 0) -> None:
+        """Write all of `data` from `position`.
 
         Raises:
             RequestRefused: it cannot be written.
         """
-        position = 0
+        written = 0
         try:
-            while position < len(data):
-                position += os.pwrite(self._descriptor, data[position:], self._offset + position)
+            while written < len(data):
+                at = self._offset + position + written
+                written += os.pwrite(self._descriptor, data[written:], at)
         except (OSError, OverflowError):
             raise RequestRefused(Refusal.STORAGE) from None
 

@@ -13,15 +13,17 @@ SPEC.md, sections 11.1 and 11.2.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 from fedenclave.enclave.admission import Opened, OpenRound, check_header, open_update
+from fedenclave.enclave.aggregation import Aggregation
 from fedenclave.enclave.base_model import BaseModel
 from fedenclave.enclave.differencing import CohortHistory
 from fedenclave.enclave.fingerprints import Fingerprinter
 from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.log import Log
-from fedenclave.enclave.mean import Admitted, ChangedAfterAdmission, Mean
 from fedenclave.enclave.secret_memory import KeySlots
+from fedenclave.enclave.updates import Admitted, ChangedAfterAdmission
 from fedenclave.enclave.workers import Workers
 from fedenclave.protocol import sealed_update as layout
 from fedenclave.protocol.digests import Digest, domain_digest, sha256
@@ -45,6 +47,7 @@ from fedenclave.protocol.statements import (
     Contribution,
     Outcome,
     Rejection,
+    ReleasedMetric,
     checked_name,
 )
 from fedenclave.protocol.tensors import Schema
@@ -173,6 +176,8 @@ class Round:
             content_key=self._slots.get(slot),
             weight=opened.weight,
             shrink=opened.shrink,
+            square_norm=opened.square_norm,
+            metrics=opened.metrics,
             fingerprints=opened.fingerprints,
             serial=serial,
         )
@@ -208,22 +213,27 @@ class Round:
             )
         )
 
-    def aggregate(self, mean: Mean, base: BaseModel, history: CohortHistory) -> Digest:
-        """Compute the new model into `mean.model` and return its digest.
+    def aggregate(
+        self, aggregation: Aggregation, base: BaseModel, history: CohortHistory
+    ) -> Digest:
+        """Compute the new model into `aggregation.model` and return its digest.
 
         An update that changed is set aside; `reject_set_aside` says so, signed.
 
         Raises:
-            RequestRefused: too few organisations are left, the cohort is too close to an earlier
-                release on this base model, or a file cannot be read. The round stays open.
+            RequestRefused: too few organisations or clients are left, the cohort is too close to
+                an earlier release on this base model, a file cannot be read, or the rule cannot be
+                computed. The round stays open.
         """
         while True:
             organisations = self.organisations()
-            if len(organisations) < self._manifest.rules.min_cohort:
+            rules = self._manifest.rules
+            too_few = len(self.admitted) < rules.rule.least_clients()
+            if len(organisations) < rules.min_cohort or too_few:
                 raise RequestRefused(Refusal.COHORT_TOO_SMALL)
             history.check(self._announcement.base_model, self.included())
             try:
-                return mean.run(list(self.admitted.values()), base, self._fingerprinter)
+                return aggregation.run(list(self.admitted.values()), base, self._fingerprinter)
             except ChangedAfterAdmission as changed:
                 self._take_out(changed.update)
 
@@ -241,6 +251,20 @@ class Round:
     def included(self) -> dict[str, str]:
         """Return the organisation of every client whose update counts."""
         return {client: update.organisation for client, update in self.admitted.items()}
+
+    def released_metrics(self) -> tuple[ReleasedMetric, ...]:
+        """Return the means that the manifest releases, weighted as the updates are.
+
+        Rational numbers, rounded once: no order of addition changes a bit.
+        """
+        rules, updates = self._manifest.rules, tuple(self.admitted.values())
+        weight = sum(update.weight for update in updates)
+        released = []
+        for name in rules.metrics:
+            place = rules.reported.index(name)
+            total = sum(Fraction(update.metrics[place]) * update.weight for update in updates)
+            released.append(ReleasedMetric.of(name, float(total / weight)))
+        return tuple(released)
 
     def organisations(self) -> set[str]:
         """Return the organisations whose updates count."""

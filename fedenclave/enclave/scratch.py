@@ -13,69 +13,86 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedenclave.enclave.secret_memory import SecretMemory
-from fedenclave.protocol.floats import Float32Array
+from fedenclave.protocol.floats import WideArray
 from fedenclave.protocol.sealed_update import TAG_SIZE
-from fedenclave.protocol.tensors import CHUNK_SIZE, Chunk, DType
-
-# A full chunk of 2-byte elements has the most of them.
-_MAX_ELEMENTS = CHUNK_SIZE // 2
+from fedenclave.protocol.tensors import CHUNK_SIZE, MAX_CHUNK_ELEMENTS, Chunk, DType
 
 
 class Scratch:
     """Buffers of one thread. Not shared, not locked."""
 
-    SECRET_SIZE = CHUNK_SIZE + _MAX_ELEMENTS * (4 + 8 + 8)
+    SECRET_SIZE = CHUNK_SIZE + MAX_CHUNK_ELEMENTS * (8 + 8 + 8)
 
     def __init__(self, memory: SecretMemory) -> None:
         """Take `SECRET_SIZE` bytes of secret memory."""
         self._plain = memory.allocate(CHUNK_SIZE)
-        self._single = memory.allocate(_MAX_ELEMENTS * 4)
-        self._double = memory.allocate(_MAX_ELEMENTS * 8)
-        self._sum = memory.allocate(_MAX_ELEMENTS * 8)
+        self._wide = memory.allocate(MAX_CHUNK_ELEMENTS * 8)
+        self._double = memory.allocate(MAX_CHUNK_ELEMENTS * 8)
+        self._sum = memory.allocate(MAX_CHUNK_ELEMENTS * 8)
+        self.tile = np.zeros(0, np.uint8)
+
+    def take_tile(self, memory: SecretMemory, size: int) -> None:
+        """Take a tile of `size` bytes, for rules over all updates at once."""
+        if len(self.tile) < size:  # what is taken is never given back
+            self.tile = memory.allocate(size)
 
     def window(self, chunk: Chunk) -> Window:
         """Return the buffers cut to the size of `chunk`. Their contents are from the last use."""
-        return Window(self._plain, self._single, self._double, self._sum, chunk)
+        return Window(self._plain, self._wide, self._double, self._sum, chunk)
 
 
 class Window:
     """A thread's buffers, cut to one chunk. Made once per chunk, used for every update.
 
     Attributes:
+        count: elements of the chunk.
         sealed: for the sealed chunk. Shares its memory with `double`: decrypt, then compute.
         plain: for the chunk's plaintext.
         double: for one float64 per element.
         sum: for one int64 per element.
+        spare: all the bytes of `double` and `sealed`, for whoever needs neither.
     """
 
-    __slots__ = ("_dtype", "_raw", "_wide", "double", "plain", "sealed", "sum")
+    __slots__ = ("_dtype", "_raw", "_wide", "count", "double", "plain", "sealed", "spare", "sum")
 
     def __init__(
         self,
         plain: NDArray[np.uint8],
-        single: NDArray[np.uint8],
+        wide: NDArray[np.uint8],
         double: NDArray[np.uint8],
         sum_: NDArray[np.uint8],
         chunk: Chunk,
     ) -> None:
         """Cut the buffers, each at least as long as needed."""
-        count = chunk.size // chunk.dtype.itemsize
+        self.count = count = chunk.size // chunk.dtype.itemsize
         self._dtype = chunk.dtype
-        self._raw = plain[: chunk.size].view(chunk.dtype.storage)
-        self._wide = single[: 4 * count].view(np.float32)
-        self.plain = memoryview(plain[: chunk.size])
+        self._raw = plain[: chunk.size]
+        self._wide = wide[: chunk.dtype.wide.itemsize * count].view(chunk.dtype.wide)
+        self.plain = memoryview(self._raw)
         self.sealed = memoryview(double[: chunk.size + TAG_SIZE])
         self.double = double[: 8 * count].view(np.float64)
         self.sum = sum_[: 8 * count].view(np.int64)
+        self.spare = double
 
-    def values(self) -> Float32Array:
-        """Return the plaintext's elements as float32, widened inside secret memory."""
-        if self._dtype is DType.FLOAT32:
-            return self._raw
-        if self._dtype is DType.FLOAT16:
-            self._wide[:] = self._raw
-        else:
+    def stored(self) -> NDArray[np.generic]:
+        """Return the plaintext's elements as parameters are stored."""
+        return self._raw.view(self._dtype.storage)
+
+    def values(self) -> WideArray:
+        """Return the plaintext's elements, an update's, widened inside secret memory."""
+        return self._widened(self._raw.view(self._dtype.update_storage))
+
+    def parameters(self) -> WideArray:
+        """Return the plaintext's elements, a model's, widened inside secret memory."""
+        return self._widened(self.stored())
+
+    def _widened(self, raw: NDArray[np.generic]) -> WideArray:
+        if raw.dtype == self._wide.dtype:
+            return raw  # type: ignore[return-value]  # it is float32 or float64
+        if self._dtype is DType.BFLOAT16:
             bits = self._wide.view(np.uint32)
-            bits[:] = self._raw
+            bits[:] = raw
             np.left_shift(bits, np.uint32(16), out=bits)
+        else:
+            self._wide[:] = raw
         return self._wide

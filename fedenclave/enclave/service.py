@@ -53,11 +53,12 @@ from fedenclave.protocol.manifest import MAX_CLIENTS, Manifest
 from fedenclave.protocol.records import Record
 from fedenclave.protocol.tensors import Schema
 
-_MAX_DESCRIPTORS = 2
+_MAX_DESCRIPTORS = 4
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _NO_SECRET_MEMORY = (
-    "secret memory is refused here (RLIMIT_MEMLOCK below 8 MiB, or the kernel): keys and plaintext "
-    "lie on ordinary pages, readable by root"
+    "secret memory is refused here, or there is too little of it (RLIMIT_MEMLOCK below 8 MiB, or "
+    "48 for rules over all updates at once; or the kernel): keys or plaintext lie on ordinary "
+    "pages, readable by root"
 )
 
 
@@ -73,7 +74,7 @@ class Service:
         self._connection = connection
         self._hardening = hardening
         # All secret memory is taken now, so that what could not be had is known from the start.
-        memory = SecretMemory()
+        self._memory = memory = SecretMemory()
         self._workers = Workers(memory)
         self._slots = KeySlots(memory, MAX_CLIENTS)
         hardening.note("secret-memory", memory.held, _NO_SECRET_MEMORY)
@@ -140,6 +141,8 @@ class Service:
             operation = Operation(request.operation)
             count, handler = self._operations[operation]
             state = after(self._state, operation)
+            if operation is Operation.CLOSE:
+                count += self._running().state_files
             if len(descriptors) != count:
                 raise RequestRefused(Refusal.MALFORMED)
             if operation is Operation.ADMIT:
@@ -180,9 +183,13 @@ class Service:
             measurement=self._measurement,
             workers=self._workers,
             slots=self._slots,
+            memory=self._memory,
             time=request.time,
         )
         self._federation = federation
+        if not self._memory.held:
+            # It was, until the rule asked for more of it.
+            self._hardening.lose("secret-memory", _NO_SECRET_MEMORY)
         return Started(
             signing_key=federation.signing_key,
             start=federation.start,
@@ -213,7 +220,8 @@ class Service:
         request = CloseRequest.from_bytes(body)
         federation = self._running()
         base = HostFile(descriptors[0], request.base_offset)
-        closed = federation.close_round(base, request.time)
+        states = [HostFile(descriptor) for descriptor in descriptors[2:]]
+        closed = federation.close_round(base, states, request.time)
         # The release has happened. Should the write fail, `fetch` writes the same bytes again.
         self._state = State.IDLE
         federation.write_model(HostFile(descriptors[1], request.model_offset))

@@ -24,6 +24,11 @@ class Workers:
         self._scratch = [Scratch(memory) for _ in range(count)]
         self._pool = ThreadPoolExecutor(max(1, count - 1))
 
+    def take_tiles(self, memory: SecretMemory, size: int) -> None:
+        """Give every thread a tile of `size` bytes."""
+        for scratch in self._scratch:
+            scratch.take_tile(memory, size)
+
     def each(self, chunks: int, work: Callable[[int, Scratch], T]) -> Sequence[T]:
         """Return `work(i, scratch)` for every chunk number i, in order of i.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from logging import WARNING
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from fedenclave.protocol.manifest import Manifest, Rules
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import PublicKey
 from fedenclave.protocol.tensors import Schema, pack, schema_of
-from fedenclave.simulation.federation import DEFAULT_RULES, development_manifest
+from fedenclave.simulation.federation import development_manifest
 
 Tensors = Mapping[str, NDArray[np.generic]]
 
@@ -41,8 +40,8 @@ class Development:
 
     description = "a local development enclave (insecure)"
 
-    def __init__(self, rules: Rules | None) -> None:
-        """Use `rules`, or ones that refuse little."""
+    def __init__(self, rules: Rules) -> None:
+        """Use `rules`."""
         self._rules = rules
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -64,11 +63,10 @@ class Development:
             "the enclave process; use no data that matters",
         )
         model = _first_model(tensors)
-        rules = self._rules or replace(DEFAULT_RULES, min_cohort=2)
         manifest, approvals = development_manifest(
             model,
             {hello.client: PublicKey(hello.key) for hello in hellos},
-            rules=rules,
+            rules=self._rules,
         )
         self._folder = tempfile.TemporaryDirectory(prefix="fedenclave-")
         try:

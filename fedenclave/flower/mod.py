@@ -14,7 +14,7 @@ import contextlib
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flwr.app import (
     ConfigRecord,
@@ -26,7 +26,7 @@ from flwr.app import (
 )
 
 from fedenclave.attestation.result import EvidenceRefused
-from fedenclave.client.session import MAX_EXAMPLES, AcceptedRound
+from fedenclave.client.session import AcceptedRound
 from fedenclave.flower import carrier, told
 from fedenclave.flower.app_call import CallNext, call_app
 from fedenclave.flower.carrier import BULK, RECORD, Kind
@@ -39,6 +39,7 @@ from fedenclave.protocol.errors import (
 )
 from fedenclave.protocol.exchange import Delivery, RoundOffer
 from fedenclave.protocol.model import Model
+from fedenclave.protocol.sealed_update import MAX_EXAMPLES
 from fedenclave.protocol.tensors import pack
 from fedenclave.protocol.training_config import training_config
 
@@ -163,13 +164,14 @@ def _train(
         )
     for exception in accepted.attestation.excepted:
         print(f"warning: {printable(exception)}", file=sys.stderr)
-    weighted_by = session.manifest.rules.weighted_by
+    rules = session.manifest.rules
     reply = call_app(message, context, call_next, accepted.base, arrays_key)
     if reply is None:
         node.keep()
         return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _WITHHELD), reply_to=message)
     payload = _trained_payload(reply, accepted)
-    sealed = session.seal(accepted, payload, _num_examples(reply, weighted_by))
+    examples = _num_examples(reply, rules.weighted_by)
+    sealed = session.seal(accepted, payload, examples, _metrics(reply, rules.reported))
     answer = ConfigRecord(
         {
             "kind": Kind.TRAIN.value,
@@ -252,6 +254,17 @@ def _num_examples(reply: Message, key: str) -> int:
         f"the client app reports no metric {key}, which the manifest weighs by; nothing was sent",
         hint=f'return MetricRecord({{"{key}": len(dataset)}})',
     )
+
+
+def _metrics(reply: Message, names: Sequence[str]) -> dict[str, float]:
+    """Return those of the app's metrics that are numbers and that the manifest asks for."""
+    reported = {}
+    for metrics in reply.content.metric_records.values():
+        for name in names:
+            value = metrics.get(name)
+            if isinstance(value, int | float):
+                reported[name] = float(value)
+    return reported
 
 
 def _now() -> int:

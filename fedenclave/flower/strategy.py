@@ -26,7 +26,7 @@ from flwr.app import (
 )
 from flwr.common.logger import log
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg, FedProx, Result, Strategy
+from flwr.serverapp.strategy import Result, Strategy
 
 from fedenclave.flower import carrier, told
 from fedenclave.flower.aggregators import Development, Remote
@@ -34,8 +34,15 @@ from fedenclave.flower.carrier import BULK, Kind
 from fedenclave.flower.deliveries import Deliveries
 from fedenclave.flower.nonces import Nonces
 from fedenclave.flower.outgoing import rewritten, told_to_all
+from fedenclave.flower.supported import (
+    Computed,
+    check_agreed,
+    computed_for,
+    development_rules,
+)
 from fedenclave.host.aggregator import AggregatorApi
 from fedenclave.host.rounds import RoundCoordinator
+from fedenclave.protocol.aggregation import OwnRule
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import (
     ConfigurationError,
@@ -52,7 +59,11 @@ from fedenclave.protocol.training_config import training_config
 
 
 class Confidential(Strategy):
-    """Wrap `FedAvg` or `FedProx`: same rounds, same API, sealed updates."""
+    """Wrap one of Flower's strategies: same rounds, same API, sealed updates.
+
+    Every strategy of `flwr.serverapp.strategy` whose updates are arrays; see
+    `fedenclave.flower.supported`.
+    """
 
     def __init__(
         self,
@@ -66,22 +77,25 @@ class Confidential(Strategy):
         """Wrap `strategy`.
 
         Args:
-            strategy: Flower's own, unchanged: `FedAvg` or `FedProx`.
+            strategy: Flower's own, unchanged. It chooses nodes and writes their configuration; the
+                rule that it stands for is computed by the enclave, as the manifest says.
             aggregator: `host:port` of a gateway; None starts a local development enclave, which is
                 insecure and says so.
             root_certificate: PEM file to check the gateway's TLS certificate with.
             insecure_plaintext: talk to the gateway without TLS. Updates are sealed all the same;
                 what TLS would hide is who talks when.
-            rules: a development federation's rules; with a gateway the manifest has them.
+            rules: a development federation's bounds and weights; with a gateway the manifest has
+                them. Rule and server optimiser come from the strategy, but for an `OwnRule`.
 
         Raises:
             ConfigurationError: the strategy's rule is not one that the enclave computes.
         """
-        _check_supported(strategy)
         self._inner = strategy
+        own = rules.rule if rules and isinstance(rules.rule, OwnRule) else None
+        self._computed = Computed(rule=own) if own else computed_for(strategy)
         self._connection: Development | Remote
         if aggregator is None:
-            self._connection = Development(rules)
+            self._connection = Development(development_rules(self._computed, strategy, rules))
         else:
             self._connection = Remote(aggregator, root_certificate, insecure_plaintext)
         self._timeout = 3600.0
@@ -176,7 +190,8 @@ class Confidential(Strategy):
             self._cohort = {}
         self._deliveries.add(deliveries)
         self._model = Model.from_bytes(result.model)
-        return _array_record(self._model), None
+        metrics = result.metrics()
+        return _array_record(self._model), MetricRecord(dict(metrics)) if metrics else None
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -224,6 +239,7 @@ class Confidential(Strategy):
             self._aggregator, self._model = self._connection.start(tensors, self._nonces.hellos())
             source, _, started = self._aggregator.info()
             self._manifest = Manifest.from_bytes(source)
+            check_agreed(self._computed, self._manifest.rules, self._inner)
             for warning in started.warnings:
                 log(WARNING, "enclave: %s", warning)
             self._coordinator = RoundCoordinator(
@@ -337,21 +353,6 @@ class Confidential(Strategy):
                 self._deliveries.answered(self._nonces.clients[reply.metadata.src_node_id])
         for client in sorted(self._deliveries.awaiting()):
             log(WARNING, "client %s could not be reached; it still awaits receipts", client)
-
-
-def _check_supported(strategy: Strategy) -> None:
-    """Accept strategies whose aggregation is the weighted mean, and nothing that adds to it."""
-    mean = FedAvg.aggregate_train
-    if type(strategy) in (FedAvg, FedProx) or (
-        isinstance(strategy, FedAvg)
-        and type(strategy).aggregate_train in (mean, FedProx.aggregate_train)
-    ):
-        return
-    raise ConfigurationError(
-        f"strategy {type(strategy).__name__} computes a rule of its own, which this version's "
-        "enclave does not",
-        hint="use FedAvg or FedProx; the enclave computes the weighted mean",
-    )
 
 
 def _without_errors(replies: Iterable[Message]) -> list[Message]:

@@ -13,13 +13,14 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Self
 
 from fedenclave.host.enclave_process import EnclaveProcess
 from fedenclave.host.store import CiphertextStore, StoredUpdate, StoreFull
+from fedenclave.protocol.aggregation import NoOptimiser
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, Refusal, RequestRefused
 from fedenclave.protocol.evidence import INSECURE, Evidence, EvidenceParts
@@ -37,8 +38,10 @@ from fedenclave.protocol.frames import (
     StartRequest,
     StatusReply,
 )
+from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.model import Model, model_file_head
-from fedenclave.protocol.signing import statement_digest
+from fedenclave.protocol.signing import Signed, statement_digest
+from fedenclave.protocol.statements import Release
 
 DEFAULT_STORE_BYTES = 64 << 30
 
@@ -49,6 +52,11 @@ class RoundResult:
 
     closed: Closed
     model: bytes
+
+    def metrics(self) -> dict[str, float]:
+        """Return the clients' metrics in the release, by name; their signature is not checked."""
+        release = Release.from_bytes(Signed.from_bytes(self.closed.release).payload)
+        return {metric.name: metric.value for metric in release.metrics}
 
 
 class AggregatorApi(Protocol):
@@ -104,7 +112,11 @@ class AggregatorApi(Protocol):
 
 
 class Aggregator:
-    """A federation on this host, in a folder: `models/` (the newest two), `ciphertext/`."""
+    """A federation on this host, in a folder.
+
+    `models/` holds the newest two models, `ciphertext/` the round's sealed updates, `optimiser/`
+    what the server optimiser remembers, sealed.
+    """
 
     def __init__(
         self,
@@ -141,6 +153,7 @@ class Aggregator:
         self._models = folder / "models"
         self._base = self._models / "round-0.fem"
         self._superseded: Path | None = None
+        self._optimiser = _OptimiserFiles(folder / "optimiser", manifest)
         self._head = model_file_head(model.schema)
         self._model_size = len(self._head) + model.schema.payload_size
         try:
@@ -264,10 +277,14 @@ class Aggregator:
                 self._superseded.replace(partial)
             self._superseded = None
         flags = os.O_RDWR | os.O_CREAT
-        with _Opened(self._base, os.O_RDONLY) as base, _Opened(partial, flags) as model:
+        with (
+            _Opened(self._base, os.O_RDONLY) as base,
+            _Opened(partial, flags) as model,
+            self._optimiser.opened() as states,
+        ):
             os.ftruncate(model.number, self._model_size)
             os.pwrite(model.number, self._head, 0)
-            closed = self._close_or_fetch(request, base.number, model.number)
+            closed = self._close_or_fetch(request, base.number, model.number, states)
         # The enclave has released. Until its model is in place, closing again fetches it again.
         self._model_pending = True
         file = partial.read_bytes()
@@ -279,16 +296,22 @@ class Aggregator:
         self._store.clear()
         return RoundResult(closed=closed, model=file)
 
-    def _close_or_fetch(self, request: CloseRequest, base: int, model: int) -> Closed:
+    def _close_or_fetch(
+        self, request: CloseRequest, base: int, model: int, states: Sequence[int]
+    ) -> Closed:
         """Close the round; or fetch its release again, where only the write of it failed before."""
         if self._model_pending:
             return self._enclave.request(Operation.FETCH, request, Closed, [model])
         try:
-            return self._enclave.request(Operation.CLOSE, request, Closed, [base, model])
+            closed = self._enclave.request(Operation.CLOSE, request, Closed, [base, model, *states])
         except RequestRefused as refused:
             released = refused.refusal is Refusal.STORAGE and self.status().state == "idle"
             self._model_pending = released
+            if released:
+                self._optimiser.promote()
             raise
+        self._optimiser.promote()
+        return closed
 
     def abort_round(self) -> bytes:
         """See `AggregatorApi`."""
@@ -340,6 +363,47 @@ class _Opened:
 
     def __exit__(self, *_: object) -> None:
         os.close(self.number)
+
+
+class _OptimiserFiles:
+    """The sealed state of the server optimiser: the file that counts, and the one being written."""
+
+    def __init__(self, folder: Path, manifest: bytes) -> None:
+        """Find out whether there is any; what an earlier enclave left is of no use any more."""
+        self._folder, self._wanted = folder, False
+        try:
+            rules = Manifest.from_bytes(manifest).rules
+        except ConfigurationError:
+            return  # the enclave says so
+        self._wanted = not isinstance(rules.server, NoOptimiser)
+        if self._wanted:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._current.write_bytes(b"")
+
+    @property
+    def _current(self) -> Path:
+        return self._folder / "state.sealed"
+
+    @property
+    def _next(self) -> Path:
+        return self._folder / "next.partial"
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Sequence[int]]:
+        """Open both, the old one to read; nothing where the federation has no optimiser."""
+        if not self._wanted:
+            yield ()
+            return
+        with (
+            _Opened(self._current, os.O_RDONLY) as old,
+            _Opened(self._next, os.O_RDWR | os.O_CREAT) as new,
+        ):
+            yield old.number, new.number
+
+    def promote(self) -> None:
+        """Let the one that was written count: its round is released."""
+        if self._wanted:
+            self._next.replace(self._current)
 
 
 def with_parts(evidence: Evidence, parts: Mapping[str, bytes]) -> Evidence:

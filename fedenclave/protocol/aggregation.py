@@ -265,6 +265,9 @@ class Yogi:
     tau: float
 
 
+MEAN, NO_OPTIMISER = Mean(), NoOptimiser()
+"""The plain federated average."""
+
 ServerOptimiser: TypeAlias = NoOptimiser | Momentum | Adagrad | Adam | Yogi
 OPTIMISERS: tuple[type[ServerOptimiser], ...] = (NoOptimiser, Momentum, Adagrad, Adam, Yogi)
 

@@ -13,6 +13,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from fedenclave.protocol.aggregation import (
+    MAX_PAIRWISE_CLIENTS,
+    MEAN,
+    NO_OPTIMISER,
+    PAIRWISE,
+    MultiKrum,
+    QFedAvg,
+    Rule,
+    ServerOptimiser,
+    checked_metric,
+    read_optimiser,
+    read_rule,
+)
 from fedenclave.protocol.digests import Digest, domain_digest, from_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.evidence import HARDWARE_FORMATS, INSECURE
@@ -28,6 +41,7 @@ MAX_ABS_LIMIT = 2.0**40
 MAX_WEIGHT_CAP = 2**40
 MAX_NORM_LIMIT = 2.0**100
 _WEEK, _YEAR = 7 * 24 * 3600, 366 * 24 * 3600
+MAX_METRICS = 64
 MIN_BOUND = 2.0**-40
 """Below it the squares by which admission judges an element would be lost in float32."""
 
@@ -51,7 +65,20 @@ class Client:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How updates are admitted and averaged."""
+    """How updates are admitted, combined and released.
+
+    Attributes:
+        weighting: `examples` or `uniform`.
+        weighted_by: the metric in which clients report their examples.
+        weight_cap: examples that a client counts at most.
+        max_abs: largest element of an update.
+        max_norm: largest Euclidean norm of an update's floats.
+        over_norm: what happens above it: `reject` or `clip`.
+        min_cohort: distinct organisations in every release.
+        rule: what combines the updates.
+        server: what turns the combined update into the model's step.
+        metrics: the clients' metrics whose mean is released, by name; no others leave.
+    """
 
     weighting: str
     weighted_by: str
@@ -60,6 +87,15 @@ class Rules:
     max_norm: float
     over_norm: str
     min_cohort: int
+    rule: Rule = MEAN
+    server: ServerOptimiser = NO_OPTIMISER
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The metrics that a client seals into its update, in their order there."""
+        loss = {self.rule.loss} if isinstance(self.rule, QFedAvg) else set()
+        return tuple(sorted({*self.metrics, *loss}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +183,7 @@ def _read(source: bytes, top: Table) -> Manifest:
     suite = Suite(sealing.take_choice("suite", tuple(Suite)))
     sealing.finish()
     _read_privacy(top.take_table("privacy"))
-    _read_release(top.take_table("release"))
+    metrics = _released_metrics(top.take_table("release"))
     return Manifest(
         source=source,
         name=name,
@@ -159,7 +195,7 @@ def _read(source: bytes, top: Table) -> Manifest:
         suite=suite,
         schema=schema,
         initial_model=initial,
-        rules=_rules(top.take_table("aggregation")),
+        rules=_rules(top.take_table("aggregation"), metrics),
     )
 
 
@@ -221,9 +257,11 @@ def read_attestation(table: Table, known: Sequence[str] = HARDWARE_FORMATS) -> A
     )
 
 
-def _rules(table: Table) -> Rules:
-    table.take_choice("rule", ("mean",))
+def _rules(table: Table, metrics: tuple[str, ...]) -> Rules:
     rules = Rules(
+        rule=read_rule(table.take_text("rule"), table.take_table("parameters")),
+        server=read_optimiser(table.take_table("server")),
+        metrics=metrics,
         weighting=table.take_choice("weighting", ("examples", "uniform")),
         weighted_by=table.take_text("weighted_by"),
         weight_cap=table.take_int("weight_cap", low=1, high=MAX_WEIGHT_CAP),
@@ -242,9 +280,15 @@ def _read_privacy(table: Table) -> None:
     table.finish()
 
 
-def _read_release(table: Table) -> None:
+def _released_metrics(table: Table) -> tuple[str, ...]:
     table.take_choice("what", ("model-parameters",))
+    metrics = tuple(map(checked_metric, table.take_texts("metrics")))
     table.finish()
+    if len(set(metrics)) != len(metrics) or len(metrics) > MAX_METRICS:
+        raise ConfigurationError(
+            f"manifest [release] metrics names one twice, or more than {MAX_METRICS}"
+        )
+    return metrics
 
 
 def _check_roster(manifest: Manifest) -> None:
@@ -270,9 +314,30 @@ def _check_roster(manifest: Manifest) -> None:
             f"manifest min_cohort is {manifest.rules.min_cohort}, want at most {len(owners)} "
             "(organisations with a client)"
         )
-    if len(manifest.clients) > MAX_CLIENTS:
+    _check_rule(manifest.rules, len(manifest.clients))
+
+
+def _check_rule(rules: Rules, clients: int) -> None:
+    """Refuse a rule that this roster can never satisfy, or that hides what it releases."""
+    rule = rules.rule
+    most = MAX_PAIRWISE_CLIENTS if isinstance(rule, PAIRWISE) else MAX_CLIENTS
+    if clients > most:
+        raise ConfigurationError(f"manifest has {clients} clients, want at most {most}")
+    if rule.least_clients() > clients:
         raise ConfigurationError(
-            f"manifest has {len(manifest.clients)} clients, want at most {MAX_CLIENTS}"
+            f"manifest rule {rule.RULE} needs {rule.least_clients()} clients, and the roster has "
+            f"{clients}",
+            hint="lower the number of byzantine clients, or enrol more",
+        )
+    if isinstance(rule, MultiKrum) and rule.selected < rules.min_cohort:
+        raise ConfigurationError(
+            f"manifest rule multi-krum averages {rule.selected} updates, fewer than min_cohort, "
+            f"which is {rules.min_cohort}"
+        )
+    if isinstance(rule, QFedAvg) and rules.weighting != "uniform":
+        raise ConfigurationError(
+            f"manifest weighting is {rules.weighting}, and q-fed-avg weighs by loss",
+            hint='say weighting = "uniform"',
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fedenclave.protocol.aggregation import Krum, to_toml
 from fedenclave.protocol.digests import Digest, to_text
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Client, Manifest, Member, Rules
@@ -64,7 +65,7 @@ def write_manifest(draft: ManifestDraft) -> bytes:
         f'initial = "{to_text(draft.initial_model)}"',
         "",
         "[aggregation]",
-        'rule = "mean"',
+        f'rule = "{rules.rule.RULE}"  # what makes one update of many',
         f'weighting = "{rules.weighting}"  # "examples" or "uniform"',
         f'weighted_by = "{rules.weighted_by}"  # the metric in which clients report their examples',
         f"weight_cap = {rules.weight_cap}  # examples that a client counts at most",
@@ -73,11 +74,14 @@ def write_manifest(draft: ManifestDraft) -> bytes:
         f'over_norm = "{rules.over_norm}"  # what happens above it: "reject" or "clip"',
         f"min_cohort = {rules.min_cohort}  # distinct organisations in every release",
         "",
+        *_rule_tables(rules),
+        "",
         "[privacy]",
         'differential_privacy = "off"  # the released model may leak about its training data',
         "",
         "[release]",
-        'what = "model-parameters"  # and nothing else: no metrics, no losses, no counts',
+        'what = "model-parameters"  # and nothing else: no losses, no counts',
+        f"metrics = {_texts(rules.metrics)}  # of the clients: the mean of each leaves, too",
         "",
         "[sealing]",
         f'suite = "{draft.suite}"  # HPKE key encapsulation; the hybrid one is post-quantum',
@@ -103,6 +107,21 @@ def write_manifest(draft: ManifestDraft) -> bytes:
     if (written.members, written.clients) != (tuple(draft.members), tuple(draft.clients)):
         raise ConfigurationError("manifest would have other members or clients than it is made for")
     return source
+
+
+def _texts(texts: Sequence[str]) -> str:
+    return "[" + ", ".join(f'"{text}"' for text in texts) + "]"
+
+
+def _rule_tables(rules: Rules) -> list[str]:
+    lines = ["[aggregation.parameters]  # of the rule"]
+    if isinstance(rules.rule, Krum):
+        lines.append("# Krum's release is one client's own update. It protects the model, not that")
+        lines.append("# client: whoever holds the model before it can read the update off.")
+    lines += [f"{key} = {value}" for key, value in to_toml(rules.rule).items()]
+    lines += ["", "[aggregation.server]  # what turns the combined update into the model's step"]
+    lines.append(f'optimiser = "{rules.server.OPTIMISER}"')
+    return [*lines, *(f"{key} = {value}" for key, value in to_toml(rules.server).items())]
 
 
 def _development(draft: ManifestDraft) -> list[str]:

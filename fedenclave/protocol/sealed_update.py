@@ -3,7 +3,8 @@
     "FEU1" ‖ length (4 bytes) ‖ envelope ‖ chunk 0 ‖ chunk 1 ‖ ...
 
 The envelope holds the client's header, the wrapped content key and the client's signature over
-both. Chunk 0 is the private header (`num_examples`), the others are the schema's chunks; each is
+both. Chunk 0 is the private header (`num_examples` and
+the metrics that the manifest asks for), the others are the schema's chunks; each is
 AES-256-GCM under the content key, its nonce made of its number and a last flag (STREAM).
 
 SPEC.md, section 8.
@@ -27,8 +28,8 @@ from fedenclave.protocol.tensors import Schema
 MAGIC = b"FEU1"
 TAG_SIZE = 16
 CONTENT_KEY_SIZE = 32
-PRIVATE_HEADER = struct.Struct(">Q")
-"""`num_examples`: of fixed length, so that the ciphertext does not show its magnitude."""
+MAX_EXAMPLES = 2**63
+"""More than any data set has, and within the private header's 64 bits."""
 
 MAX_ENVELOPE = 64 * 1024
 _LENGTH = struct.Struct(">I")
@@ -103,16 +104,29 @@ def read_envelope(sealed: bytes | memoryview) -> Envelope:
     return Envelope.from_bytes(bytes(sealed[HEAD_SIZE : HEAD_SIZE + size]))
 
 
-def sealed_size(schema: Schema) -> int:
-    """Return the bytes of all sealed chunks together, without what comes before them."""
+def private_header(metrics: int) -> struct.Struct:
+    """Return the layout of `num_examples` and `metrics` float64.
+
+    Of fixed length, so that the ciphertext does not show any magnitude.
+    """
+    return struct.Struct(f">Q{metrics}d")
+
+
+def sealed_size(schema: Schema, metrics: int = 0) -> int:
+    """Return the bytes of all sealed chunks together, without what comes before them.
+
+    Args:
+        schema: of the payload.
+        metrics: how many metrics the manifest asks for (`Rules.reported`).
+    """
     chunks = len(schema.chunks) + 1
-    return PRIVATE_HEADER.size + schema.payload_size + TAG_SIZE * chunks
+    return private_header(metrics).size + schema.payload_size + TAG_SIZE * chunks
 
 
-def chunk_offsets(schema: Schema) -> Sequence[int]:
+def chunk_offsets(schema: Schema, metrics: int = 0) -> Sequence[int]:
     """Return where each sealed chunk begins, counted from the first; the private header is 0."""
     offsets = [0]
-    position = PRIVATE_HEADER.size + TAG_SIZE
+    position = private_header(metrics).size + TAG_SIZE
     for chunk in schema.chunks:
         offsets.append(position)
         position += chunk.size + TAG_SIZE

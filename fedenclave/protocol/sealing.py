@@ -9,6 +9,7 @@ SPEC.md, sections 8 and 13.8.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -17,9 +18,9 @@ from fedenclave.protocol import sealed_update as layout
 from fedenclave.protocol.hpke import cipher_suite, load_public_key, update_info
 from fedenclave.protocol.sealed_update import (
     CONTENT_KEY_SIZE,
-    PRIVATE_HEADER,
     TAG_SIZE,
     Envelope,
+    private_header,
 )
 from fedenclave.protocol.signing import signing_input
 from fedenclave.protocol.statements import Suite, UpdateHeader
@@ -35,6 +36,7 @@ def seal_update(
     suite: Suite,
     round_key: bytes,
     signing_key: Ed25519PrivateKey,
+    metrics: Sequence[float] = (),
 ) -> bytearray:
     """Return the sealed update.
 
@@ -42,17 +44,20 @@ def seal_update(
         update: the flat payload to seal, `schema.payload_size` bytes.
         num_examples: how many examples it was trained on; sealed inside.
         schema: the payload's layout.
-        header: what the update is for; `header.sealed_size` must be `sealed_size(schema)`.
+        header: what the update is for; `header.sealed_size` must be the schema's.
         suite: the announcement's HPKE suite.
         round_key: the announcement's raw public key.
         signing_key: the client's Ed25519 key.
+        metrics: those that the manifest asks for, in the order of `Rules.reported`; sealed inside.
 
     Raises:
         ValueError: the payload, the count or the header do not fit the schema.
         MalformedMessage: `round_key` is not a key of `suite`.
     """
-    if len(update) != schema.payload_size or header.sealed_size != layout.sealed_size(schema):
+    size = layout.sealed_size(schema, len(metrics))
+    if len(update) != schema.payload_size or header.sealed_size != size:
         raise ValueError("update or header does not fit the schema")
+    private = private_header(len(metrics)).pack(num_examples, *metrics)
     encoded_header = header.to_bytes()
     content_key = os.urandom(CONTENT_KEY_SIZE)
     wrapped_key = cipher_suite(suite).encrypt(
@@ -65,19 +70,18 @@ def seal_update(
     )
     sealed = bytearray(len(head) + header.sealed_size)
     sealed[: len(head)] = head
-    _seal_chunks(memoryview(sealed)[len(head) :], content_key, num_examples, update, schema)
+    _seal_chunks(memoryview(sealed)[len(head) :], content_key, private, update, schema)
     return sealed
 
 
 def _seal_chunks(
     into: memoryview,
     content_key: bytes,
-    num_examples: int,
+    private: bytes,
     update: bytes | bytearray | memoryview,
     schema: Schema,
 ) -> None:
     cipher, plain = AESGCM(content_key), memoryview(update)
-    private = PRIVATE_HEADER.pack(num_examples)
     position = len(private) + TAG_SIZE
     cipher.encrypt_into(layout.chunk_nonce(0, last=False), private, None, into[:position])
     last = len(schema.chunks)

@@ -9,9 +9,10 @@ SPEC.md, sections 6 and 7.
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason
@@ -19,6 +20,7 @@ from fedenclave.protocol.records import Record
 from fedenclave.protocol.signing import Statement
 
 VERSION = 1
+_NUMBER = struct.Struct(">d")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -179,11 +181,34 @@ class CohortReport(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasedMetric(Record):
+    """The mean of one of the clients' metrics: its name and 8 bytes, a big-endian float64."""
+
+    name: str
+    data: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse what is not one number."""
+        if len(self.data) != _NUMBER.size:
+            raise MalformedMessage(f"metric has {len(self.data)} bytes, want {_NUMBER.size}")
+
+    @classmethod
+    def of(cls, name: str, value: float) -> Self:
+        """Return the record of a value."""
+        return cls(name=name, data=_NUMBER.pack(value))
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        return float(_NUMBER.unpack(self.data)[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release(FederationStatement):
     """A round's one result. `checkpoint` commits to every statement made before this one.
 
     `clients` and `organisations` count what is included in the model. `cohort` is the digest of
-    the `CohortReport`.
+    the `CohortReport`. `metrics` are those that the manifest has released, in its order.
     """
 
     TYPE: ClassVar[str] = "release"
@@ -196,6 +221,7 @@ class Release(FederationStatement):
     cohort: Digest
     clients: int
     organisations: int
+    metrics: tuple[ReleasedMetric, ...]
     checkpoint: Checkpoint
     time: int
 

@@ -1,8 +1,8 @@
 """The tensor schema, the flat layout that follows from it, and the chunks it is cut into.
 
-A model is one flat payload: its tensors, little-endian and C-ordered, grouped by dtype (float32,
-float16, bfloat16) and within a dtype in the schema's order. Grouping means that a chunk never
-holds two dtypes, and that a model of 267 tensors travels as one array.
+A model is one flat payload: its tensors, little-endian and C-ordered, grouped by dtype (in the
+order of `DType`) and within a dtype in the schema's order. Grouping means that a chunk never holds
+two dtypes, and that a model of 267 tensors travels as one array.
 
 SPEC.md, section 5.
 """
@@ -27,28 +27,68 @@ CHUNK_SIZE = 256 * 1024
 """Bytes of payload in a full chunk: the accumulator and scratch for it stay in a core's L2 cache,
 and from this size on AES-GCM runs at full speed on two threads."""
 
+MAX_CHUNK_ELEMENTS = CHUNK_SIZE // 2
+"""Elements in a chunk at most: the buffers for 1-byte elements are no larger than for others."""
+
 MAX_PARAMETERS = 2**34
 MAX_RANK = 16
 MAX_NAME = 512
 
 
 class DType(StrEnum):
-    """The element types that are averaged."""
+    """The element types that are averaged, in the order in which a payload holds them.
+
+    An update is a difference, and has a sign: that of uint8 tensors is held as int8.
+    """
 
     FLOAT32 = "float32"
     FLOAT16 = "float16"
     BFLOAT16 = "bfloat16"
+    FLOAT64 = "float64"
+    INT64 = "int64"
+    INT32 = "int32"
+    INT16 = "int16"
+    INT8 = "int8"
+    UINT8 = "uint8"
+
+    @property
+    def integer(self) -> bool:
+        """Whether it counts, as a batch norm's `num_batches_tracked` does."""
+        return self.storage.kind in "iu" and self is not DType.BFLOAT16
 
     @property
     def itemsize(self) -> int:
         """Bytes of one element."""
-        return 4 if self is DType.FLOAT32 else 2
+        return self.storage.itemsize
 
     @property
     def storage(self) -> np.dtype[np.generic]:
-        """The numpy dtype that holds it; bfloat16 is held as its 16 bits."""
-        names = {DType.FLOAT32: "<f4", DType.FLOAT16: "<f2", DType.BFLOAT16: "<u2"}
-        return np.dtype(names[self])
+        """The numpy dtype that holds a parameter; bfloat16 is held as its 16 bits."""
+        return _STORAGE[self]
+
+    @property
+    def update_storage(self) -> np.dtype[np.generic]:
+        """The numpy dtype that holds an element of an update."""
+        return np.dtype("i1") if self is DType.UINT8 else self.storage
+
+    @property
+    def wide(self) -> np.dtype[np.floating]:
+        """The numpy dtype in which values are judged and combined: float32, or float64."""
+        narrow = self in (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
+        return np.dtype(np.float32 if narrow else np.float64)
+
+
+_STORAGE: dict[DType, np.dtype[np.generic]] = {
+    DType.FLOAT32: np.dtype("<f4"),
+    DType.FLOAT16: np.dtype("<f2"),
+    DType.BFLOAT16: np.dtype("<u2"),
+    DType.FLOAT64: np.dtype("<f8"),
+    DType.INT64: np.dtype("<i8"),
+    DType.INT32: np.dtype("<i4"),
+    DType.INT16: np.dtype("<i2"),
+    DType.INT8: np.dtype("i1"),
+    DType.UINT8: np.dtype("u1"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,15 +161,19 @@ class Schema(Record):
 
     @cached_property
     def chunks(self) -> tuple[Chunk, ...]:
-        """The payload cut into chunks of at most CHUNK_SIZE, none holding two dtypes."""
+        """The payload cut into chunks of at most CHUNK_SIZE bytes and MAX_CHUNK_ELEMENTS elements.
+
+        None holds two dtypes.
+        """
         return tuple(self._cut())
 
     def _cut(self) -> Iterator[Chunk]:
         start = 0
         for dtype in DType:
             run = sum(s.count * dtype.itemsize for s in self.tensors if s.dtype is dtype)
-            for offset in range(0, run, CHUNK_SIZE):
-                size = min(CHUNK_SIZE, run - offset)
+            most = min(CHUNK_SIZE, MAX_CHUNK_ELEMENTS * dtype.itemsize)
+            for offset in range(0, run, most):
+                size = min(most, run - offset)
                 yield Chunk(offset=start + offset, size=size, dtype=dtype)
             start += run
 
@@ -194,13 +238,14 @@ def schema_of(tensors: Mapping[str, NDArray[np.generic]]) -> Schema:
     """Return the schema of named arrays.
 
     Raises:
-        ValueError: an array is neither float32 nor float16, or there is nothing to average.
+        ValueError: an array is of a type that is not averaged, or there is nothing to average.
     """
     specs = []
     for name, array in tensors.items():
-        if array.dtype not in (np.float32, np.float16):
+        if array.dtype.name not in tuple(DType):
+            known = ", ".join(dtype for dtype in DType if dtype is not DType.BFLOAT16)
             raise ValueError(
-                f"tensor {name} is {array.dtype}, want float32 or float16: only these are averaged"
+                f"tensor {name} is {array.dtype}, want one of {known}: only these are averaged"
             )
         specs.append(TensorSpec(name=name, dtype=DType(array.dtype.name), shape=array.shape))
     try:

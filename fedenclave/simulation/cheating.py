@@ -8,9 +8,11 @@ SPEC.md, section 8; THREAT_MODEL.md, T9.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedenclave.client.session import AcceptedRound, ClientSession
+from fedenclave.client.session import NO_METRICS, AcceptedRound, ClientSession
 from fedenclave.protocol.sealed_update import sealed_size
 from fedenclave.protocol.sealing import seal_update
 from fedenclave.protocol.signing import statement_digest
@@ -23,6 +25,7 @@ def seal_unchecked(
     accepted: AcceptedRound,
     update: bytes | bytearray,
     num_examples: int,
+    metrics: Mapping[str, float] = NO_METRICS,
 ) -> bytes:
     """Return `update` sealed as it is: NaN, enormous, or with examples that nobody has.
 
@@ -34,11 +37,13 @@ def seal_unchecked(
         accepted: the round to cheat in.
         update: the flat payload to be added to the base model; not the model after training.
         num_examples: 0 to 2^64 - 1.
+        metrics: every one that the manifest asks for, of any value.
 
     Raises:
         ValueError: the update does not fit the base model's schema.
     """
     announcement, schema = accepted.announcement, accepted.base.schema
+    reported = [metrics[name] for name in session.manifest.rules.reported]
     held = session.state.checkpoint
     header = UpdateHeader(
         version=VERSION,
@@ -49,7 +54,7 @@ def seal_unchecked(
         base_model=announcement.base_model,
         client=session.name,
         schema=schema.digest,
-        sealed_size=sealed_size(schema),
+        sealed_size=sealed_size(schema, len(reported)),
         checkpoint=held[0] if held else announcement.checkpoint,
     )
     return bytes(
@@ -61,5 +66,6 @@ def seal_unchecked(
             suite=announcement.suite,
             round_key=announcement.public_key,
             signing_key=key,
+            metrics=reported,
         )
     )

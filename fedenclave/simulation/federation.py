@@ -44,11 +44,12 @@ from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.cheating import seal_unchecked
 
 Arrays = dict[str, NDArray[np.generic]]
-TrainFn = Callable[[str, Arrays], tuple[Arrays, int]]
-"""Train one client from the given arrays: returns new arrays and num_examples."""
+TrainFn = Callable[[str, Arrays], tuple[Arrays, int] | tuple[Arrays, int, Mapping[str, float]]]
+"""Train one client from the given arrays: returns new arrays, num_examples and, where the rules ask
+for any, metrics."""
 
-CheatFn = Callable[[str, Arrays], tuple[Arrays, int]]
-"""Make one client's update, of any content, and the num_examples that it claims."""
+CheatFn = TrainFn
+"""Make one client's update itself, of any content, not the trained arrays; the rest is the same."""
 
 NO_CHEATS: Mapping[str, CheatFn] = {}
 
@@ -71,11 +72,13 @@ class Outcome:
         receipts: verified; none for clients that cheat.
         refusals: why a client sealed nothing.
         rejections: why the enclave rejected what a client sealed.
+        metrics: released, by metric.
     """
 
     receipts: dict[str, VerifiedReceipt] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
     rejections: dict[str, Reason] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def development_manifest(
@@ -256,13 +259,13 @@ class SimulatedFederation:
             try:
                 accepted = session.accept(offer, file, _now(), training_config=NO_TRAINING_CONFIG)
                 base = dict(unpack(self._model.schema, accepted.base.payload))
-                make = cheats.get(name, train)
-                arrays, examples = make(name, base)
+                arrays, examples, *metrics = cheats.get(name, train)(name, base)
                 payload = pack(self._model.schema, arrays)
                 if name in cheats:
-                    sealed = seal_unchecked(session, self._keys[name], accepted, payload, examples)
+                    key = self._keys[name]
+                    sealed = seal_unchecked(session, key, accepted, payload, examples, *metrics)
                 else:
-                    sealed = session.seal(accepted, payload, examples)
+                    sealed = session.seal(accepted, payload, examples, *metrics)
             except EnclaveRefused as refused:
                 outcome.refusals[name] = refused.message
                 continue
@@ -272,7 +275,7 @@ class SimulatedFederation:
         return outcome
 
     def release(self, outcome: Outcome) -> None:
-        """Have the open round aggregated, and add its receipts to `outcome`.
+        """Have the open round aggregated, and add receipts and metrics to `outcome`.
 
         Raises:
             RequestRefused: the enclave releases no such round; it is still open.
@@ -280,6 +283,7 @@ class SimulatedFederation:
         result, deliveries = self.coordinator.close()
         self._take(deliveries, outcome)
         self._model = Model.from_bytes(result.model)
+        outcome.metrics = result.metrics()
 
     def abort(self, outcome: Outcome) -> None:
         """End the open round without a release, and add its receipts to `outcome`."""

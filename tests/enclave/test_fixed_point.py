@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedenclave.enclave.fixed_point import add, factors, finish, scale_bits
+from fedenclave.enclave.fixed_point import add, factors, finish, scale_bits, shares
 from fedenclave.protocol.manifest import MAX_ABS_LIMIT, MAX_CLIENTS, MAX_WEIGHT_CAP, MIN_BOUND
 
 BOUNDS = st.floats(MIN_BOUND, MAX_ABS_LIMIT)
@@ -20,7 +20,8 @@ def mean_of(
     bits = scale_bits(max_abs)
     total = np.zeros(len(rows[0]), np.int64)
     work = np.zeros(len(rows[0]), np.float64)
-    for row, factor in zip(rows, factors(weights, shrink or [1.0] * len(rows), bits), strict=True):
+    parts = [s * c for s, c in zip(shares(weights), shrink or [1.0] * len(rows), strict=True)]
+    for row, factor in zip(rows, factors(parts, bits), strict=True):
         add(total, row, factor, work)
     finish(total, len(rows), bits, work)
     return work.copy()

@@ -36,6 +36,7 @@ NARROWER: dict[str, st.SearchStrategy[Any]] = {
     "Activation.attestation_key": st.sampled_from([34, 50, 66]).flatmap(
         lambda size: st.binary(min_size=size, max_size=size)
     ),
+    "ReleasedMetric.data": st.binary(min_size=8, max_size=8),
     "Reply.refusal": st.sampled_from(["", *Refusal]).map(str),
     "AdmissionResult.reason": st.sampled_from(["", *Reason]).map(str),
     "TensorSpec.name": st.text(min_size=1, max_size=20),

@@ -103,7 +103,7 @@ def test_a_wrong_type_or_value_is_refused_or_is_a_value_of_that_key(line: str, w
     changed = "\n".join(
         line + " " + wrong if found.startswith(line) else found for found in SOURCE.splitlines()
     )
-    allowed = {("weighted_by =", '"odd"'), ("development =", "true")}
+    allowed = {("weighted_by =", '"odd"'), ("development =", "true"), ("metrics =", "[]")}
     if (line, wrong) in allowed:
         assert Manifest.from_bytes(changed.encode())
     else:

@@ -21,6 +21,7 @@ from fedenclave.host.statuses import status_of
 from fedenclave.protocol import manifest as manifest_limits
 from fedenclave.protocol import merkle
 from fedenclave.protocol import sealed_update as layout
+from fedenclave.protocol.aggregation import OPTIMISERS, RULES
 from fedenclave.protocol.codec import MAX_DEPTH, MAX_VALUES, decode, encode
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason, Refusal, RequestRefused
@@ -148,7 +149,7 @@ def numbered(source: str) -> list[int]:
 
 def test_the_admission_checks_in_the_code_are_the_specifications() -> None:
     table = rows(section("11.1"))
-    wanted = list(range(1, 22))
+    wanted = list(range(1, 23))
     assert [int(row[0]) for row in table] == wanted
     source = (PACKAGE / "enclave" / "admission.py").read_text(encoding="utf-8")
     assert numbered(source) == wanted
@@ -323,7 +324,7 @@ def _dotted(table: dict[str, Any], before: str) -> set[str]:
     for key, value in table.items():
         if isinstance(value, dict):
             found |= _dotted(value, f"{before}{key}.")
-        elif isinstance(value, list) and isinstance(value[0], dict):
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
             found |= {f"{before}{key}"} | _dotted(value[0], f"{before}{key}.")
         else:
             found.add(f"{before}{key}")
@@ -331,7 +332,30 @@ def _dotted(table: dict[str, Any], before: str) -> set[str]:
 
 
 def test_the_manifests_keys_are_the_specifications() -> None:
-    assert {row[0].strip("`") for row in rows(section("10"))} == manifest_keys()
+    whole = section("10").split("### 10.1")[0]
+    # A rule's parameters are the next test's.
+    keys = {"aggregation.parameters" if "parameters" in key else key for key in manifest_keys()}
+    keys.add("aggregation.parameters")
+    assert {row[0].strip("`") for row in rows(whole)} == keys
+
+
+def test_the_parameters_of_rules_and_optimisers_are_the_specifications() -> None:
+    said = {
+        (name, key)
+        for row in rows(section("10.1"))
+        for name in re.findall(r"`([^`]+)`", row[0])
+        for key in re.findall(r"`([^`]+)`", row[1])
+    }
+    names = {kind: kind.RULE for kind in RULES} | {kind: kind.OPTIMISER for kind in OPTIMISERS}
+    made = {
+        (name, each.name)
+        for kind, name in names.items()
+        for each in fields(kind)
+        if each.name != "parameters"
+    }
+    assert said == made
+    table = rows(section("11.2"))
+    assert {row[0].strip("`") for row in table} == set(names.values())
 
 
 def test_the_limits_are_the_specifications() -> None:
@@ -414,7 +438,7 @@ def sealed() -> bytes:
 def mean() -> bytes:
     bits = fixed_point.scale_bits(1000.0)
     total, work = np.zeros(1, np.int64), np.zeros(1)
-    factors = fixed_point.factors([1, 3], [1.0, 1.0], bits)
+    factors = fixed_point.factors(fixed_point.shares([1, 3]), bits)
     for value, factor in zip((0.1, 0.3), factors, strict=True):
         fixed_point.add(total, np.array([value], np.float32), factor, work)
     fixed_point.finish(total, 2, bits, work)

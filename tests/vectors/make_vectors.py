@@ -186,7 +186,7 @@ def means() -> list[dict[str, object]]:
         weights = [int(w) for w in rng.integers(1, 10**9, clients)]
         bits = fixed_point.scale_bits(max_abs)
         total, work = np.zeros(5, np.int64), np.zeros(5)
-        shares = fixed_point.factors(weights, [1.0] * clients, bits)
+        shares = fixed_point.factors(fixed_point.shares(weights), bits)
         for row, share in zip(rows, shares, strict=True):
             fixed_point.add(total, row, share, work)
         fixed_point.finish(total, clients, bits, work)

@@ -20,7 +20,7 @@ class InsecureAttester:
     def __init__(self, measurement: Digest, protections: Sequence[str]) -> None:
         """Keep what was measured and which protections hold."""
         self._measurement = measurement
-        self._protections = tuple(protections)
+        self._protections = protections  # read when asked: one may be lost
 
     def evidence(self, report_data: bytes, key: Ed25519PrivateKey) -> Evidence:
         """Return the self-signed document."""
@@ -28,6 +28,6 @@ class InsecureAttester:
             warning=INSECURE_WARNING,
             report_data=report_data,
             measurement=self._measurement,
-            protections=self._protections,
+            protections=tuple(self._protections),
         )
         return Evidence(format=INSECURE, document=sign(document, key), signing_key=public_key(key))

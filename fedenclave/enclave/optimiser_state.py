@@ -1,0 +1,110 @@
+"""What a server optimiser remembers lies with the host, sealed; the enclave keeps key and number.
+
+So the enclave's memory holds one model, whatever the optimiser. A pass writes a new file and reads
+the old one; only when the round is released does the new one count. A nonce is the number of the
+pass and of the chunk, so that none is used twice, also where a pass begins again.
+
+The host can lose the file, and then no round can be closed any more. It can neither read it, nor
+change it, nor hand in an older one: its number would be another.
+
+SPEC.md, section 11.2.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from fedenclave.enclave.host_file import HostFile
+from fedenclave.enclave.optimiser import Floats, Memory, slots, step_of
+from fedenclave.protocol.aggregation import ServerOptimiser
+from fedenclave.protocol.errors import Refusal, RequestRefused
+from fedenclave.protocol.sealed_update import TAG_SIZE
+from fedenclave.protocol.tensors import Schema
+
+
+class OptimiserState:
+    """The optimiser of one federation. Several threads step different chunks at once."""
+
+    def __init__(self, optimiser: ServerOptimiser, schema: Schema) -> None:
+        """Begin with zeros, and draw a new key."""
+        self._schema, self._slots, self._step = schema, slots(optimiser), step_of(optimiser)
+        self._cipher = AESGCM(os.urandom(32))
+        self._passes = self._steps = 0
+        self._current = 0
+        """The pass that wrote the file which counts; 0 where none has."""
+        self._old: HostFile | None = None
+        self._new: HostFile | None = None
+        self._offsets = self._layout()
+
+    @property
+    def files(self) -> int:
+        """How many files the host brings to close a round: the old state's and the new one's."""
+        return 2 if self._slots else 0
+
+    def _layout(self) -> list[int]:
+        offsets, position = [], 0
+        for chunk in self._schema.chunks:
+            offsets.append(position)
+            if not chunk.dtype.integer:
+                count = chunk.size // chunk.dtype.itemsize
+                position += self._slots * count * chunk.dtype.wide.itemsize + TAG_SIZE
+        return offsets
+
+    def use(self, old: HostFile | None, new: HostFile | None) -> None:
+        """Read `old` and write `new` from now on."""
+        self._old, self._new = old, new
+
+    def begin_pass(self) -> None:
+        """Begin to write the state anew: under nonces that no pass before has used."""
+        self._passes += 1
+
+    def commit(self) -> None:
+        """Let what the last pass wrote count: its round is released."""
+        self._steps += 1
+        if self._slots:
+            self._current = self._passes
+
+    def step(self, index: int, update: Floats) -> Floats:
+        """Return the step for the combined update of chunk `index`.
+
+        Raises:
+            RequestRefused: the host's file cannot be read or written, or is not the state.
+        """
+        if not self._slots or self._schema.chunks[index].dtype.integer:
+            return update
+        memory = self._load(index, len(update))
+        step = self._step(update, memory, self._steps + 1)
+        self._store(index, memory)
+        return step
+
+    def _nonce(self, pass_: int, index: int) -> bytes:
+        return pass_.to_bytes(4, "big") + index.to_bytes(8, "big")
+
+    def _load(self, index: int, count: int) -> Memory:
+        if not self._current:
+            return [np.zeros(count) for _ in range(self._slots)]
+        wide = self._schema.chunks[index].dtype.wide
+        if self._old is None:
+            raise RequestRefused(Refusal.STORAGE)
+        size = self._slots * count * wide.itemsize + TAG_SIZE
+        sealed = self._old.read(size, self._offsets[index])
+        try:
+            plain = self._cipher.decrypt(self._nonce(self._current, index), sealed, None)
+        except InvalidTag:
+            raise RequestRefused(
+                Refusal.STORAGE, hint="the optimiser's file is not the last round's"
+            ) from None
+        kept = np.frombuffer(plain, wide).reshape(self._slots, count)
+        return [row.astype(np.float64) for row in kept]
+
+    def _store(self, index: int, memory: Memory) -> None:
+        if self._new is None:
+            raise RequestRefused(Refusal.STORAGE)
+        wide = self._schema.chunks[index].dtype.wide
+        plain = np.concatenate([row.astype(wide) for row in memory]).tobytes()
+        sealed = self._cipher.encrypt(self._nonce(self._passes, index), plain, None)
+        self._new.write(memoryview(sealed), self._offsets[index])

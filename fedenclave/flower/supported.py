@@ -1,0 +1,193 @@
+"""Which rule of the enclave's a Flower strategy stands for.
+
+The strategy's own aggregation is never called: the enclave computes it, as the approved manifest
+says. So a strategy whose rule the enclave does not have is refused, and never quietly averaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from flwr.serverapp.strategy import (
+    Bulyan,
+    FedAdagrad,
+    FedAdam,
+    FedAvg,
+    FedAvgM,
+    FedMedian,
+    FedProx,
+    FedTrimmedAvg,
+    FedXgbBagging,
+    FedXgbCyclic,
+    FedYogi,
+    Krum,
+    MultiKrum,
+    QFedAvg,
+    Strategy,
+)
+from flwr.serverapp.strategy.multikrum import select_multikrum
+
+from fedenclave.protocol import aggregation as rules
+from fedenclave.protocol.aggregation import MEAN, NO_OPTIMISER, Rule, ServerOptimiser
+from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.manifest import Rules
+from fedenclave.simulation.federation import DEFAULT_RULES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computed:
+    """What the enclave is to compute for a strategy."""
+
+    rule: Rule = MEAN
+    server: ServerOptimiser = NO_OPTIMISER
+
+
+def computed_for(strategy: Strategy) -> Computed:
+    """Return the rule and the server optimiser that `strategy` stands for.
+
+    Raises:
+        ConfigurationError: the enclave does not compute it, or it is a class of the user's own with
+            an aggregation of its own.
+    """
+    known = next((kind for kind in _KNOWN if isinstance(strategy, kind)), None)
+    if known is None or type(strategy).aggregate_train is not known.aggregate_train:
+        raise ConfigurationError(
+            f"strategy {type(strategy).__name__} {_why_not(strategy)}",
+            hint="use one of "
+            + ", ".join(sorted(kind.__name__ for kind in _KNOWN))
+            + "; a rule of your own goes into the enclave's image: aggregator/own-rules/README.md",
+        )
+    return _of(strategy)
+
+
+# Subclasses before their bases: Krum is a MultiKrum, and each is a FedAvg.
+_KNOWN: tuple[type[Strategy], ...] = (
+    FedAvgM,
+    FedAdagrad,
+    FedAdam,
+    FedYogi,
+    FedMedian,
+    FedTrimmedAvg,
+    Krum,
+    MultiKrum,
+    Bulyan,
+    QFedAvg,
+    FedProx,
+    FedAvg,
+)
+
+
+def _of(strategy: Strategy) -> Computed:
+    match strategy:
+        case FedAvgM():
+            return Computed(server=_momentum(strategy))
+        case FedAdagrad():
+            return Computed(server=rules.Adagrad(eta=strategy.eta, tau=strategy.tau))
+        case FedAdam():
+            return Computed(server=rules.Adam(**_moments(strategy)))
+        case FedYogi():
+            return Computed(server=rules.Yogi(**_moments(strategy)))
+        case FedMedian():
+            return Computed(rule=rules.Median())
+        case FedTrimmedAvg():
+            return Computed(rule=rules.TrimmedMean(trim=strategy.beta))
+        case Krum():
+            return Computed(rule=rules.Krum(byzantine=strategy.num_malicious_nodes))
+        case MultiKrum():
+            return Computed(
+                rule=rules.MultiKrum(
+                    byzantine=strategy.num_malicious_nodes, selected=strategy.num_nodes_to_select
+                )
+            )
+        case Bulyan():
+            return Computed(rule=_bulyan(strategy))
+        case QFedAvg():
+            return Computed(
+                rule=rules.QFedAvg(
+                    q=strategy.q,
+                    client_learning_rate=strategy.client_learning_rate,
+                    loss=strategy.train_loss_key,
+                )
+            )
+    return Computed()
+
+
+def _momentum(strategy: FedAvgM) -> ServerOptimiser:
+    if not strategy.server_opt:
+        return NO_OPTIMISER
+    return rules.Momentum(
+        learning_rate=strategy.server_learning_rate, momentum=strategy.server_momentum
+    )
+
+
+def _moments(strategy: FedAdam | FedYogi) -> dict[str, float]:
+    return {
+        "eta": strategy.eta,
+        "beta_1": strategy.beta_1,
+        "beta_2": strategy.beta_2,
+        "tau": strategy.tau,
+    }
+
+
+def _bulyan(strategy: Bulyan) -> Rule:
+    if strategy.selection_rule is not select_multikrum:
+        raise ConfigurationError(
+            "strategy Bulyan is given a selection rule of its own, which the enclave does not have",
+            hint="leave selection_rule out",
+        )
+    return rules.Bulyan(byzantine=strategy.num_malicious_nodes)
+
+
+def _why_not(strategy: Strategy) -> str:
+    if isinstance(strategy, FedXgbBagging | FedXgbCyclic):
+        return "sends trees, and the enclave combines arrays of numbers"
+    if type(strategy).__name__.startswith("DifferentialPrivacy"):
+        return "adds noise of its own, and this version's manifests have no differential privacy"
+    return "computes a rule of its own, which this version's enclave does not"
+
+
+def development_rules(computed: Computed, strategy: Strategy, given: Rules | None) -> Rules:
+    """Return the rules of a development federation that computes what `strategy` stands for.
+
+    Args:
+        computed: what that is.
+        strategy: names the metric that counts examples.
+        given: bounds and weights; None for ones that refuse little.
+
+    Raises:
+        ConfigurationError: `given` names another rule or optimiser than the strategy stands for.
+    """
+    if given is None:
+        key = str(getattr(strategy, "weighted_by_key", DEFAULT_RULES.weighted_by))
+        given = replace(DEFAULT_RULES, min_cohort=2, weighted_by=key)
+    elif (given.rule, given.server) != (MEAN, NO_OPTIMISER):
+        check_agreed(computed, given, strategy)
+    # A loss takes the place of a weight.
+    weighting = "uniform" if isinstance(computed.rule, rules.QFedAvg) else given.weighting
+    return replace(given, rule=computed.rule, server=computed.server, weighting=weighting)
+
+
+def check_agreed(computed: Computed, agreed: Rules, strategy: Strategy) -> None:
+    """Refuse a strategy that stands for another rule than the manifest's.
+
+    Raises:
+        ConfigurationError: it does.
+    """
+    if (computed.rule, computed.server) == (agreed.rule, agreed.server):
+        return
+    raise ConfigurationError(
+        f"strategy {type(strategy).__name__} stands for {_shown(computed.rule, computed.server)}, "
+        f"and the members have approved {_shown(agreed.rule, agreed.server)}",
+        hint="use the strategy and the parameters that the manifest names",
+    )
+
+
+def _shown(rule: Rule, server: ServerOptimiser) -> str:
+    def named(name: str, what: Rule | ServerOptimiser) -> str:
+        parameters = ", ".join(f"{key} {value}" for key, value in rules.to_toml(what).items())
+        return f"{name} ({parameters})" if parameters else name
+
+    shown = f"rule {named(rule.RULE, rule)}"
+    if server == NO_OPTIMISER:
+        return shown
+    return f"{shown} with optimiser {named(server.OPTIMISER, server)}"
