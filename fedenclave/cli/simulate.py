@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from fedenclave.cli.terminal import err, out, print_insecure, print_json
+from fedenclave.cli.attack_gallery import run_gallery, show_gallery
+from fedenclave.cli.terminal import err, out, print_insecure, print_json, say
 from fedenclave.protocol.errors import ConfigurationError
 
 # FLamby published five; the mean of fewer says nothing about the published spread.
@@ -17,23 +19,13 @@ _ENOUGH_SEEDS = 5
 app = typer.Typer(help="Experiments with the full cryptographic path.", no_args_is_help=True)
 
 
-@app.callback()
-def group() -> None:
-    """Keep `hospital` a command of its own."""
-
-
 @app.command()
 def hospital(
     seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds.")] = 5,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """FLamby's published FedAvg on Fed-Heart-Disease, with every update sealed."""
-    if find_spec("torch") is None:
-        raise ConfigurationError(
-            "the simulation needs torch, which is not installed",
-            hint="in the folder with the sources: "
-            "pip install '.[demo]' --constraint constraints.txt",
-        )
+    _need("torch")
     from fedenclave.demo.apps import run_module_json
 
     print_insecure("a simulation: one process holds every client's keys")
@@ -50,6 +42,40 @@ def hospital(
     if outside:
         err.print("error: the mean is outside the published spread")
         raise typer.Exit(1)
+
+
+@app.command()
+def gallery(
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the figures.")],
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds.")] = 1,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Two rules, few rounds: in seconds.")
+    ] = False,
+    data: Annotated[
+        str, typer.Option(help="Folder with Fashion-MNIST's four files, or: made-up.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """What attackers do to a model under each aggregation rule, and what the rules cost."""
+    _need("matplotlib")
+    print_insecure("a simulation: one process holds every client's keys")
+    words = ["--out", str(out_folder), "--seeds", str(seeds), "--data", data]
+    done = run_gallery([*words, "--quick"] if quick else words)
+    if as_json:
+        print_json(done["results"])
+        return
+    show_gallery(done["results"])
+    for file in done["files"]:
+        say(file)
+
+
+def _need(package: str) -> None:
+    if find_spec(package) is None:
+        raise ConfigurationError(
+            f"the simulation needs {package}, which is not installed",
+            hint="in the folder with the sources: "
+            "pip install '.[demo]' --constraint constraints.txt",
+        )
 
 
 def _show(results: dict[str, Any], seeds: int) -> None:

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import fedenclave
 from fedenclave.demo.errors import DeploymentError
@@ -36,10 +38,9 @@ def run_module(app: str, module: str, arguments: Sequence[str]) -> str:
     Raises:
         DeploymentError: it failed; the message is the module's own.
     """
-    path = os.pathsep.join([str(app_folder(app)), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        env={**os.environ, "PYTHONPATH": path},
+        env=_environment(app),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -56,7 +57,45 @@ def run_module_json(app: str, module: str, arguments: Sequence[str]) -> dict[str
     Raises:
         DeploymentError: it failed or printed something else.
     """
-    printed = run_module(app, module, [*arguments, "--json"])
+    return _json_object(module, run_module(app, module, [*arguments, "--json"]))
+
+
+def run_module_lines(app: str, module: str, arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects that a long-running module prints, one a line, as they come.
+
+    The process is ended where the caller stops before its end.
+
+    Raises:
+        DeploymentError: it failed or printed something else.
+    """
+    # A file, not a pipe: nobody reads what it writes to stderr before it has ended.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env=_environment(app),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        try:
+            for line in process.stdout or ():
+                yield _json_object(module, line)
+            status = process.wait()
+        finally:
+            process.terminate()
+            process.communicate()
+        if status != 0:
+            errors.seek(0)
+            raise _failure(module, errors.read())
+
+
+def _environment(app: str) -> dict[str, str]:
+    path = os.pathsep.join([str(app_folder(app)), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def _json_object(module: str, printed: str) -> dict[str, Any]:
     try:
         value = json.loads(printed)
     except ValueError:
