@@ -13,7 +13,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Self
@@ -146,7 +146,11 @@ class Aggregator:
         try:
             self._models.mkdir(parents=True, exist_ok=True)
             self._store = CiphertextStore(folder / "ciphertext", store_bytes)
-            self._base.write_bytes(model.to_bytes())
+            with contextlib.ExitStack() as undo:
+                undo.callback(self._store.close)
+                self._base.write_bytes(model.to_bytes())
+                self._enclave = EnclaveProcess(tee=tee, code=code, log=folder / "enclave.log")
+                undo.pop_all()
         except OSError as error:
             raise ConfigurationError(
                 f"cannot use folder {folder}: {error.strerror}",
@@ -157,7 +161,6 @@ class Aggregator:
         self._admissions: set[Digest] = set()
         self._round = 0
         self._model_pending = False
-        self._enclave = EnclaveProcess(tee=tee, code=code, log=folder / "enclave.log")
         try:
             self._started = self._start(model)
         except BaseException:
@@ -257,14 +260,13 @@ class Aggregator:
         request = CloseRequest(
             base_offset=len(self._head), model_offset=len(self._head), time=int(time.time())
         )
-        # Written over the model before the base, whose pages are in memory (see `store`).
         partial = self._models / "next.partial"
-        if self._superseded is not None:
-            with contextlib.suppress(OSError):
-                self._superseded.replace(partial)
-            self._superseded = None
         flags = os.O_RDWR | os.O_CREAT
-        with _Opened(self._base, os.O_RDONLY) as base, _Opened(partial, flags) as model:
+        with (
+            self._recycling(partial),
+            _Opened(self._base, os.O_RDONLY) as base,
+            _Opened(partial, flags) as model,
+        ):
             os.ftruncate(model.number, self._model_size)
             os.pwrite(model.number, self._head, 0)
             closed = self._close_or_fetch(request, base.number, model.number)
@@ -278,6 +280,28 @@ class Aggregator:
         self._superseded, self._base = self._base, target
         self._store.clear()
         return RoundResult(closed=closed, model=file)
+
+    @contextlib.contextmanager
+    def _recycling(self, partial: Path) -> Iterator[None]:
+        """Have the model before the base, whose pages are in memory (see `store`), written over.
+
+        Its file is given back where the block fails before the enclave has released: until then
+        nothing was written but the head, which all models share.
+        """
+        superseded, self._superseded = self._superseded, None
+        try:
+            if superseded is not None:
+                superseded.replace(partial)
+        except OSError:
+            superseded = None
+        try:
+            yield
+        except (RequestRefused, OSError):
+            if superseded is not None and not self._model_pending:
+                with contextlib.suppress(OSError):
+                    partial.replace(superseded)
+                    self._superseded = superseded
+            raise
 
     def _close_or_fetch(self, request: CloseRequest, base: int, model: int) -> Closed:
         """Close the round; or fetch its release again, where only the write of it failed before."""
@@ -347,8 +371,18 @@ def with_parts(evidence: Evidence, parts: Mapping[str, bytes]) -> Evidence:
 
     A TPM's certificates and activations, a VCEK that the host's table lacks: endorsements, which
     who appraises verifies whoever hands them over. A part of the same name is replaced.
+
+    Raises:
+        ConfigurationError: together they are longer than what a client decodes.
     """
     if evidence.format == INSECURE or not parts:
         return evidence
     own = EvidenceParts.from_bytes(evidence.document).by_name()
-    return replace(evidence, document=EvidenceParts.of({**own, **parts}).to_bytes())
+    joined = replace(evidence, document=EvidenceParts.of({**own, **parts}).to_bytes())
+    if (size := len(joined.to_bytes())) > Evidence.MAX_SIZE:
+        raise ConfigurationError(
+            f"evidence has {size} bytes with its [evidence_parts], want at most "
+            f"{Evidence.MAX_SIZE}",
+            hint="of certificates, name only those that the evidence needs",
+        )
+    return joined

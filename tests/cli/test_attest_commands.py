@@ -175,7 +175,7 @@ def test_evidence_in_hex_is_recognised(machine: Path, fedenclave: Command, text:
         (["collateral", "list", "{missing}"], "cannot read collateral bundle"),
         (["collateral", "fetch", "--out", "{missing}"], "nothing to fetch"),
         (["collateral", "import", "--out", "{missing}", "{report}"], "cannot be imported"),
-        (["tpm", "keys", "--out", "{missing}", "--device", "{missing}"], "no evidence by tee"),
+        (["tpm", "keys", "--out", "{missing}", "--device", "{missing}"], "cannot open the tpm"),
         (["tpm", "challenge", "{report}", "--ek-root", "{vcek}", "--out", "{missing}", "--secret",
           "{missing}"], "keys of the machine cannot be used"),
     ],
