@@ -43,6 +43,8 @@ from fedenclave.protocol.evidence import (
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.toml_table import parse
 
+_DEVELOPMENT = "development evidence: no hardware vouches for it"
+
 app = typer.Typer(help="Look at evidence, verify it, make some.", no_args_is_help=True)
 app.add_typer(attest_policy.app, name="policy")
 app.add_typer(attest_collateral.app, name="collateral")
@@ -175,7 +177,7 @@ def collect(
     detected = detect(evidence)
     say(f"{detected.format.title}: {out_file}")
     if detected.format.name == INSECURE:
-        print_insecure("no TEE was found; nobody vouches for this evidence")
+        print_insecure(_DEVELOPMENT)
 
 
 def _read_evidence(file: Path | None, format_name: str, parts: list[str]) -> Detected:
@@ -280,7 +282,7 @@ def _print_affirmed(
                 markup=False,
             )
     if detected.format.name == INSECURE:
-        print_insecure("development evidence: no hardware vouches for it")
+        print_insecure(_DEVELOPMENT)
 
 
 def _print_refused(

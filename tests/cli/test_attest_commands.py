@@ -317,6 +317,15 @@ def test_collected_development_evidence_says_that_it_is_insecure(
         assert (done.status, "hint: " in done.err or "want hex" in done.err) == (1, True)
 
 
+def test_development_evidence_is_said_to_be_that_also_where_it_was_asked_for(
+    tmp_path: Path, fedenclave: Command
+) -> None:
+    words = ("attest", "collect", "--tee", "insecure", "--challenge", "00", "--out")
+    done = fedenclave(*words, tmp_path / "evidence.cbor")
+    assert done.status == 0
+    assert done.err == "insecure: development evidence: no hardware vouches for it\n"
+
+
 def test_evidence_of_a_tee_that_is_not_there_is_an_error(
     tmp_path: Path, fedenclave: Command
 ) -> None:
