@@ -166,13 +166,7 @@ def collect(
     """On a TEE: make evidence over a challenge; judge it with `verify --challenge`."""
     from fedenclave.host.enclave_process import collect_evidence
 
-    data = _hex(challenge, "--challenge")
-    if not 0 < len(data) <= REPORT_DATA_SIZE:
-        raise ConfigurationError(
-            f"--challenge has {len(data)} bytes, want 1 to {REPORT_DATA_SIZE}",
-            hint="for example 32 random bytes: openssl rand -hex 32",
-        )
-    evidence = collect_evidence(tee, data)
+    evidence = collect_evidence(tee, _hex(challenge, "--challenge"))
     write_whole(out_file, evidence)
     detected = detect(evidence)
     say(f"{detected.format.title}: {out_file}")

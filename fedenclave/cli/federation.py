@@ -248,10 +248,7 @@ def _facts(manifest: Manifest, approving: set[str]) -> dict[str, object]:
         "clients": [client.name for client in manifest.clients],
         "approvals": f"{len(approving)} of {len(manifest.members)}, {manifest.threshold} needed",
         "approved_by": sorted(approving),
-        "accepted_evidence": [
-            *(["insecure"] if manifest.attestation.insecure else []),
-            *manifest.attestation.formats,
-        ],
+        "accepted_evidence": list(manifest.attestation.accepted),
         "measurements": [to_text(pin) for pin in manifest.attestation.insecure],
         "pins": {name: dict(pins) for name, pins in manifest.attestation.formats.items()},
         "revocations": "required" if manifest.attestation.revocations else "none",

@@ -237,12 +237,15 @@ def collect_evidence(tee: str, challenge: bytes, code: Path | None = None) -> by
         code: as for `EnclaveProcess`.
 
     Raises:
-        ConfigurationError: `tee` gives no evidence on this machine.
+        ConfigurationError: `tee` gives no evidence on this machine, or the challenge has another
+            length.
         EnclaveDied: the process ended for another reason.
-        ValueError: the challenge has another length.
     """
     if not 0 < len(challenge) <= REPORT_DATA_SIZE:
-        raise ValueError(f"challenge has {len(challenge)} bytes, want 1 to {REPORT_DATA_SIZE}")
+        raise ConfigurationError(
+            f"challenge has {len(challenge)} bytes, want 1 to {REPORT_DATA_SIZE}",
+            hint="for example 32 random bytes: openssl rand -hex 32",
+        )
     done = _run(code, "--collect", tee, challenge.hex())
     if done.returncode == _NO_EVIDENCE:
         raise _no_evidence(tee, done.stderr)

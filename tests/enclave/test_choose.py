@@ -145,7 +145,9 @@ def test_a_path_is_asked_in_place_of_the_usual_one() -> None:
 
 
 def test_every_choice_is_a_format_that_a_policy_can_name() -> None:
-    assert set(CHOICES) - {"auto", "insecure"} <= set(HARDWARE_FORMATS)
+    chosen_by_name = set(CHOICES) - {"auto", "insecure"}
+    assert set(HARDWARE_FORMATS) - chosen_by_name == {"azure-maa", "psa"}
+    assert chosen_by_name < set(HARDWARE_FORMATS)
 
 
 # -- the real kernel, on ordinary files

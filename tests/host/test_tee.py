@@ -135,7 +135,7 @@ def test_evidence_that_cannot_be_collected_is_an_error_that_says_why(tmp_path: P
     with pytest.raises(ConfigurationError, match="want one of"):
         collect_evidence("", DATA)
     for wrong in (b"", bytes(65)):
-        with pytest.raises(ValueError, match="want 1 to 64"):
+        with pytest.raises(ConfigurationError, match="want 1 to 64"):
             collect_evidence("insecure", wrong)
 
 
