@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,14 @@ from fedenclave.protocol.toml_table import parse
 app = typer.Typer(help="Write, approve and read a federation's manifest.", no_args_is_help=True)
 
 
+_FRESHNESS_SECONDS = 600
+_IN_THE_FILE = {
+    "--insecure-measurement": "put [attestation.insecure] into the file, if development mode is "
+    "accepted too",
+    "--freshness-seconds": "say freshness_seconds under [attestation] in the file",
+}
+
+
 @app.command()
 def init(
     name: Annotated[str, typer.Option(help="The federation's name.")],
@@ -41,7 +50,9 @@ def init(
     max_norm: Annotated[float, typer.Option(help="Largest norm of an update.")] = 1000.0,
     over_norm: Annotated[str, typer.Option(help="Above it: reject or clip.")] = "reject",
     weighting: Annotated[str, typer.Option(help="examples or uniform.")] = "examples",
-    freshness_seconds: Annotated[int, typer.Option(help="Evidence's greatest age.")] = 600,
+    freshness_seconds: Annotated[
+        int | None, typer.Option(help=f"Evidence's greatest age; default: {_FRESHNESS_SECONDS}.")
+    ] = None,
     suite: Annotated[Suite, typer.Option(help="HPKE suite.")] = Suite.HYBRID,
     insecure_measurement: Annotated[
         list[str] | None,
@@ -65,7 +76,13 @@ def init(
             )
     members, clients = roster_of([read_enrolment(path) for path in enrolment])
     first = read_first_model(model)
-    policy = _attestation(attestation, given=insecure_measurement)
+    policy = _attestation(
+        attestation,
+        given={
+            "--insecure-measurement": insecure_measurement,
+            "--freshness-seconds": freshness_seconds,
+        },
+    )
     measurements = [] if policy else _measurements(insecure_measurement)
     source = write_manifest(
         ManifestDraft(
@@ -74,7 +91,9 @@ def init(
             development=False,
             members=members,
             clients=clients,
-            freshness_seconds=freshness_seconds,
+            freshness_seconds=(
+                _FRESHNESS_SECONDS if freshness_seconds is None else freshness_seconds
+            ),
             insecure_measurements=measurements,
             suite=suite,
             schema=first.schema.digest,
@@ -93,8 +112,8 @@ def init(
     )
     write_whole(out_dir / "federation.toml", source)
     write_whole(out_dir / "first-model.fem", first.to_bytes())
-    out.print(f"wrote {out_dir / 'federation.toml'} and {out_dir / 'first-model.fem'}")
-    out.print("next: every member reviews it and runs `fedenclave federation approve`")
+    say(f"wrote {out_dir / 'federation.toml'} and {out_dir / 'first-model.fem'}")
+    say("next: every member reviews it and runs `fedenclave federation approve`")
     if Manifest.from_bytes(source).attestation.insecure:
         print_insecure(
             "the manifest accepts development evidence; no hardware vouches for the code"
@@ -109,14 +128,19 @@ def _measurements(given: list[str] | None) -> list[Digest]:
         raise ConfigurationError(error.message) from error
 
 
-def _attestation(path: Path | None, *, given: list[str] | None) -> str:
-    """Return the text of the policy's tables, once every pin in them has been read."""
+def _attestation(path: Path | None, *, given: Mapping[str, object]) -> str:
+    """Return the text of the policy's tables, once every pin in them has been read.
+
+    Args:
+        path: of the file; None for development mode.
+        given: options that say what the file says; None for those that were not used.
+    """
     if path is None:
         return ""
-    if given:
+    for option in (option for option, value in given.items() if value is not None):
         raise ConfigurationError(
-            "both --attestation and --insecure-measurement are given, want one of them",
-            hint="put [attestation.insecure] into the file, if development mode is accepted too",
+            f"both --attestation and {option} are given, want one of them",
+            hint=_IN_THE_FILE[option],
         )
     source = read_file(path, "attestation policy")
     read_policy_file(source)
@@ -148,7 +172,7 @@ def approve(
 ) -> None:
     """Approve a manifest as this folder's organisation; print where the approval lies."""
     path = ClientFolder(folder).approve(manifest, replace=replace)
-    out.print(f"approved; send this file to the operator and the other members: {path}")
+    say(f"approved; send this file to the operator and the other members: {path}")
 
 
 @app.command()
@@ -165,7 +189,7 @@ def revocations(
         say(f"revoked {entry.format} {entry.what} {entry.value}: {entry.reason}")
     for floor in listed.floors:
         say(f"floor {floor.format} {floor.level} at least {floor.at_least}: {floor.reason}")
-    out.print(f"signed; when enough members have: fedenclave client revocations {out_file}")
+    say(f"signed; when enough members have: fedenclave client revocations {out_file}")
 
 
 @app.command()
@@ -224,10 +248,7 @@ def _facts(manifest: Manifest, approving: set[str]) -> dict[str, object]:
         "clients": [client.name for client in manifest.clients],
         "approvals": f"{len(approving)} of {len(manifest.members)}, {manifest.threshold} needed",
         "approved_by": sorted(approving),
-        "accepted_evidence": [
-            *(["insecure"] if manifest.attestation.insecure else []),
-            *manifest.attestation.formats,
-        ],
+        "accepted_evidence": list(manifest.attestation.accepted),
         "measurements": [to_text(pin) for pin in manifest.attestation.insecure],
         "pins": {name: dict(pins) for name, pins in manifest.attestation.formats.items()},
         "revocations": "required" if manifest.attestation.revocations else "none",

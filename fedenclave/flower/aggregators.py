@@ -11,7 +11,8 @@ import numpy as np
 from flwr.common.logger import log
 from numpy.typing import NDArray
 
-from fedenclave.host.aggregator import Aggregator, AggregatorApi
+from fedenclave.host.aggregator import Aggregator
+from fedenclave.host.aggregator_api import AggregatorApi
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.evidence import INSECURE
 from fedenclave.protocol.exchange import Hello
