@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fedenclave.attestation.policy import read_policies, read_policy_file
 from fedenclave.attestation.revocations import Revocations, SignedRevocations
+from fedenclave.cli.aggregation_file import read_aggregation, rule_template
 from fedenclave.cli.attest_policy import warn_of_zeros
 from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json, say
 from fedenclave.client.files import read_file, write_whole
@@ -19,6 +20,7 @@ from fedenclave.client.folder import ClientFolder
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.membership.enrolment import read_enrolment, roster_of
 from fedenclave.membership.first_model import read_first_model
+from fedenclave.protocol.aggregation import shown
 from fedenclave.protocol.digests import Digest, from_text, to_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.manifest import Manifest, Rules, approving_members
@@ -37,6 +39,9 @@ _IN_THE_FILE = {
 }
 
 
+app.command(name="rule-template")(rule_template)
+
+
 @app.command()
 def init(
     name: Annotated[str, typer.Option(help="The federation's name.")],
@@ -50,6 +55,16 @@ def init(
     max_norm: Annotated[float, typer.Option(help="Largest norm of an update.")] = 1000.0,
     over_norm: Annotated[str, typer.Option(help="Above it: reject or clip.")] = "reject",
     weighting: Annotated[str, typer.Option(help="examples or uniform.")] = "examples",
+    weighted_by: Annotated[
+        str, typer.Option(help="Metric in which the app reports its examples.")
+    ] = "num-examples",
+    aggregation: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with rule, server optimiser and released metrics; default: the mean. "
+            "`fedenclave federation rule-template`."
+        ),
+    ] = None,
     freshness_seconds: Annotated[
         int | None, typer.Option(help=f"Evidence's greatest age; default: {_FRESHNESS_SECONDS}.")
     ] = None,
@@ -74,6 +89,7 @@ def init(
             raise ConfigurationError(
                 f"{path} exists already", hint="members may have approved it; choose another --out"
             )
+    rule, server, metrics = read_aggregation(aggregation)
     members, clients = roster_of([read_enrolment(path) for path in enrolment])
     first = read_first_model(model)
     policy = _attestation(
@@ -99,8 +115,11 @@ def init(
             schema=first.schema.digest,
             initial_model=first.digest(),
             rules=Rules(
+                rule=rule,
+                server=server,
+                metrics=metrics,
                 weighting=weighting,
-                weighted_by="num-examples",
+                weighted_by=weighted_by,
                 weight_cap=weight_cap,
                 max_abs=max_abs,
                 max_norm=max_norm,
@@ -253,7 +272,8 @@ def _facts(manifest: Manifest, approving: set[str]) -> dict[str, object]:
         "pins": {name: dict(pins) for name, pins in manifest.attestation.formats.items()},
         "revocations": "required" if manifest.attestation.revocations else "none",
         "evidence_freshness_seconds": manifest.attestation.freshness_seconds,
-        "rule": f"mean, weighted by {rules.weighting}",
+        "rule": f"{shown(rules.rule, rules.server)}, weighting {rules.weighting}",
+        "released beside the model": ", ".join(rules.metrics) or "no metrics",
         "weight_cap": rules.weight_cap,
         "max_abs": rules.max_abs,
         "max_norm": f"{rules.max_norm} ({rules.over_norm})",

@@ -141,6 +141,7 @@ class SimulatedFederation:
         suite: Suite = Suite.HYBRID,
         folder: Path | None = None,
         code: Path | None = None,
+        measurement: str | None = None,
     ) -> Self:
         """Make keys, manifest and approvals, and start the enclave.
 
@@ -151,13 +152,18 @@ class SimulatedFederation:
             suite: the HPKE suite.
             folder: for models and ciphertext; None for a temporary one.
             code: see `Aggregator`.
+            measurement: what the members accept, if not the installed code.
         """
         names = [f"client-{i}" for i in range(clients)] if isinstance(clients, int) else clients
         schema = schema_of(arrays)
         model = Model(schema=schema, payload=bytes(pack(schema, arrays)))
         keys = {name: Ed25519PrivateKey.generate() for name in names}
         manifest, approvals = development_manifest(
-            model, {n: public_key(k) for n, k in keys.items()}, rules=rules, suite=suite
+            model,
+            {n: public_key(k) for n, k in keys.items()},
+            rules=rules,
+            suite=suite,
+            measurement=measurement,
         )
         temporary = None
         if folder is None:
