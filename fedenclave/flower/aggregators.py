@@ -32,7 +32,7 @@ def _first_model(tensors: Tensors) -> Model:
     except ValueError as error:
         raise ConfigurationError(
             f"the first model cannot be averaged: {error}",
-            hint="leave counters and integer buffers out of the arrays that are federated",
+            hint="leave what is not to be averaged out of the arrays that are federated",
         ) from error
 
 
