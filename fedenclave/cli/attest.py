@@ -43,6 +43,8 @@ from fedenclave.protocol.evidence import (
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.toml_table import parse
 
+_DEVELOPMENT = "development evidence: no hardware vouches for it"
+
 app = typer.Typer(help="Look at evidence, verify it, make some.", no_args_is_help=True)
 app.add_typer(attest_policy.app, name="policy")
 app.add_typer(attest_collateral.app, name="collateral")
@@ -164,18 +166,12 @@ def collect(
     """On a TEE: make evidence over a challenge; judge it with `verify --challenge`."""
     from fedenclave.host.enclave_process import collect_evidence
 
-    data = _hex(challenge, "--challenge")
-    if not 0 < len(data) <= REPORT_DATA_SIZE:
-        raise ConfigurationError(
-            f"--challenge has {len(data)} bytes, want 1 to {REPORT_DATA_SIZE}",
-            hint="for example 32 random bytes: openssl rand -hex 32",
-        )
-    evidence = collect_evidence(tee, data)
+    evidence = collect_evidence(tee, _hex(challenge, "--challenge"))
     write_whole(out_file, evidence)
     detected = detect(evidence)
     say(f"{detected.format.title}: {out_file}")
     if detected.format.name == INSECURE:
-        print_insecure("no TEE was found; nobody vouches for this evidence")
+        print_insecure(_DEVELOPMENT)
 
 
 def _read_evidence(file: Path | None, format_name: str, parts: list[str]) -> Detected:
@@ -280,7 +276,7 @@ def _print_affirmed(
                 markup=False,
             )
     if detected.format.name == INSECURE:
-        print_insecure("development evidence: no hardware vouches for it")
+        print_insecure(_DEVELOPMENT)
 
 
 def _print_refused(

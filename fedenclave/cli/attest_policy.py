@@ -45,8 +45,7 @@ def check(policy: Annotated[Path, typer.Argument(help="federation.toml, or its t
     source = read_file(policy, "policy")
     rules = read_policy_file(source)
     warn_of_zeros(source)
-    accepted = [*(["insecure"] if rules.insecure else []), *rules.formats]
-    say(f"{policy} accepts: {', '.join(accepted)}")
+    say(f"{policy} accepts: {', '.join(rules.accepted)}")
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from fedenclave.attestation.collateral import iso
-from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json
+from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json, say
 from fedenclave.client.dry_run import dry_run
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.client.folder import ClientFolder, Identity
@@ -39,7 +39,7 @@ def enroll(
         member_key=member_key,
     )
     write_whole(folder / "enrolment.json", enrolment.to_json().encode())
-    out.print(f"keys made in {folder} (mode 0600); send the coordinator only enrolment.json")
+    say(f"keys made in {folder} (mode 0600); send the coordinator only enrolment.json")
 
 
 @app.command("add-approvals")
@@ -59,7 +59,7 @@ def add_approvals(
             )
         client.add_approval(data, members.pop())
     have = len(approving_members(manifest, client.approvals()))
-    out.print(f"{have} members approve, {manifest.threshold} needed")
+    say(f"{have} members approve, {manifest.threshold} needed")
 
 
 @app.command()
@@ -68,10 +68,9 @@ def revocations(
 ) -> None:
     """Keep a newer list of what the members no longer trust; it counts from the next round on."""
     kept = ClientFolder(folder).add_revocations(read_file(signed, "revocation list"))
-    out.print(
+    say(
         f"list number {kept.serial}, until {iso(kept.expires)}: {len(kept.revoked)} revoked, "
-        f"{len(kept.floors)} floors",
-        highlight=False,
+        f"{len(kept.floors)} floors"
     )
 
 
@@ -119,7 +118,10 @@ def forget_chain(
     client = ClientFolder(folder)
     awaited = client.awaited_rounds()
     if awaited:
-        err.print(f"warning: the receipts of rounds {awaited} are awaited and would never come")
+        err.print(
+            f"warning: the receipts of rounds {awaited} are awaited and would never come",
+            markup=False,
+        )
     if not yes:
         typer.confirm(
             "this client will accept a new enclave and repeat rounds it has done. was the restart "
@@ -127,4 +129,4 @@ def forget_chain(
             abort=True,
         )
     kept = client.forget_chain()
-    out.print(f"set aside as {kept}; receipts are untouched")
+    say(f"set aside as {kept}; receipts are untouched")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import time
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from fedenclave.attestation.result import AttestationResult
-from fedenclave.cli.terminal import err, out, print_error, print_insecure, print_json
+from fedenclave.cli.terminal import err, out, print_error, print_insecure, print_json, say
 from fedenclave.demo.records import proof
 from fedenclave.demo.tee import WORDS, Tee
 from fedenclave.protocol.errors import ConfigurationError
@@ -56,14 +58,15 @@ def demo(
     with progress:
         task = progress.add_task("setting up", total=rounds, visible=False)
 
-        def say(step: str, why: str) -> None:
-            progress.console.print(f"[cyan]{time.monotonic() - began:5.0f} s  {step:<11}[/]{why}")
+        def tell(step: str, why: str) -> None:
+            begin = f"[cyan]{time.monotonic() - began:5.0f} s  {step:<11}[/]"
+            progress.console.print(begin + escape(why))
 
         def advance(done: int, total: int) -> None:
             shown = f"round {min(done + 1, total)}"
             progress.update(task, completed=done, total=total, visible=True, description=shown)
 
-        result = hospital.run_demo(folder, rounds=rounds, tee=tee, say=say, advance=advance)
+        result = hospital.run_demo(folder, rounds=rounds, tee=tee, say=tell, advance=advance)
     if as_json:
         print_json(_as_json(result))
     else:
@@ -107,11 +110,11 @@ def _show(result: DemoResult, folder: Path, seconds: float) -> None:
     for line in result.contradictions:
         err.print(f"error: {line}", markup=False)
     out.print(_attack(result))
-    out.print(f"done in {seconds:.0f} s. in {folder}:", highlight=False)
-    out.print("  results.png   the comparison as a plot", highlight=False)
-    out.print("  README.txt    what every file is", highlight=False)
+    say(f"done in {seconds:.0f} s. in {folder}:")
+    say("  results.png   the comparison as a plot")
+    say("  README.txt    what every file is")
     command = "fedenclave" if shutil.which("fedenclave") else sys.argv[0]
-    out.print(f"next: {command} receipts verify {folder}/hospitals/cleveland", highlight=False)
+    say(f"next: {command} receipts verify {shlex.quote(f'{folder}/hospitals/cleveland')}")
 
 
 def _scores(results: Mapping[str, Any]) -> Table:
@@ -197,7 +200,7 @@ def _attack(result: DemoResult) -> Panel:
         f"{len(result.refusals)} of 4 hospitals refused; {len(result.sealed_for_swapped)} sealed "
         "an update for it. What a hospital's log says:",
         "",
-        *(f"  {refusal}" for refusal in result.refusals[:1]),
+        *(f"  {escape(refusal)}" for refusal in result.refusals[:1]),
         "",
         f"[dim]{WORDS[result.tee].after_the_attack}[/]",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from fedenclave.attestation.policy import read_policies, read_policy_file
 from fedenclave.attestation.revocations import Revocations, SignedRevocations
+from fedenclave.cli.aggregation_file import read_aggregation, rule_template
 from fedenclave.cli.attest_policy import warn_of_zeros
 from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json, say
 from fedenclave.client.files import read_file, write_whole
@@ -18,6 +20,7 @@ from fedenclave.client.folder import ClientFolder
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.membership.enrolment import read_enrolment, roster_of
 from fedenclave.membership.first_model import read_first_model
+from fedenclave.protocol.aggregation import shown
 from fedenclave.protocol.digests import Digest, from_text, to_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.manifest import Manifest, Rules, approving_members
@@ -26,6 +29,17 @@ from fedenclave.protocol.statements import Suite
 from fedenclave.protocol.toml_table import parse
 
 app = typer.Typer(help="Write, approve and read a federation's manifest.", no_args_is_help=True)
+
+
+_FRESHNESS_SECONDS = 600
+_IN_THE_FILE = {
+    "--insecure-measurement": "put [attestation.insecure] into the file, if development mode is "
+    "accepted too",
+    "--freshness-seconds": "say freshness_seconds under [attestation] in the file",
+}
+
+
+app.command(name="rule-template")(rule_template)
 
 
 @app.command()
@@ -41,7 +55,19 @@ def init(
     max_norm: Annotated[float, typer.Option(help="Largest norm of an update.")] = 1000.0,
     over_norm: Annotated[str, typer.Option(help="Above it: reject or clip.")] = "reject",
     weighting: Annotated[str, typer.Option(help="examples or uniform.")] = "examples",
-    freshness_seconds: Annotated[int, typer.Option(help="Evidence's greatest age.")] = 600,
+    weighted_by: Annotated[
+        str, typer.Option(help="Metric in which the app reports its examples.")
+    ] = "num-examples",
+    aggregation: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with rule, server optimiser and released metrics; default: the mean. "
+            "`fedenclave federation rule-template`."
+        ),
+    ] = None,
+    freshness_seconds: Annotated[
+        int | None, typer.Option(help=f"Evidence's greatest age; default: {_FRESHNESS_SECONDS}.")
+    ] = None,
     suite: Annotated[Suite, typer.Option(help="HPKE suite.")] = Suite.HYBRID,
     insecure_measurement: Annotated[
         list[str] | None,
@@ -63,9 +89,16 @@ def init(
             raise ConfigurationError(
                 f"{path} exists already", hint="members may have approved it; choose another --out"
             )
+    rule, server, metrics = read_aggregation(aggregation)
     members, clients = roster_of([read_enrolment(path) for path in enrolment])
     first = read_first_model(model)
-    policy = _attestation(attestation, given=insecure_measurement)
+    policy = _attestation(
+        attestation,
+        given={
+            "--insecure-measurement": insecure_measurement,
+            "--freshness-seconds": freshness_seconds,
+        },
+    )
     measurements = [] if policy else _measurements(insecure_measurement)
     source = write_manifest(
         ManifestDraft(
@@ -74,14 +107,19 @@ def init(
             development=False,
             members=members,
             clients=clients,
-            freshness_seconds=freshness_seconds,
+            freshness_seconds=(
+                _FRESHNESS_SECONDS if freshness_seconds is None else freshness_seconds
+            ),
             insecure_measurements=measurements,
             suite=suite,
             schema=first.schema.digest,
             initial_model=first.digest(),
             rules=Rules(
+                rule=rule,
+                server=server,
+                metrics=metrics,
                 weighting=weighting,
-                weighted_by="num-examples",
+                weighted_by=weighted_by,
                 weight_cap=weight_cap,
                 max_abs=max_abs,
                 max_norm=max_norm,
@@ -93,8 +131,8 @@ def init(
     )
     write_whole(out_dir / "federation.toml", source)
     write_whole(out_dir / "first-model.fem", first.to_bytes())
-    out.print(f"wrote {out_dir / 'federation.toml'} and {out_dir / 'first-model.fem'}")
-    out.print("next: every member reviews it and runs `fedenclave federation approve`")
+    say(f"wrote {out_dir / 'federation.toml'} and {out_dir / 'first-model.fem'}")
+    say("next: every member reviews it and runs `fedenclave federation approve`")
     if Manifest.from_bytes(source).attestation.insecure:
         print_insecure(
             "the manifest accepts development evidence; no hardware vouches for the code"
@@ -109,14 +147,19 @@ def _measurements(given: list[str] | None) -> list[Digest]:
         raise ConfigurationError(error.message) from error
 
 
-def _attestation(path: Path | None, *, given: list[str] | None) -> str:
-    """Return the text of the policy's tables, once every pin in them has been read."""
+def _attestation(path: Path | None, *, given: Mapping[str, object]) -> str:
+    """Return the text of the policy's tables, once every pin in them has been read.
+
+    Args:
+        path: of the file; None for development mode.
+        given: options that say what the file says; None for those that were not used.
+    """
     if path is None:
         return ""
-    if given:
+    for option in (option for option, value in given.items() if value is not None):
         raise ConfigurationError(
-            "both --attestation and --insecure-measurement are given, want one of them",
-            hint="put [attestation.insecure] into the file, if development mode is accepted too",
+            f"both --attestation and {option} are given, want one of them",
+            hint=_IN_THE_FILE[option],
         )
     source = read_file(path, "attestation policy")
     read_policy_file(source)
@@ -148,7 +191,7 @@ def approve(
 ) -> None:
     """Approve a manifest as this folder's organisation; print where the approval lies."""
     path = ClientFolder(folder).approve(manifest, replace=replace)
-    out.print(f"approved; send this file to the operator and the other members: {path}")
+    say(f"approved; send this file to the operator and the other members: {path}")
 
 
 @app.command()
@@ -165,7 +208,7 @@ def revocations(
         say(f"revoked {entry.format} {entry.what} {entry.value}: {entry.reason}")
     for floor in listed.floors:
         say(f"floor {floor.format} {floor.level} at least {floor.at_least}: {floor.reason}")
-    out.print(f"signed; when enough members have: fedenclave client revocations {out_file}")
+    say(f"signed; when enough members have: fedenclave client revocations {out_file}")
 
 
 @app.command()
@@ -224,15 +267,13 @@ def _facts(manifest: Manifest, approving: set[str]) -> dict[str, object]:
         "clients": [client.name for client in manifest.clients],
         "approvals": f"{len(approving)} of {len(manifest.members)}, {manifest.threshold} needed",
         "approved_by": sorted(approving),
-        "accepted_evidence": [
-            *(["insecure"] if manifest.attestation.insecure else []),
-            *manifest.attestation.formats,
-        ],
+        "accepted_evidence": list(manifest.attestation.accepted),
         "measurements": [to_text(pin) for pin in manifest.attestation.insecure],
         "pins": {name: dict(pins) for name, pins in manifest.attestation.formats.items()},
         "revocations": "required" if manifest.attestation.revocations else "none",
         "evidence_freshness_seconds": manifest.attestation.freshness_seconds,
-        "rule": f"mean, weighted by {rules.weighting}",
+        "rule": f"{shown(rules.rule, rules.server)}, weighting {rules.weighting}",
+        "released beside the model": ", ".join(rules.metrics) or "no metrics",
         "weight_cap": rules.weight_cap,
         "max_abs": rules.max_abs,
         "max_norm": f"{rules.max_norm} ({rules.over_norm})",

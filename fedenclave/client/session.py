@@ -11,11 +11,9 @@ Rules:
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -33,6 +31,7 @@ from fedenclave.client.checks import (
     check_same_enclave,
     check_training_config,
 )
+from fedenclave.client.reported import NO_METRICS, UpdateUnusable, reported_metrics
 from fedenclave.client.state import (
     MAX_NONCES,
     MAX_PENDING,
@@ -68,8 +67,6 @@ from fedenclave.protocol.statements import (
     UpdateHeader,
 )
 
-NO_METRICS: Mapping[str, float] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedRound:
@@ -80,10 +77,6 @@ class AcceptedRound:
     attestation: AttestationResult
     base: Model
     participation: Participation
-
-
-class UpdateUnusable(EnclaveRefused):
-    """The data holder's own result cannot be sealed; nothing of it is told to anybody."""
 
 
 class ClientSession:
@@ -317,7 +310,7 @@ class ClientSession:
             raise EnclaveRefused(f"round {announcement.round} is sealed already")
         if len(trained) != schema.payload_size:
             raise ValueError(f"payload has {len(trained)} bytes, want {schema.payload_size}")
-        reported = self._reported(metrics)
+        reported = reported_metrics(metrics, self.manifest.rules)
         try:
             update = difference(schema, trained, accepted.base.payload)
         except ValueError as error:
@@ -362,20 +355,6 @@ class ClientSession:
             )
         )
         return bytes(sealed)
-
-    def _reported(self, metrics: Mapping[str, float]) -> list[float]:
-        """Return the metrics that the manifest asks for, in its order."""
-        reported = []
-        for name in self.manifest.rules.reported:
-            value = metrics.get(name)
-            if value is None or not math.isfinite(value):
-                found = "missing" if value is None else "not a finite number"
-                raise UpdateUnusable(
-                    f"metric {name}, which the manifest asks for, is {found}, and nothing was sent",
-                    hint=f'have the app return MetricRecord({{"{name}": ...}})',
-                )
-            reported.append(float(value))
-        return reported
 
     def awaits(self, round_: int) -> bool:
         """Return whether the receipt of a round is still to come."""

@@ -183,11 +183,13 @@ class FlowerDeployment:
             self._group.stop([self.superlink])
 
     def _write_connection(self, server: ServerCertificate) -> None:
-        # json writes a string as TOML's basic string reads it.
+        root = json.dumps(str(server.ca_certificate.resolve()), ensure_ascii=False)
+        # json writes a printable string as TOML's basic string reads it.
         (self._group.flower_home / "config.toml").write_text(
             f'[superlink]\ndefault = "{CONNECTION}"\n\n'
             f'[superlink.{CONNECTION}]\naddress = "{self.address}"\n'
-            f"root-certificates = {json.dumps(str(server.ca_certificate.resolve()))}\n"
+            f"root-certificates = {root}\n",
+            encoding="utf-8",
         )
 
     def _start_superlink(self, server: ServerCertificate) -> None:

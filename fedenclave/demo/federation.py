@@ -12,7 +12,7 @@ from fedenclave.demo.apps import run_module
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.membership.enrolment import Enrolment, roster_of
 from fedenclave.membership.first_model import read_first_model
-from fedenclave.protocol.digests import from_text
+from fedenclave.protocol.digests import Digest, from_text
 from fedenclave.protocol.manifest import Manifest, Rules
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
 from fedenclave.protocol.statements import Suite
@@ -75,6 +75,11 @@ def enrol(folder: Path) -> list[Enrolment]:
     return enrolments
 
 
+def _own_measurement() -> Digest:
+    """Return what the hospitals' own copy of the enclave's code measures."""
+    return from_text(str(json.loads(measure_enclave())["measurement"]))
+
+
 def agree(folder: Path, enrolments: list[Enrolment], *, attestation: str = "") -> DemoFederation:
     """Write the manifest, have every hospital approve it, and hand round the approvals.
 
@@ -94,7 +99,7 @@ def agree(folder: Path, enrolments: list[Enrolment], *, attestation: str = "") -
             members=members,
             clients=clients,
             freshness_seconds=600,
-            insecure_measurements=[from_text(str(json.loads(measure_enclave())["measurement"]))],
+            insecure_measurements=[] if attestation else [_own_measurement()],
             suite=Suite.HYBRID,
             schema=first.schema.digest,
             initial_model=first.digest(),

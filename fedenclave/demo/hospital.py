@@ -3,13 +3,14 @@
 Everything is a real process on loopback: SuperLink, four SuperNodes, gateway, enclave, ServerApp,
 with TLS and node authentication. It ends cleanly, whatever happens.
 
-What it does not show: a TEE. The enclave is a hardened process, for which nobody vouches, or a
-software TPM that the demonstration itself runs: all of it says `insecure`.
+What it does not show: a TEE. The enclave is a hardened process, and nobody vouches for it, or a
+software TPM that the demonstration itself runs: whatever is printed or written says `insecure`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -33,7 +34,7 @@ from fedenclave.demo.operator import (
 )
 from fedenclave.demo.processes import ProcessGroup
 from fedenclave.demo.records import write_evidence
-from fedenclave.demo.settings import Setting
+from fedenclave.demo.settings import Setting, write_settings
 from fedenclave.demo.software_tpm import SoftwareTpm
 from fedenclave.demo.tee import Tee
 from fedenclave.demo.tpm_enrolment import enrol_machine
@@ -70,19 +71,23 @@ class DemoResult:
 
 
 def prepare_folder(folder: Path, say: Say) -> None:
-    """Make an empty folder; replace one that an earlier demonstration made, and no other.
+    """Make an empty folder. What an earlier demonstration left there is deleted, and nothing else.
 
     Raises:
-        DeploymentError: it exists and is somebody else's, or it cannot be made.
+        DeploymentError: it holds what is somebody else's, cannot be made, or is called what one of
+            the programs cannot read.
     """
+    _check_path(folder)
     try:
         if folder.exists():
-            if not (folder / MARKER).is_file() and any(folder.iterdir()):
+            left = any(folder.iterdir())
+            if left and not (folder / MARKER).is_file():
                 raise DeploymentError(
                     f"{folder} exists and was not made by the demonstration",
                     hint="name another one: fedenclave demo --folder ...",
                 )
-            say("folder", f"replacing what an earlier demonstration left in {folder.name}")
+            if left:
+                say("folder", f"replacing what an earlier demonstration left in {folder.name}")
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         (folder / MARKER).write_text("delete this folder whenever you like\n")
@@ -90,6 +95,23 @@ def prepare_folder(folder: Path, say: Say) -> None:
         raise DeploymentError(
             f"cannot use folder {folder}: {error.strerror}", hint="name another one: --folder ..."
         ) from error
+
+
+def _check_path(folder: Path) -> None:
+    wrong = ""
+    try:
+        write_settings({"folder": str(folder)})
+    except ValueError:
+        wrong = "Flower's settings cannot say that"
+    # The copy with the changed line is found by PYTHONPATH; cut apart, the honest one would run.
+    if os.pathsep in str(folder):
+        wrong = f"a list of folders ends at {os.pathsep!r}"
+    if wrong:
+        raise DeploymentError(
+            f"folder is {str(folder)[:200]!a}: {wrong}",
+            hint="name one without quotes, backslashes, control characters and "
+            f"{os.pathsep!r}: --folder ...",
+        )
 
 
 def run_demo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import fedenclave
-from fedenclave.demo.certificates import make_server_certificate
+from fedenclave.demo.certificates import ServerCertificate, make_server_certificate
 from fedenclave.demo.errors import DeploymentError
 from fedenclave.demo.ports import pick_free_ports
 from fedenclave.demo.processes import Child, ProcessGroup
@@ -48,18 +49,7 @@ def start_aggregator(
     (port,) = pick_free_ports(1)
     address = f"127.0.0.1:{port}"
     config = folder / "aggregator.toml"
-    config.write_text(
-        f'folder = "{folder}"\n'
-        f'manifest = "{(federation / "federation.toml")}"\n'
-        f'approvals = "{(federation / "approvals")}"\n'
-        f'model = "{(federation / "first-model.fem")}"\n'
-        f'listen = "{address}"\n'
-        f"store_limit = {1 << 30}\n"
-        f'tee = "{tee}"\n\n'
-        "[tls]\n"
-        f'certificate = "{tls.certificate}"\n'
-        f'key = "{tls.private_key}"\n'
-    )
+    config.write_text(_configuration(folder, federation, tls, address, tee), encoding="utf-8")
     environment = {"PYTHONPATH": str(code)} if code is not None else {}
     child = group.start(
         name,
@@ -68,6 +58,29 @@ def start_aggregator(
     )
     group.wait_until_ready(child, READY, timeout_s=START_SECONDS)
     return RunningAggregator(address=address, root_certificate=tls.ca_certificate, child=child)
+
+
+def _configuration(
+    folder: Path, federation: Path, tls: ServerCertificate, address: str, tee: str
+) -> str:
+    """Return the aggregator's configuration in TOML, whatever the folders are called."""
+
+    def text(value: object) -> str:
+        # json writes a printable string as TOML's basic string reads it.
+        return json.dumps(str(value), ensure_ascii=False)
+
+    return (
+        f"folder = {text(folder)}\n"
+        f"manifest = {text(federation / 'federation.toml')}\n"
+        f"approvals = {text(federation / 'approvals')}\n"
+        f"model = {text(federation / 'first-model.fem')}\n"
+        f"listen = {text(address)}\n"
+        f"store_limit = {1 << 30}\n"
+        f"tee = {text(tee)}\n\n"
+        "[tls]\n"
+        f"certificate = {text(tls.certificate)}\n"
+        f"key = {text(tls.private_key)}\n"
+    )
 
 
 SWAPPED_FILE = "enclave/admission.py"

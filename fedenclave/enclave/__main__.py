@@ -22,7 +22,7 @@ _USAGE = (
     "usage: python -m fedenclave.enclave "
     "--fd N --tee CHOICE | --collect CHOICE CHALLENGE_HEX | --measure | --modules"
 )
-_CHALLENGE = re.compile(r"(?:[0-9a-f]{2}){1,64}")
+_CHALLENGE = re.compile(r"(?:[0-9a-f]{2})+")
 _NO_EVIDENCE = 3
 
 

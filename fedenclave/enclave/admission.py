@@ -25,7 +25,7 @@ from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason, UpdateRejected
 from fedenclave.protocol.manifest import Manifest, Rules
 from fedenclave.protocol.opening import CannotOpen, RoundKey
-from fedenclave.protocol.sealed_update import MAX_EXAMPLES, TAG_SIZE, Envelope, private_header
+from fedenclave.protocol.sealed_update import TAG_SIZE, Envelope, private_header
 from fedenclave.protocol.statements import Announcement, Checkpoint, UpdateHeader
 from fedenclave.protocol.tensors import Schema
 
@@ -197,7 +197,7 @@ def open_update(
 
 def _weight(num_examples: int, rules: Rules) -> int:
     """Return what the update counts (check 17): at least one example, capped (T9)."""
-    if not 1 <= num_examples <= MAX_EXAMPLES:
+    if num_examples < 1:
         raise UpdateRejected(Reason.BAD_NUM_EXAMPLES)
     return 1 if rules.weighting == "uniform" else min(num_examples, rules.weight_cap)
 

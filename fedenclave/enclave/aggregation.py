@@ -107,18 +107,19 @@ class Aggregation:
     def _weighted_sum(self, reader: Reader, coefficients: Sequence[float]) -> Combine:
         shrink = [update.shrink for update in reader.updates]
         clipped = [c * s for c, s in zip(coefficients, shrink, strict=True)]
-        of_floats = (fixed_point.scale_bits(self._rules.max_abs), clipped)
-        of_counts = (fixed_point.scale_bits(MAX_COUNT), coefficients)
+        float_bits, count_bits = map(fixed_point.scale_bits, (self._rules.max_abs, MAX_COUNT))
+        of_floats = (float_bits, fixed_point.factors(clipped, float_bits))
+        of_counts = (count_bits, fixed_point.factors(coefficients, count_bits))
 
         def combine(index: int, _: Scratch, window: Window) -> None:
             integer = self._schema.chunks[index].dtype.integer
-            bits, parts = of_counts if integer else of_floats
+            bits, factors = of_counts if integer else of_floats
             total, work = window.sum, window.double
             total[:] = 0
-            for number, factor in enumerate(fixed_point.factors(parts, bits)):
+            for number, factor in enumerate(factors):
                 reader.open_chunk(number, index, window.sealed, window.plain)
                 fixed_point.add(total, window.values(), factor, work)
-            fixed_point.finish(total, len(parts), bits, work)
+            fixed_point.finish(total, len(factors), bits, work)
 
         return combine
 

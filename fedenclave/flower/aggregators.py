@@ -11,7 +11,8 @@ import numpy as np
 from flwr.common.logger import log
 from numpy.typing import NDArray
 
-from fedenclave.host.aggregator import Aggregator, AggregatorApi
+from fedenclave.host.aggregator import Aggregator
+from fedenclave.host.aggregator_api import AggregatorApi
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.evidence import INSECURE
 from fedenclave.protocol.exchange import Hello
@@ -31,7 +32,7 @@ def _first_model(tensors: Tensors) -> Model:
     except ValueError as error:
         raise ConfigurationError(
             f"the first model cannot be averaged: {error}",
-            hint="leave counters and integer buffers out of the arrays that are federated",
+            hint="leave what is not to be averaged out of the arrays that are federated",
         ) from error
 
 

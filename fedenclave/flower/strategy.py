@@ -40,7 +40,7 @@ from fedenclave.flower.supported import (
     computed_for,
     development_rules,
 )
-from fedenclave.host.aggregator import AggregatorApi
+from fedenclave.host.aggregator_api import AggregatorApi
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.aggregation import OwnRule
 from fedenclave.protocol.digests import Digest

@@ -28,7 +28,7 @@ from flwr.serverapp.strategy import (
 from flwr.serverapp.strategy.multikrum import select_multikrum
 
 from fedenclave.protocol import aggregation as rules
-from fedenclave.protocol.aggregation import MEAN, NO_OPTIMISER, Rule, ServerOptimiser
+from fedenclave.protocol.aggregation import MEAN, NO_OPTIMISER, Rule, ServerOptimiser, shown
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Rules
 from fedenclave.simulation.federation import DEFAULT_RULES
@@ -176,18 +176,7 @@ def check_agreed(computed: Computed, agreed: Rules, strategy: Strategy) -> None:
     if (computed.rule, computed.server) == (agreed.rule, agreed.server):
         return
     raise ConfigurationError(
-        f"strategy {type(strategy).__name__} stands for {_shown(computed.rule, computed.server)}, "
-        f"and the members have approved {_shown(agreed.rule, agreed.server)}",
+        f"strategy {type(strategy).__name__} stands for {shown(computed.rule, computed.server)}, "
+        f"and the members have approved {shown(agreed.rule, agreed.server)}",
         hint="use the strategy and the parameters that the manifest names",
     )
-
-
-def _shown(rule: Rule, server: ServerOptimiser) -> str:
-    def named(name: str, what: Rule | ServerOptimiser) -> str:
-        parameters = ", ".join(f"{key} {value}" for key, value in rules.to_toml(what).items())
-        return f"{name} ({parameters})" if parameters else name
-
-    shown = f"rule {named(rule.RULE, rule)}"
-    if server == NO_OPTIMISER:
-        return shown
-    return f"{shown} with optimiser {named(server.OPTIMISER, server)}"

@@ -14,13 +14,14 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
+from fedenclave.host.aggregator_api import RoundResult
 from fedenclave.host.enclave_process import EnclaveProcess
+from fedenclave.host.optimiser_files import Opened, OptimiserFiles
 from fedenclave.host.store import CiphertextStore, StoredUpdate, StoreFull
-from fedenclave.protocol.aggregation import NoOptimiser
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, Refusal, RequestRefused
 from fedenclave.protocol.evidence import INSECURE, Evidence, EvidenceParts
@@ -38,77 +39,10 @@ from fedenclave.protocol.frames import (
     StartRequest,
     StatusReply,
 )
-from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.model import Model, model_file_head
-from fedenclave.protocol.signing import Signed, statement_digest
-from fedenclave.protocol.statements import Release
+from fedenclave.protocol.signing import statement_digest
 
 DEFAULT_STORE_BYTES = 64 << 30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundResult:
-    """What a closed round gives: the enclave's statements, and the new model's file."""
-
-    closed: Closed
-    model: bytes
-
-    def metrics(self) -> dict[str, float]:
-        """Return the clients' metrics in the release, by name; their signature is not checked."""
-        release = Release.from_bytes(Signed.from_bytes(self.closed.release).payload)
-        return {metric.name: metric.value for metric in release.metrics}
-
-
-class AggregatorApi(Protocol):
-    """What a strategy needs of an aggregator, local or behind gRPC.
-
-    Every method may raise `RequestRefused` (the enclave refuses; nothing changed), `EnclaveDied`,
-    `StoreFull`, or for a remote one `AggregatorUnreachable`.
-    """
-
-    def info(self) -> tuple[bytes, tuple[bytes, ...], Started]:
-        """Return the manifest, the approvals, and what the enclave said at its start."""
-        ...
-
-    def evidence(self, nonce: bytes) -> bytes:
-        """Return encoded evidence over `nonce` (32 bytes)."""
-        ...
-
-    def open_round(self, cohort: Sequence[str], training_config: Digest) -> bytes:
-        """Open the next round, all trained alike, and return its signed announcement."""
-        ...
-
-    def submit(self, sealed: Iterable[bytes]) -> AdmissionResult:
-        """Hand over one sealed update in parts, and return the enclave's signed answer."""
-        ...
-
-    def close_round(self) -> RoundResult:
-        """Aggregate and release."""
-        ...
-
-    def abort_round(self) -> bytes:
-        """End the round without a release and return the signed abort."""
-        ...
-
-    def leaves(self, first: int) -> tuple[Digest, ...]:
-        """Return the log's leaves (digests of signed statements) from number `first` on."""
-        ...
-
-    def releases(self) -> tuple[bytes, ...]:
-        """Return every signed release so far, in order."""
-        ...
-
-    def model(self) -> bytes:
-        """Return the file of the current base model."""
-        ...
-
-    def status(self) -> StatusReply:
-        """Return where the enclave is."""
-        ...
-
-    def close(self) -> None:
-        """End the connection, or the local enclave."""
-        ...
 
 
 class Aggregator:
@@ -153,13 +87,17 @@ class Aggregator:
         self._models = folder / "models"
         self._base = self._models / "round-0.fem"
         self._superseded: Path | None = None
-        self._optimiser = _OptimiserFiles(folder / "optimiser", manifest)
+        self._optimiser = OptimiserFiles(folder / "optimiser", manifest)
         self._head = model_file_head(model.schema)
         self._model_size = len(self._head) + model.schema.payload_size
         try:
             self._models.mkdir(parents=True, exist_ok=True)
             self._store = CiphertextStore(folder / "ciphertext", store_bytes)
-            self._base.write_bytes(model.to_bytes())
+            with contextlib.ExitStack() as undo:
+                undo.callback(self._store.close)
+                self._base.write_bytes(model.to_bytes())
+                self._enclave = EnclaveProcess(tee=tee, code=code, log=folder / "enclave.log")
+                undo.pop_all()
         except OSError as error:
             raise ConfigurationError(
                 f"cannot use folder {folder}: {error.strerror}",
@@ -170,7 +108,6 @@ class Aggregator:
         self._admissions: set[Digest] = set()
         self._round = 0
         self._model_pending = False
-        self._enclave = EnclaveProcess(tee=tee, code=code, log=folder / "enclave.log")
         try:
             self._started = self._start(model)
         except BaseException:
@@ -190,7 +127,7 @@ class Aggregator:
             payload_offset=len(self._head),
             time=int(time.time()),
         )
-        with _Opened(self._base, os.O_RDONLY) as base:
+        with Opened(self._base, os.O_RDONLY) as base:
             return self._enclave.request(Operation.START, request, Started, [base.number])
 
     @property
@@ -270,16 +207,12 @@ class Aggregator:
         request = CloseRequest(
             base_offset=len(self._head), model_offset=len(self._head), time=int(time.time())
         )
-        # Written over the model before the base, whose pages are in memory (see `store`).
         partial = self._models / "next.partial"
-        if self._superseded is not None:
-            with contextlib.suppress(OSError):
-                self._superseded.replace(partial)
-            self._superseded = None
         flags = os.O_RDWR | os.O_CREAT
         with (
-            _Opened(self._base, os.O_RDONLY) as base,
-            _Opened(partial, flags) as model,
+            self._recycling(partial),
+            Opened(self._base, os.O_RDONLY) as base,
+            Opened(partial, flags) as model,
             self._optimiser.opened() as states,
         ):
             os.ftruncate(model.number, self._model_size)
@@ -295,6 +228,28 @@ class Aggregator:
         self._superseded, self._base = self._base, target
         self._store.clear()
         return RoundResult(closed=closed, model=file)
+
+    @contextlib.contextmanager
+    def _recycling(self, partial: Path) -> Iterator[None]:
+        """Have the model before the base, whose pages are in memory (see `store`), written over.
+
+        Its file is given back where the block fails before the enclave has released: until then
+        nothing was written but the head, which all models share.
+        """
+        superseded, self._superseded = self._superseded, None
+        try:
+            if superseded is not None:
+                superseded.replace(partial)
+        except OSError:
+            superseded = None
+        try:
+            yield
+        except (RequestRefused, OSError):
+            if superseded is not None and not self._model_pending:
+                with contextlib.suppress(OSError):
+                    partial.replace(superseded)
+                    self._superseded = superseded
+            raise
 
     def _close_or_fetch(
         self, request: CloseRequest, base: int, model: int, states: Sequence[int]
@@ -352,67 +307,23 @@ class Aggregator:
         self.close()
 
 
-class _Opened:
-    """A file descriptor for the length of a with block."""
-
-    def __init__(self, path: Path, flags: int) -> None:
-        self.number = os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-    def __enter__(self) -> _Opened:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.number)
-
-
-class _OptimiserFiles:
-    """The sealed state of the server optimiser: the file that counts, and the one being written."""
-
-    def __init__(self, folder: Path, manifest: bytes) -> None:
-        """Find out whether there is any; what an earlier enclave left is of no use any more."""
-        self._folder, self._wanted = folder, False
-        try:
-            rules = Manifest.from_bytes(manifest).rules
-        except ConfigurationError:
-            return  # the enclave says so
-        self._wanted = not isinstance(rules.server, NoOptimiser)
-        if self._wanted:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._current.write_bytes(b"")
-
-    @property
-    def _current(self) -> Path:
-        return self._folder / "state.sealed"
-
-    @property
-    def _next(self) -> Path:
-        return self._folder / "next.partial"
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Sequence[int]]:
-        """Open both, the old one to read; nothing where the federation has no optimiser."""
-        if not self._wanted:
-            yield ()
-            return
-        with (
-            _Opened(self._current, os.O_RDONLY) as old,
-            _Opened(self._next, os.O_RDWR | os.O_CREAT) as new,
-        ):
-            yield old.number, new.number
-
-    def promote(self) -> None:
-        """Let the one that was written count: its round is released."""
-        if self._wanted:
-            self._next.replace(self._current)
-
-
 def with_parts(evidence: Evidence, parts: Mapping[str, bytes]) -> Evidence:
     """Return evidence of a TEE with parts that its machine cannot say itself.
 
     A TPM's certificates and activations, a VCEK that the host's table lacks: endorsements, which
     who appraises verifies whoever hands them over. A part of the same name is replaced.
+
+    Raises:
+        ConfigurationError: together they are longer than what a client decodes.
     """
     if evidence.format == INSECURE or not parts:
         return evidence
     own = EvidenceParts.from_bytes(evidence.document).by_name()
-    return replace(evidence, document=EvidenceParts.of({**own, **parts}).to_bytes())
+    joined = replace(evidence, document=EvidenceParts.of({**own, **parts}).to_bytes())
+    if (size := len(joined.to_bytes())) > Evidence.MAX_SIZE:
+        raise ConfigurationError(
+            f"evidence has {size} bytes with its [evidence_parts], want at most "
+            f"{Evidence.MAX_SIZE}",
+            hint="of certificates, name only those that the evidence needs",
+        )
+    return joined

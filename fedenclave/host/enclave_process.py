@@ -8,6 +8,7 @@ SPEC.md, section 12.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -50,27 +51,39 @@ class EnclaveProcess:
             log: a file for what the process writes to stderr; None for this process's stderr.
 
         Raises:
-            EnclaveDied: it ended at once.
+            EnclaveDied: it cannot be started.
+            ConfigurationError: the log cannot be written.
         """
-        ours, theirs = socket.socketpair()
-        self._socket, self._lock = ours, threading.Lock()
-        self._tee, self._log = tee, log
-        error_file: IO[bytes] | None = log.open("ab") if log is not None else None
+        self._lock, self._tee, self._log = threading.Lock(), tee, log
+        with contextlib.ExitStack() as passed_on:
+            errors = None if log is None else passed_on.enter_context(_appending(log))
+            try:
+                self._socket, theirs = socket.socketpair()
+                passed_on.enter_context(theirs)
+                self._process = self._start(theirs.fileno(), code, errors)
+            except OSError as error:
+                raise EnclaveDied(
+                    f"the enclave process cannot be started: {error.strerror}",
+                    hint="has this user too many files open, or processes running?",
+                ) from error
+
+    def _start(
+        self, socket_number: int, code: Path | None, errors: IO[bytes] | None
+    ) -> subprocess.Popen[bytes]:
         try:
-            with theirs:
-                self._process = subprocess.Popen(
-                    _command("--fd", str(theirs.fileno()), "--tee", tee),
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=error_file,
-                    env=_environment(code),
-                    # Not this folder: a file of the caller's must not be imported by accident.
-                    cwd="/",
-                )
-        finally:
-            if error_file is not None:
-                error_file.close()
+            return subprocess.Popen(
+                _command("--fd", str(socket_number), "--tee", self._tee),
+                pass_fds=[socket_number],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=_environment(code),
+                # Not this folder: a file of the caller's must not be imported by accident.
+                cwd="/",
+            )
+        except BaseException:
+            self._socket.close()
+            raise
 
     @property
     def pid(self) -> int:
@@ -168,11 +181,22 @@ _HINTS = {
 _FLAGS = ("-P", "-s", "-X", f"pycache_prefix={os.devnull}")
 
 
+_ENCLAVE = "fedenclave.enclave"
 _NO_EVIDENCE = 3
 """The process's exit status where `tee` gives no evidence; it has then said why on stderr."""
 
 
-def _command(*arguments: str, module: str = "fedenclave.enclave") -> list[str]:
+def _appending(log: Path) -> IO[bytes]:
+    try:
+        return log.open("ab")
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write {log}: {error.strerror}",
+            hint="name a folder that this user can write to",
+        ) from error
+
+
+def _command(*arguments: str, module: str = _ENCLAVE) -> list[str]:
     return [sys.executable, *_FLAGS, "-m", module, *arguments]
 
 
@@ -213,12 +237,15 @@ def collect_evidence(tee: str, challenge: bytes, code: Path | None = None) -> by
         code: as for `EnclaveProcess`.
 
     Raises:
-        ConfigurationError: `tee` gives no evidence on this machine.
+        ConfigurationError: `tee` gives no evidence on this machine, or the challenge has another
+            length.
         EnclaveDied: the process ended for another reason.
-        ValueError: the challenge has another length.
     """
     if not 0 < len(challenge) <= REPORT_DATA_SIZE:
-        raise ValueError(f"challenge has {len(challenge)} bytes, want 1 to {REPORT_DATA_SIZE}")
+        raise ConfigurationError(
+            f"challenge has {len(challenge)} bytes, want 1 to {REPORT_DATA_SIZE}",
+            hint="for example 32 random bytes: openssl rand -hex 32",
+        )
     done = _run(code, "--collect", tee, challenge.hex())
     if done.returncode == _NO_EVIDENCE:
         raise _no_evidence(tee, done.stderr)
@@ -242,30 +269,37 @@ def enrol_tpm(device: str, *arguments: str) -> bytes:
     Raises:
         ConfigurationError: there is no TPM at `device`, or it refuses.
     """
-    done = subprocess.run(
-        _command(device, *arguments, module="fedenclave.enclave.tpm"),
-        env=_environment(None),
+    # Absolute, since the process has another working folder.
+    done = _run(None, os.path.abspath(device), *arguments, module="fedenclave.enclave.tpm")  # noqa: PTH100
+    if done.returncode != 0:
+        reason, hint = _last_error(done.stderr)
+        raise ConfigurationError(f"the tpm at {device!a} cannot be used: {reason}", hint=hint)
+    return done.stdout
+
+
+def _run(
+    code: Path | None, *arguments: str, module: str = _ENCLAVE
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        _command(*arguments, module=module),
+        env=_environment(code),
         cwd="/",
         capture_output=True,
         check=False,
     )
-    if done.returncode != 0:
-        raise _no_evidence(f"tpm:{device}", done.stderr)
-    return done.stdout
-
-
-def _run(code: Path | None, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        _command(*arguments), env=_environment(code), cwd="/", capture_output=True, check=False
-    )
 
 
 def _no_evidence(tee: str, said: bytes) -> ConfigurationError:
-    """Return the error that the process wrote last to stderr, as `error:` and `hint:`."""
+    reason, hint = _last_error(said)
+    return ConfigurationError(f"no evidence by tee = {tee!a}: {reason}", hint=hint)
+
+
+def _last_error(said: bytes) -> tuple[str, str]:
+    """Return what a process wrote last to stderr as `error:` and `hint:`, or else the end of it."""
     found = dict.fromkeys(("error", "hint"), "")
     for line in said.decode(errors="replace").splitlines():
         name, _, text = line.partition(": ")
         if name in found:
             found[name] = text
-    reason = found["error"] or "it has said why on stderr"
-    return ConfigurationError(f"no evidence by tee = {tee!a}: {reason}", hint=found["hint"])
+    end = said.decode(errors="replace")[-300:].strip()
+    return found["error"] or end or "it has said why on stderr", found["hint"]

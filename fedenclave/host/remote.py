@@ -20,7 +20,7 @@ from typing import Self
 
 import grpc
 
-from fedenclave.host.aggregator import RoundResult
+from fedenclave.host.aggregator_api import RoundResult
 from fedenclave.host.endpoint import MAX_REPLY, PART_BYTES, split_address
 from fedenclave.host.proto import aggregator_pb2 as pb
 from fedenclave.host.proto import aggregator_pb2_grpc as pb_grpc

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from fedenclave.host.aggregator import AggregatorApi, RoundResult
+from fedenclave.host.aggregator_api import AggregatorApi, RoundResult
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage

@@ -151,10 +151,7 @@ def _say_what_vouches(aggregator: Aggregator, config: AggregatorConfig, manifest
         _say("insecure: development evidence: no hardware vouches for this enclave")
     else:
         _say(f"evidence: {evidence.format}")
-    accepted = [
-        *(["insecure"] if manifest.attestation.insecure else []),
-        *manifest.attestation.formats,
-    ]
+    accepted = manifest.attestation.accepted
     if evidence.format not in accepted:
         _say(
             f"warning: the manifest accepts evidence of {', '.join(accepted)}, and here it is "

@@ -21,7 +21,7 @@ MAX_PAIRWISE_CLIENTS = 1024
 """Rules that compare every pair of clients keep a number for each pair: 8 MiB for so many."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_MAX_ITERATIONS = 1000
+_MAX_ITERATIONS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,6 +365,19 @@ def to_toml(what: Rule | ServerOptimiser) -> dict[str, str]:
         own = {key: repr(float(what.parameters[key])) for key in sorted(what.parameters)}
         return {"name": f'"{what.name}"', **own}
     return {each.name: _toml(getattr(what, each.name)) for each in fields(what)}
+
+
+def shown(rule: Rule, server: ServerOptimiser) -> str:
+    """Return the rule and the optimiser with their parameters, for a person to read."""
+
+    def named(name: str, what: Rule | ServerOptimiser) -> str:
+        parameters = ", ".join(f"{key} {value}" for key, value in to_toml(what).items())
+        return f"{name} ({parameters})" if parameters else name
+
+    said = f"rule {named(rule.RULE, rule)}"
+    if server == NO_OPTIMISER:
+        return said
+    return f"{said} with optimiser {named(server.OPTIMISER, server)}"
 
 
 def _toml(value: bool | int | float | str) -> str:

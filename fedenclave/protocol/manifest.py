@@ -117,6 +117,11 @@ class AttestationPolicy:
     collateral_max_age_seconds: int = 0
     revocations: bool = False
 
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The names of the formats that are accepted, `insecure` first."""
+        return (*((INSECURE,) if self.insecure else ()), *self.formats)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:

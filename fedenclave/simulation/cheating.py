@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedenclave.client.session import NO_METRICS, AcceptedRound, ClientSession
+from fedenclave.client.reported import NO_METRICS
+from fedenclave.client.session import AcceptedRound, ClientSession
 from fedenclave.protocol.sealed_update import sealed_size
 from fedenclave.protocol.sealing import seal_update
 from fedenclave.protocol.signing import statement_digest

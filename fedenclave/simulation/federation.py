@@ -171,8 +171,8 @@ class SimulatedFederation:
             suite: the HPKE suite.
             folder: for models and ciphertext; None for a temporary one.
             code: see `Aggregator`.
-            measurement: the measurement to pin; None for that of the installed code, which takes
-                half a second to ask for.
+            measurement: what the members accept, if not the installed code; asking for the latter
+                takes half a second.
         """
         names = [f"client-{i}" for i in range(clients)] if isinstance(clients, int) else clients
         schema = schema_of(arrays)

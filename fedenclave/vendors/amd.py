@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fedenclave.attestation.amd.kds import collateral_of
 from fedenclave.attestation.amd.report import parse_report
+from fedenclave.vendors import readable
 from fedenclave.vendors.request import CollateralRequest, saved_as
 
 
@@ -19,6 +20,9 @@ def requests_for(report: bytes) -> list[CollateralRequest]:
         MalformedMessage: it is no SEV-SNP report.
     """
     return [
-        CollateralRequest(url=url, files=saved_as(name))
+        CollateralRequest(
+            url=url,
+            files=saved_as(name, readable.crl if url.endswith("/crl") else readable.certificates),
+        )
         for name, url in collateral_of(parse_report(report)).items()
     ]

@@ -20,7 +20,9 @@ from fedenclave.attestation.intel.bundle import (
 )
 from fedenclave.attestation.intel.pck import parse_pck_chain
 from fedenclave.attestation.intel.quote import SGX_TEE, TDX_TEE, parse_quote
+from fedenclave.vendors import readable
 from fedenclave.vendors.download import DownloadFailed, Response
+from fedenclave.vendors.readable import check_readable
 from fedenclave.vendors.request import CollateralRequest, Files, saved_as
 
 SERVICE = "https://api.trustedservices.intel.com"
@@ -43,10 +45,10 @@ def requests_for(quote: bytes, tee: str) -> list[CollateralRequest]:
     chain = parse_pck_chain(parse_quote(quote, versions, type_).certification_data)
     fmspc, part = chain.extension.fmspc, tee.lower()
     return [
-        CollateralRequest(url=ROOT_CRL_URL, files=saved_as(ROOT_CRL)),
+        CollateralRequest(url=ROOT_CRL_URL, files=saved_as(ROOT_CRL, readable.crl)),
         CollateralRequest(
             url=f"{SERVICE}/sgx/certification/v4/pckcrl?ca={chain.ca}&encoding=der",
-            files=saved_as(pck_crl_name(chain.ca)),
+            files=saved_as(pck_crl_name(chain.ca), readable.crl),
         ),
         CollateralRequest(
             url=f"{SERVICE}/{part}/certification/v4/tcb?fmspc={fmspc.hex().upper()}",
@@ -67,6 +69,9 @@ def _with_chain(name: str, header: str) -> Callable[[Response], Files]:
                 f"Intel's service sent no header {header} with {name}",
                 hint="does a proxy on the way take headers off?",
             )
-        return {name: response.body, issuer_name(name): unquote(chain).encode()}
+        issuers = unquote(chain).encode()
+        check_readable(name, response.body, readable.json_object)
+        check_readable(issuer_name(name), issuers, readable.certificates)
+        return {name: response.body, issuer_name(name): issuers}
 
     return files

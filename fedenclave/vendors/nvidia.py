@@ -1,7 +1,8 @@
 """What NVIDIA publishes about a GPU: reference manifests, revocation lists, OCSP answers.
 
 An OCSP answer is asked for each certificate of the device's chain but the leaf, which no responder
-knows; and, once the manifests are there, for each certificate of their signers.
+knows; and, once the manifests are there, for each certificate of their signers. Revocation lists
+are asked for where certificates say that they are.
 
 Source: NVIDIA RIM service, version 1; RFC 6960, appendix A.1 (OCSP over HTTP).
 """
@@ -12,7 +13,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -23,18 +24,19 @@ from fedenclave.attestation.certificates import parse_certificate
 from fedenclave.attestation.nvidia.device import parse_device
 from fedenclave.attestation.nvidia.golden import manifest_names
 from fedenclave.attestation.nvidia.gpu import pinned_roots
-from fedenclave.attestation.nvidia.revocation import CRL_FOLDER, ocsp_name
+from fedenclave.attestation.nvidia.revocation import crl_name, crl_url, ocsp_name
 from fedenclave.attestation.nvidia.rim import FOLDER
 from fedenclave.attestation.nvidia.spdm import parse_report
 from fedenclave.protocol.errors import MalformedMessage
+from fedenclave.vendors import readable
 from fedenclave.vendors.download import DownloadFailed, Response
+from fedenclave.vendors.readable import check_readable
 from fedenclave.vendors.request import CollateralRequest, Files, saved_as
 
 RIM_SERVICE = "https://rim.attestation.nvidia.com/v1/rim/"
 OCSP_SERVICE = "https://ocsp.ndis.nvidia.com"
-CRL_SERVICE = "http://crl.ndis.nvidia.com/crl/"
+CRL_SERVICE = "http://crl.ndis.nvidia.com/"
 _SIGNERS = re.compile(rb"X509Certificate>([^<]{1,8192})<")
-_CRLS = ("l1-root.crl", "l2-gh100.crl", "l2-gb100.crl")
 
 
 def requests_for(report: bytes, certificates: bytes) -> list[CollateralRequest]:
@@ -50,17 +52,26 @@ def requests_for(report: bytes, certificates: bytes) -> list[CollateralRequest]:
         CollateralRequest(url=RIM_SERVICE + name, files=_manifest(f"{FOLDER}/{name}.xml"))
         for name in manifest_names(device, parsed)
     ]
-    lists = [
-        CollateralRequest(url=CRL_SERVICE + name, files=saved_as(f"{CRL_FOLDER}/{name}"))
-        for name in _CRLS
-    ]
-    chain = device.chain[1:]
+    return [*manifests, *_revocation_of(device.chain[1:], root)]
+
+
+def _revocation_of(
+    chain: Sequence[x509.Certificate], root: x509.Certificate
+) -> list[CollateralRequest]:
+    """Return what tells whether one of `chain` (lowest first, without the root) is revoked."""
     issuers = (*chain[1:], root)
     answers = [
         ocsp_request(certificate, issuer)
         for certificate, issuer in zip(chain, issuers, strict=True)
     ]
-    return [*manifests, *lists, *answers]
+    return [*map(_crl_request, filter(None, map(crl_url, chain))), *answers]
+
+
+def _crl_request(url: str) -> CollateralRequest:
+    # A certificate whose signature nobody has verified yet must not send us to any other host.
+    if not url.startswith(CRL_SERVICE):
+        raise MalformedMessage(f"revocation list lies at {url[:80]!r}, want {CRL_SERVICE}...")
+    return CollateralRequest(url=url, files=saved_as(crl_name(url), readable.crl))
 
 
 def ocsp_request(certificate: x509.Certificate, issuer: x509.Certificate) -> CollateralRequest:
@@ -69,28 +80,24 @@ def ocsp_request(certificate: x509.Certificate, issuer: x509.Certificate) -> Col
     question = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA384())
     return CollateralRequest(
         url=OCSP_SERVICE,
-        files=saved_as(ocsp_name(certificate)),
+        files=saved_as(ocsp_name(certificate), readable.ocsp_answer),
         body=question.build().public_bytes(Encoding.DER),
         content_type="application/ocsp-request",
     )
 
 
 def requests_for_signers(files: Files) -> list[CollateralRequest]:
-    """Return the questions about the signers of the manifests in `files`.
+    """Return what tells whether a signer of the manifests in `files` is revoked.
 
     Raises:
-        MalformedMessage: a signer's certificate cannot be read.
+        MalformedMessage: a signer's certificate cannot be read, or names a list elsewhere.
     """
     root = pinned_roots().manifests
     requests = []
     for name, data in files.items():
         if name.startswith(f"{FOLDER}/"):
             chain = [each for each in _signers(data, name) if each != root]
-            issuers = (*chain[1:], root)
-            requests += [
-                ocsp_request(certificate, issuer)
-                for certificate, issuer in zip(chain, issuers, strict=True)
-            ]
+            requests += _revocation_of(chain, root)
     return requests
 
 
@@ -108,8 +115,10 @@ def _signers(manifest: bytes, name: str) -> list[x509.Certificate]:
 def _manifest(name: str) -> Callable[[Response], Files]:
     def files(response: Response) -> Files:
         try:
-            return {name: base64.b64decode(json.loads(response.body)["rim"], validate=True)}
+            manifest = base64.b64decode(json.loads(response.body)["rim"], validate=True)
         except (ValueError, KeyError, TypeError, binascii.Error, RecursionError) as error:
             raise DownloadFailed(f"NVIDIA's service sent no manifest for {name}") from error
+        check_readable(name, manifest, readable.swid_tag)
+        return {name: manifest}
 
     return files

@@ -7,7 +7,7 @@ since a damaged version is never passed over.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from cryptography.x509 import ocsp
 
@@ -16,41 +16,48 @@ from fedenclave.attestation.crl import parse_crl
 from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.vendors.download import DownloadFailed
 
+Reader = Callable[[bytes, str], object]
+"""Reads bytes as one kind of file, called by a name in what it raises; or refuses them."""
 
-def check_readable(files: Mapping[str, bytes]) -> None:
-    """Refuse files that are not what their names say.
+
+def check_readable(name: str, data: bytes, reader: Reader) -> None:
+    """Refuse `data`, to be kept as `name`, if it is not of the kind that `reader` reads.
 
     Raises:
-        DownloadFailed: one is something else.
+        DownloadFailed: it is something else.
     """
-    for name, data in files.items():
-        try:
-            _reader(name)(data)
-        # What a library says of bytes that it cannot read is of many kinds.
-        except (MalformedMessage, ValueError, TypeError, RecursionError) as error:
-            raise DownloadFailed(
-                f"what was fetched as {name} is something else ({len(data)} bytes)",
-                hint="does a proxy or a login page answer in the vendor's place? nothing was kept",
-            ) from error
+    try:
+        reader(data, name)
+    # What a library says of bytes that it cannot read is of many kinds.
+    except (MalformedMessage, ValueError, TypeError, RecursionError) as error:
+        raise DownloadFailed(
+            f"what was fetched as {name} is something else ({len(data)} bytes)",
+            hint="does a proxy or a login page answer in the vendor's place? nothing was kept",
+        ) from error
 
 
-def _reader(name: str) -> Callable[[bytes], object]:
-    if name.endswith(".crl") or "crl" in name.rpartition("/")[2]:
-        return lambda data: parse_crl(data, name)
-    if name.endswith(".json"):
-        return _object
-    if "/ocsp/" in name:
-        return ocsp.load_der_ocsp_response
-    if name.endswith(".xml"):
-        return _xml
-    return lambda data: parse_certificates(data, name)
+def certificates(data: bytes, name: str) -> None:
+    """Read certificates, PEM or DER; see `Reader`."""
+    parse_certificates(data, name)
 
 
-def _object(data: bytes) -> None:
+def crl(data: bytes, name: str) -> None:
+    """Read a revocation list; see `Reader`."""
+    parse_crl(data, name)
+
+
+def json_object(data: bytes, name: str) -> None:
+    """Read an object in JSON; see `Reader`."""
     if not isinstance(json.loads(data), dict):
-        raise ValueError("no object")
+        raise ValueError(f"{name} is no object")
 
 
-def _xml(data: bytes) -> None:
+def ocsp_answer(data: bytes, name: str) -> None:
+    """Read an OCSP answer; see `Reader`."""
+    ocsp.load_der_ocsp_response(data)
+
+
+def swid_tag(data: bytes, name: str) -> None:
+    """Read, as far as a glance goes, a reference manifest; see `Reader`."""
     if b"SoftwareIdentity" not in data[:4096]:
-        raise ValueError("no swid tag")
+        raise ValueError(f"{name} is no swid tag")

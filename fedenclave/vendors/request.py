@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedenclave.vendors.download import Downloader, Response
-from fedenclave.vendors.readable import check_readable
+from fedenclave.vendors.readable import Reader, check_readable
 
 Files = Mapping[str, bytes]
 """Files by their name in the bundle."""
@@ -14,7 +14,10 @@ Files = Mapping[str, bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollateralRequest:
-    """One URL. `files` makes the bundle's files of the response; a `body` makes it a POST."""
+    """One URL. `files` makes the bundle's files of the response; a `body` makes it a POST.
+
+    `files` raises `DownloadFailed` for a response of another kind than was asked for.
+    """
 
     url: str
     files: Callable[[Response], Files]
@@ -22,9 +25,14 @@ class CollateralRequest:
     content_type: str = ""
 
 
-def saved_as(name: str) -> Callable[[Response], Files]:
-    """Return a function that makes one file, `name`, of a response's body."""
-    return lambda response: {name: response.body}
+def saved_as(name: str, reader: Reader) -> Callable[[Response], Files]:
+    """Return a function that makes one file, `name`, of a body that `reader` can read."""
+
+    def files(response: Response) -> Files:
+        check_readable(name, response.body, reader)
+        return {name: response.body}
+
+    return files
 
 
 def fetch(
@@ -48,5 +56,4 @@ def fetch(
         advance(request.url)
         answer = downloader.ask(request.url, request.body, request.content_type)
         files.update(request.files(answer))
-    check_readable(files)
     return files

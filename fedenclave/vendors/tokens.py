@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fedenclave.attestation.azure.maa import jwks_name
 from fedenclave.attestation.google.confidential_space import JWKS, ROOT_CRL
+from fedenclave.vendors import readable
 from fedenclave.vendors.request import CollateralRequest, saved_as
 
 GOOGLE_JWKS_URL = (
@@ -25,12 +26,12 @@ GOOGLE_CRL_URL = (
 def google_requests() -> list[CollateralRequest]:
     """Return what a verifier of a token of Confidential Space needs, of either type."""
     return [
-        CollateralRequest(url=GOOGLE_JWKS_URL, files=saved_as(JWKS)),
-        CollateralRequest(url=GOOGLE_CRL_URL, files=saved_as(ROOT_CRL)),
+        CollateralRequest(url=GOOGLE_JWKS_URL, files=saved_as(JWKS, readable.json_object)),
+        CollateralRequest(url=GOOGLE_CRL_URL, files=saved_as(ROOT_CRL, readable.crl)),
     ]
 
 
 def azure_requests(issuer: str) -> list[CollateralRequest]:
     """Return what a verifier of a token by the attestation provider `issuer` (an URL) needs."""
     url = issuer.rstrip("/") + "/certs"
-    return [CollateralRequest(url=url, files=saved_as(jwks_name(issuer)))]
+    return [CollateralRequest(url=url, files=saved_as(jwks_name(issuer), readable.json_object))]

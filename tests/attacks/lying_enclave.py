@@ -77,6 +77,7 @@ class LyingEnclave:
         return sign(
             replace(
                 Release(
+                    metrics=(),
                     version=VERSION,
                     federation=self.manifest.name,
                     manifest=self.manifest.digest,

@@ -31,7 +31,13 @@ from fedenclave.protocol.hpke import cipher_suite, load_public_key, update_info
 from fedenclave.protocol.manifest import Client, Manifest, Member
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
 from fedenclave.protocol.model import Model
-from fedenclave.protocol.sealed_update import Envelope, chunk_nonce, frame, sealed_size
+from fedenclave.protocol.sealed_update import (
+    Envelope,
+    chunk_nonce,
+    frame,
+    private_header,
+    sealed_size,
+)
 from fedenclave.protocol.signing import Signed, public_key, sign, signing_input, statement_digest
 from fedenclave.protocol.statements import (
     VERSION,
@@ -190,13 +196,13 @@ class World:
             self.offers[name], self.aggregator.model(), now(), training_config=NO_TRAINING_CONFIG
         )
 
-    def sealed(self, name: str, step: float, num_examples: int = 1) -> bytes:
+    def sealed(self, name: str, step: float, num_examples: int = 1, **metrics: float) -> bytes:
         """Train one client honestly: every element grows by `step`."""
         accepted = self.accept(name)
         base = np.frombuffer(bytes(accepted.base.payload[: 4 * WIDE]), np.float32)
         half = np.frombuffer(bytes(accepted.base.payload[4 * WIDE :]), np.float16)
         trained = (base + np.float32(step)).tobytes() + (half + np.float16(step)).tobytes()
-        return self.sessions[name].seal(accepted, trained, num_examples)
+        return self.sessions[name].seal(accepted, trained, num_examples, metrics)
 
     def contribute(self, steps: Mapping[str, float]) -> None:
         """Let clients take part honestly; each must be admitted."""
@@ -223,7 +229,7 @@ class World:
             base_model=announcement.base_model,
             client=name,
             schema=SCHEMA.digest,
-            sealed_size=sealed_size(SCHEMA),
+            sealed_size=sealed_size(SCHEMA, len(self.manifest.rules.reported)),
             checkpoint=announcement.checkpoint,
         )
         return replace(header, **changes)
@@ -234,6 +240,7 @@ class World:
         payload: bytes,
         *,
         num_examples: int = 1,
+        metrics: Sequence[float] = (),
         content_key: bytes | None = None,
         signer: Ed25519PrivateKey | None = None,
         **changes: Any,
@@ -248,14 +255,17 @@ class World:
         by = signer or self.keys[name]
         signature = by.sign(signing_input(UpdateHeader.TYPE, unsigned.signed_payload()))
         return frame(replace(unsigned, signature=signature)) + b"".join(
-            seal_chunks(key, payload, num_examples)
+            seal_chunks(key, payload, num_examples, metrics)
         )
 
 
-def seal_chunks(key: bytes, payload: bytes, num_examples: int) -> Iterator[bytes]:
+def seal_chunks(
+    key: bytes, payload: bytes, num_examples: int, metrics: Sequence[float] = ()
+) -> Iterator[bytes]:
     """Yield the sealed chunks."""
     cipher = AESGCM(key if len(key) == 32 else bytes(32))
-    yield cipher.encrypt(chunk_nonce(0, last=False), num_examples.to_bytes(8, "big"), None)
+    private = private_header(len(metrics)).pack(num_examples, *metrics)
+    yield cipher.encrypt(chunk_nonce(0, last=False), private, None)
     for number, chunk in enumerate(SCHEMA.chunks, start=1):
         plain = payload[chunk.offset : chunk.offset + chunk.size]
         nonce = chunk_nonce(number, last=number == len(SCHEMA.chunks))

@@ -402,5 +402,5 @@ def crl_files(**changes: Any) -> dict[str, bytes]:
     return {
         "nvidia/crl/l1-root.crl": crl(DEVICE_ROOT_NAME),
         "nvidia/crl/l2-gh100.crl": crl("NVIDIA GH100 Identity", **changes),
-        "nvidia/crl/l1-corim.crl": crl(RIM_ROOT_NAME),
+        "nvidia/crl-corim/l1-corim.crl": crl(RIM_ROOT_NAME),
     }

@@ -460,7 +460,7 @@ class TestEncoding:
             min_size=1,
         )
     )
-    def test_signed_claims_of_any_shape_are_refused_and_nothing_else(
+    def test_signed_claims_of_any_shape_are_accepted_or_refused_and_raise_nothing_else(
         self, changes: dict[str, Any]
     ) -> None:
         payload = json.dumps({**CLAIMS, **changes}).encode()

@@ -331,7 +331,7 @@ def test_a_device_of_another_vendor_is_refused() -> None:
 
 def test_a_chain_of_two_devices_is_refused() -> None:
     other = fake.certificate(
-        "another provisioner", "NVIDIA GH100 Identity", crl="http://x/l2-gh100.crl"
+        "another provisioner", "NVIDIA GH100 Identity", crl="http://x/crl/l2-gh100.crl"
     )
     chain = fake.device_chain()
     assert refusal(of_chain((*chain[:2], other, *chain[3:])))[0] == "device chain"

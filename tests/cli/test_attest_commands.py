@@ -175,7 +175,7 @@ def test_evidence_in_hex_is_recognised(machine: Path, fedenclave: Command, text:
         (["collateral", "list", "{missing}"], "cannot read collateral bundle"),
         (["collateral", "fetch", "--out", "{missing}"], "nothing to fetch"),
         (["collateral", "import", "--out", "{missing}", "{report}"], "cannot be imported"),
-        (["tpm", "keys", "--out", "{missing}", "--device", "{missing}"], "no evidence by tee"),
+        (["tpm", "keys", "--out", "{missing}", "--device", "{missing}"], "cannot open the tpm"),
         (["tpm", "challenge", "{report}", "--ek-root", "{vcek}", "--out", "{missing}", "--secret",
           "{missing}"], "keys of the machine cannot be used"),
     ],
@@ -315,6 +315,15 @@ def test_collected_development_evidence_says_that_it_is_insecure(
     for wrong in ((), ("--challenge", "00", "--nonce", "00"), ("--challenge", "xx")):
         done = fedenclave(*judged, *wrong)
         assert (done.status, "hint: " in done.err or "want hex" in done.err) == (1, True)
+
+
+def test_development_evidence_is_said_to_be_that_also_where_it_was_asked_for(
+    tmp_path: Path, fedenclave: Command
+) -> None:
+    words = ("attest", "collect", "--tee", "insecure", "--challenge", "00", "--out")
+    done = fedenclave(*words, tmp_path / "evidence.cbor")
+    assert done.status == 0
+    assert done.err == "insecure: development evidence: no hardware vouches for it\n"
 
 
 def test_evidence_of_a_tee_that_is_not_there_is_an_error(

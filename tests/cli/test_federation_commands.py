@@ -242,3 +242,39 @@ def test_misspelt_rule_is_said_to_be_missing(federation: Path, fedenclave: Comma
     assert done.status == 1
     assert "has no max_abs, want a number from" in " ".join(done.err.split())
     assert "is it misspelt?" in done.err
+
+
+def test_paths_print_as_they_are(enrolled: Path, fedenclave: Command) -> None:
+    out = enrolled / "[bold] and [/red]"
+    out.mkdir(parents=True)
+    words = init_words(enrolled)
+    words[words.index("--out") + 1] = out
+    done = fedenclave(*words)
+    assert f"wrote {out / 'federation.toml'} and {out / 'first-model.fem'}" in done.out
+    client = out / "[x] bank"
+    done = fedenclave("client", "enroll", "--dir", client, "--organisation", "delta")
+    assert f"keys made in {client} (mode 0600)" in done.out
+    manifest = out / "federation.toml"
+    moved = (enrolled / "alpha").rename(out / "[alpha]")
+    done = fedenclave("federation", "approve", manifest, "--dir", moved)
+    assert f"members: {moved / 'approvals' / 'alpha.approval'}" in done.out
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "hint"),
+    [
+        ("freshness_seconds", 600, "say freshness_seconds under"),
+        ("insecure_measurement", "0" * 64, "put [attestation.insecure] into the file"),
+    ],
+)
+def test_what_the_attestation_file_says_cannot_be_said_beside_it(
+    enrolled: Path, fedenclave: Command, option: str, value: object, hint: str
+) -> None:
+    policy = enrolled / "policy.toml"
+    policy.write_text("")
+    done = fedenclave(*init_words(enrolled, attestation=policy, **{option: value}))
+    assert done.status == 1
+    named = f"--{option.replace('_', '-')}"
+    assert f"both --attestation and {named} are given, want one of them" in done.err
+    assert hint in done.err
+    assert not (enrolled / "federation.toml").exists()

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ast
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 import fedenclave
-from fedenclave.demo.operator import SWAPPED_FILE, change_a_line
+from fedenclave.demo.certificates import make_server_certificate
+from fedenclave.demo.operator import SWAPPED_FILE, _configuration, change_a_line
 from fedenclave.host.enclave_process import measure_enclave
+from fedenclave.host.serve import read_config
 
 
 def test_one_line_is_added_where_updates_are_open_and_the_measurement_changes(
@@ -26,3 +31,19 @@ def test_one_line_is_added_where_updates_are_open_and_the_measurement_changes(
     assert honest["measurement"] != swapped["measurement"]
     differing = {f for f in honest["files"] if honest["files"][f] != swapped["files"][f]}
     assert differing == {SWAPPED_FILE}
+
+
+@pytest.mark.parametrize("name", ["plain", 'a "quoted" one', "back\\slash", "münchen \U0001f3e5"])
+def test_the_aggregator_reads_the_operators_configuration_whatever_folders_are_called(
+    tmp_path: Path, name: str
+) -> None:
+    federation = tmp_path / name
+    folder = federation / "aggregator"
+    tls = make_server_certificate(folder / "tls", now=datetime.now(UTC))
+    text = _configuration(folder, federation, tls, "127.0.0.1:1", f"tpm:{federation}/socket")
+    (folder / "aggregator.toml").write_text(text, encoding="utf-8")
+    config = read_config(folder / "aggregator.toml")
+    assert (config.folder, config.manifest) == (folder, federation / "federation.toml")
+    assert config.tee == f"tpm:{federation}/socket"
+    assert config.tls is not None
+    assert config.tls.key == tls.private_key

@@ -145,7 +145,9 @@ def test_a_path_is_asked_in_place_of_the_usual_one() -> None:
 
 
 def test_every_choice_is_a_format_that_a_policy_can_name() -> None:
-    assert set(CHOICES) - {"auto", "insecure"} <= set(HARDWARE_FORMATS)
+    chosen_by_name = set(CHOICES) - {"auto", "insecure"}
+    assert set(HARDWARE_FORMATS) - chosen_by_name == {"azure-maa", "psa"}
+    assert chosen_by_name < set(HARDWARE_FORMATS)
 
 
 # -- the real kernel, on ordinary files
@@ -165,6 +167,24 @@ def test_a_file_is_read_whole_or_refused(tmp_path: Path) -> None:
     path.unlink()
     kernel.remove_folder(path.parent)
     assert not kernel.exists(path.parent)
+
+
+def test_what_is_there_is_said_and_where_this_user_may_not_look_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, file = Kernel(), tmp_path / "file"
+    file.write_bytes(b"")
+    there = [tmp_path, file, tmp_path / "none", file / "below"]
+    assert [kernel.exists(path) for path in there] == [True, True, False, False]
+    assert [kernel.is_folder(path) for path in there] == [True, False, False, False]
+
+    def forbidden(*_: object, **__: object) -> os.stat_result:
+        raise failure(errno.EACCES)
+
+    monkeypatch.setattr(os, "stat", forbidden)
+    for look in (kernel.exists, kernel.is_folder):
+        with pytest.raises(PermissionError):
+            look(file)
 
 
 def test_a_file_that_comes_in_pieces_is_read_to_its_end(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """Tokens by the launcher's socket: one strict answer of HTTP is a token, and nothing else is."""
 
+import contextlib
 import hashlib
+import itertools
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -207,6 +211,51 @@ def test_a_launcher_that_says_nothing_is_not_waited_for(
         listener.bind(str(tmp_path / "s"))
         listener.listen()
         assert "timed out" in refused(tmp_path / "s").lower()
+
+
+@contextmanager
+def sending_for_ever(path: Path, part: bytes, pause: float) -> Iterator[list[int]]:
+    """Send `part` again and again until nobody reads it; count how often."""
+    sent: list[int] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def send() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                while len(sent) < 10_000:
+                    connection.sendall(part)
+                    sent.append(1)
+                    time.sleep(pause)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            yield sent
+        finally:
+            thread.join()
+
+
+def test_a_launcher_that_trickles_is_given_up_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confidential_space, "_SECONDS", 0.3)
+    with sending_for_ever(tmp_path / "s", b"x", 0.02) as sent:
+        assert "timed out" in refused(tmp_path / "s")
+    assert len(sent) < 1000
+
+
+def test_connecting_asking_and_reading_have_one_time_limit_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each look at the clock finds a quarter of the time gone; nothing has to be waited for.
+    clock = SimpleNamespace(
+        monotonic=itertools.count(0.0, confidential_space._SECONDS / 4).__next__
+    )
+    monkeypatch.setattr(confidential_space, "time", clock)
+    with sending_for_ever(tmp_path / "s", bytes(1000), 0):
+        assert "timed out" in refused(tmp_path / "s")
 
 
 def test_no_socket_and_nobody_behind_it_give_no_evidence(tmp_path: Path) -> None:

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message
-from flwr.serverapp.strategy import FedAdam, FedAvg, FedMedian, FedProx
+from flwr.serverapp import strategy as flower
+from flwr.serverapp.strategy import (
+    Bulyan,
+    DifferentialPrivacyServerSideFixedClipping,
+    FedAvg,
+    FedAvgM,
+    FedMedian,
+    FedProx,
+    FedXgbBagging,
+    FedXgbCyclic,
+    Strategy,
+)
 
 from fedenclave.flower import Confidential
+from fedenclave.flower.supported import check_agreed, computed_for
+from fedenclave.protocol import aggregation as rules_of
 from fedenclave.protocol.errors import ConfigurationError, RequestRefused
+from fedenclave.simulation.federation import DEFAULT_RULES
 from tests.flower.conftest import (
     INITIAL,
     add_node_number,
@@ -20,6 +35,8 @@ from tests.flower.conftest import (
 )
 from tests.flower.memory_grid import MemoryGrid
 
+NO_STRATEGIES = ("Result", "Strategy")
+LOSS = 30 / 360  # each node reports the inverse of its number, and weighs ten times it
 WEIGHTED = (11 * 110 + 12 * 120 + 13 * 130) / 360
 
 
@@ -77,11 +94,88 @@ def test_proximal_strategy_passes_its_setting_to_the_clients() -> None:
     assert seen == [0.25]
 
 
-@pytest.mark.parametrize("strategy", [FedMedian, FedAdam])
-def test_strategy_with_a_rule_of_its_own_is_refused_with_a_hint(strategy: type) -> None:
-    with pytest.raises(ConfigurationError, match="rule of its own") as refused:
-        Confidential(strategy())
-    assert "FedAvg" in refused.value.hint
+class OwnAggregation(FedMedian):
+    """What a user may write, and the enclave cannot know."""
+
+    def aggregate_train(self, server_round: int, replies: object) -> object:
+        return None, None
+
+
+@pytest.mark.parametrize(
+    ("strategy", "why"),
+    [
+        (OwnAggregation(), "computes a rule of its own"),
+        (FedXgbBagging(), "sends trees"),
+        (FedXgbCyclic(), "sends trees"),
+        (DifferentialPrivacyServerSideFixedClipping(FedAvg(), 1.0, 1.0, 3), "adds noise"),
+        (Bulyan(selection_rule=lambda contents, f, n: contents), "selection rule of its own"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_strategy_that_the_enclave_does_not_compute_is_refused(
+    strategy: Strategy, why: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=why) as refused:
+        Confidential(strategy)
+    assert refused.value.hint
+
+
+def test_every_strategy_of_flowers_is_computed_or_refused_with_a_reason() -> None:
+    made = {name: getattr(flower, name) for name in flower.__all__ if name not in NO_STRATEGIES}
+    computed = set()
+    for name, kind in made.items():
+        needed = {"client_learning_rate": 0.1} if name == "QFedAvg" else {}
+        if name.startswith("FedXgb"):
+            with pytest.raises(ConfigurationError, match="trees"):
+                computed_for(kind(**needed))
+        elif not name.startswith("DifferentialPrivacy"):
+            computed_for(kind(**needed))
+            computed.add(name)
+    assert computed == {
+        "Bulyan", "FedAdagrad", "FedAdam", "FedAvg", "FedAvgM", "FedMedian", "FedProx",
+        "FedTrimmedAvg", "FedYogi", "Krum", "MultiKrum", "QFedAvg",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("strategy", "moved"),
+    [
+        (FedMedian(fraction_evaluate=0.0), 12.0),
+        (FedAvgM(fraction_evaluate=0.0, server_learning_rate=0.5), 0.5 * WEIGHTED),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_robust_strategies_and_optimisers_run_through_flower(
+    grid: MemoryGrid, strategy: Strategy, moved: float
+) -> None:
+    arrays = Confidential(strategy).start(grid, initial_arrays(), num_rounds=1).arrays
+    np.testing.assert_allclose(arrays["layers.0.bias"].numpy(), np.full(3, moved), rtol=1e-6)
+
+
+def test_a_released_metric_is_the_weighted_mean_and_no_other_leaves(grid: MemoryGrid) -> None:
+    rules = replace(DEFAULT_RULES, min_cohort=2, metrics=("loss",))
+    strategy = Confidential(FedAvg(fraction_evaluate=0.0), rules=rules)
+    result = strategy.start(grid, initial_arrays(), num_rounds=1)
+    assert dict(result.train_metrics_clientapp[1]) == {"loss": pytest.approx(LOSS)}
+    assert not any(b"accuracy" in answer for answer in grid.answered)
+
+
+def test_a_client_without_the_metric_that_the_rules_ask_for_sends_nothing(
+    grid: MemoryGrid, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = replace(DEFAULT_RULES, min_cohort=2, metrics=("never-reported",))
+    strategy = Confidential(FedAvg(fraction_evaluate=0.0), rules=rules)
+    strategy.start(grid, initial_arrays(), num_rounds=1)
+    assert "never-reported" in capsys.readouterr().err
+    assert not any(b"never-reported" in error.encode() for error in grid.errors)
+
+
+def test_a_strategy_that_stands_for_another_rule_than_the_manifests_is_refused() -> None:
+    agreed = replace(DEFAULT_RULES, rule=rules_of.Median())
+    with pytest.raises(ConfigurationError, match="stands for rule mean, and the members") as found:
+        check_agreed(computed_for(FedAvg()), agreed, FedAvg())
+    assert "manifest" in found.value.hint
+    check_agreed(computed_for(FedMedian()), agreed, FedMedian())
 
 
 def test_gateway_without_certificate_is_refused() -> None:
@@ -142,10 +236,10 @@ def test_too_few_updates_keep_the_last_model_and_the_run_goes_on(grid: MemoryGri
     np.testing.assert_allclose(bias, np.full(3, WEIGHTED), rtol=1e-6)
 
 
-def test_integer_tensor_is_refused_before_anything_starts(grid: MemoryGrid) -> None:
+def test_a_tensor_of_no_number_is_refused_before_anything_starts(grid: MemoryGrid) -> None:
     strategy = Confidential(FedAvg(fraction_evaluate=0.0))
-    counted = ArrayRecord({"counter": Array(np.zeros(3, dtype=np.int64))})
-    with pytest.raises(ConfigurationError, match="counter is int64, want float32 or float16"):
+    counted = ArrayRecord({"mask": Array(np.zeros(3, dtype=np.bool_))})
+    with pytest.raises(ConfigurationError, match="mask is bool, want one of float32, float16"):
         strategy.start(grid=grid, initial_arrays=counted, num_rounds=1)
 
 

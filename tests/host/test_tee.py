@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedenclave.host.aggregator import Aggregator
-from fedenclave.host.enclave_process import collect_evidence
+from fedenclave.host.aggregator import Aggregator, with_parts
+from fedenclave.host.enclave_process import collect_evidence, enrol_tpm
 from fedenclave.protocol.errors import ConfigurationError, Refusal, RequestRefused
 from fedenclave.protocol.evidence import (
     Evidence,
@@ -135,5 +135,33 @@ def test_evidence_that_cannot_be_collected_is_an_error_that_says_why(tmp_path: P
     with pytest.raises(ConfigurationError, match="want one of"):
         collect_evidence("", DATA)
     for wrong in (b"", bytes(65)):
-        with pytest.raises(ValueError, match="want 1 to 64"):
+        with pytest.raises(ConfigurationError, match="want 1 to 64"):
             collect_evidence("insecure", wrong)
+
+
+def test_what_the_enrolment_of_a_tpm_cannot_do_is_said_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        enrol_tpm(str(tmp_path / "none"))
+    assert error.value.message.startswith(f"the tpm at '{tmp_path}/none' cannot be used: cannot ")
+    assert "/dev/tpmrm0" in error.value.hint
+    # A relative path counts from the caller's folder.
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=f"cannot open the tpm '{tmp_path}/none'"):
+        enrol_tpm("none")
+    # Where it says no `error:`, the end of what it says.
+    with pytest.raises(ConfigurationError, match="cannot be used: usage: python -m"):
+        enrol_tpm("none", "--strange")
+
+
+def test_parts_that_make_evidence_too_long_are_refused_with_the_tables_name() -> None:
+    document = EvidenceParts.of({"token": b"h.b.s"}).to_bytes()
+    evidence = Evidence(format="confidential-space", document=document, signing_key=KEYS["a"])
+    room = Evidence.MAX_SIZE - len(with_parts(evidence, {"chain": bytes(1 << 16)}).to_bytes())
+    fitting = with_parts(evidence, {"chain": bytes((1 << 16) + room)})
+    assert len(fitting.to_bytes()) == Evidence.MAX_SIZE
+    with pytest.raises(
+        ConfigurationError, match=r"bytes with its \[evidence_parts\], want at most"
+    ):
+        with_parts(evidence, {"chain": bytes((1 << 16) + room + 1)})

@@ -60,6 +60,9 @@ def test_what_is_written_is_what_is_read() -> None:
     assert manifest.rules == RULES
     assert manifest.attestation.insecure == (b"m" * 32,)
     assert manifest.attestation.freshness_seconds == 3600
+    assert manifest.attestation.accepted == ("insecure",)
+    both = replace(manifest.attestation, formats={"tpm": {}, "sev-snp": {}})
+    assert both.accepted == ("insecure", "tpm", "sev-snp")
     assert (manifest.suite, manifest.schema) == (Suite.HYBRID, b"s" * 32)
     assert manifest.initial_model == b"i" * 32
     assert manifest.organisations(["c2", "c3"]) == {"m2"}

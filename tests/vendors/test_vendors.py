@@ -7,7 +7,7 @@ import http.client
 import io
 import json
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,8 +19,11 @@ from fedenclave.attestation.amd.products import Product
 from fedenclave.attestation.amd.report import SigningKey
 from fedenclave.attestation.collateral import read_bundle
 from fedenclave.attestation.detect import from_parts
+from fedenclave.attestation.nvidia.revocation import crl_name
+from fedenclave.attestation.nvidia.rim import FOLDER
 from fedenclave.attestation.roots import pinned
-from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.vendors import readable
 from fedenclave.vendors.download import (
     DownloadFailed,
     HttpsDownloader,
@@ -28,8 +31,9 @@ from fedenclave.vendors.download import (
     _SafeRedirects,
     check_url,
 )
-from fedenclave.vendors.readable import check_readable
-from fedenclave.vendors.request import fetch
+from fedenclave.vendors.nvidia import requests_for_signers
+from fedenclave.vendors.readable import Reader
+from fedenclave.vendors.request import fetch, saved_as
 from fedenclave.vendors.snapshot import write_snapshot
 from fedenclave.vendors.tokens import GOOGLE_JWKS_URL
 from fedenclave.vendors.wanted import requests_for, requests_for_issuers
@@ -139,6 +143,42 @@ def test_nvidia_is_asked_for_manifests_lists_and_answers() -> None:
         assert f"nvidia/ocsp/{serial:x}.der" in files
 
 
+def test_nvidia_is_asked_for_the_lists_that_certificates_name() -> None:
+    parts = fake_nvidia.parts()
+    of_device = [request.url for request in requests_for(from_parts("nvidia-gpu", parts))]
+    lists = [url for url in of_device if url.startswith("http://")]
+    service = "http://crl.ndis.nvidia.com/"
+    assert lists == [f"{service}crl/l2-gh100.crl", f"{service}crl/l1-root.crl"]
+    held = fake_nvidia.crl_files()
+    (request,) = {
+        request.url: request
+        for request in requests_for_signers(fake_nvidia.manifests())
+        if request.url.startswith("http://")
+    }.values()
+    assert request.url == f"{service}crl-corim/l1-corim"
+    answer = held["nvidia/crl-corim/l1-corim.crl"]
+    assert request.files(Response(body=answer, headers={})) == {
+        "nvidia/crl-corim/l1-corim.crl": answer
+    }
+
+
+def test_lists_of_one_name_for_two_issuers_do_not_overwrite_each_other() -> None:
+    names = {
+        crl_name(f"http://crl.ndis.nvidia.com/{folder}/l2-gb100.crl")
+        for folder in ("crl", "crl-corim")
+    }
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("url", ["http://other.example/crl/l1.crl", "http://crl.ndis.nvidia.com/x"])
+def test_a_signers_certificate_sends_us_nowhere_else(url: str) -> None:
+    stranger = fake_nvidia.certificate("somebody", fake_nvidia.RIM_ROOT_NAME, crl=url)
+    text = base64.b64encode(stranger.public_bytes(Encoding.DER))
+    manifest = b"<X509Certificate>" + text + b"</X509Certificate>"
+    with pytest.raises(MalformedMessage, match="revocation list"):
+        requests_for_signers({f"{FOLDER}/x.xml": manifest})
+
+
 def test_keys_of_token_makers_are_asked_from_whom_the_user_names() -> None:
     token = from_parts("confidential-space", {"token": b"x"})
     assert GOOGLE_JWKS_URL in [request.url for request in requests_for(token)]
@@ -178,22 +218,37 @@ def test_a_failing_question_leaves_no_half_snapshot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    "reader",
     [
-        "amd/milan/vcek.crl",
-        "amd/milan/vcek/00-00.der",
-        "intel/root-ca-crl.der",
-        "intel/tdx/qe-identity.json",
-        "nvidia/ocsp/1.der",
-        "nvidia/rim/NV_GPU_DRIVER_GH100_1.xml",
-        "azure/maa/x/jwks.json",
-        "google/confidential-space/root-crl.der",
+        readable.certificates,
+        readable.crl,
+        readable.json_object,
+        readable.ocsp_answer,
+        readable.swid_tag,
     ],
 )
 @pytest.mark.parametrize("page", [b"<html>please log in</html>", b"", b"[]"])
-def test_a_page_in_the_vendors_place_is_not_kept(name: str, page: bytes) -> None:
-    with pytest.raises(DownloadFailed, match="is something else"):
-        check_readable({name: page})
+def test_a_page_in_the_vendors_place_is_not_kept(reader: Reader, page: bytes) -> None:
+    with pytest.raises(DownloadFailed, match=r"as some/file is something else \(\d+ bytes"):
+        saved_as("some/file", reader)(Response(body=page, headers={}))
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("sev-snp", lambda: {"report": Machine().report()}),
+        ("tdx", lambda: {"quote": fake_intel.FakeIntel().td_quote()}),
+        ("nvidia-gpu", fake_nvidia.parts),
+        ("confidential-space", lambda: {"token": b"x"}),
+    ],
+)
+def test_every_answer_is_judged_by_what_was_asked_for(
+    name: str, parts: Callable[[], dict[str, bytes]]
+) -> None:
+    page = Response(body=b"<html>please log in</html>", headers={})
+    for request in requests_for(from_parts(name, parts())):
+        with pytest.raises(DownloadFailed, match=r"something else|sent no (manifest|header)"):
+            request.files(page)
 
 
 def test_a_snapshot_is_written_whole_and_read_back(tmp_path: Path) -> None:

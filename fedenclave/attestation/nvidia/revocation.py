@@ -44,8 +44,8 @@ from fedenclave.attestation.result import Trust
 from fedenclave.protocol.errors import MalformedMessage
 
 OCSP, CRL = "ocsp", "crl"
-OCSP_FOLDER, CRL_FOLDER = "nvidia/ocsp", "nvidia/crl"
-_FILE_NAME = re.compile(r"[0-9A-Za-z-]+(?:\.crl)?")
+OCSP_FOLDER = "nvidia/ocsp"
+_LIST = re.compile(r"https?://[^/]+/(crl|crl-corim)/([0-9A-Za-z-]+)(?:\.crl)?")
 _IDENTITY = Trust.INSTANCE_IDENTITY
 _ID_HASHES = (hashes.SHA1, hashes.SHA256, hashes.SHA384)
 
@@ -76,11 +76,11 @@ def check_chain(
         for certificate, issuer in pairs:
             _check_ocsp(checklist, certificate, issuer, question)
         return
-    listed = [(pair, name) for pair in pairs if (name := _crl_name(pair[0])) is not None]
+    listed = [(pair, url) for pair in pairs if (url := crl_url(pair[0])) is not None]
     if not listed:
         raise MalformedMessage("no certificate of the chain names a revocation list")
-    for (certificate, issuer), name in listed:
-        _check_crl(checklist, certificate, issuer, name, question)
+    for (certificate, issuer), url in listed:
+        _check_crl(checklist, certificate, issuer, crl_name(url), question)
 
 
 def _check_crl(
@@ -101,18 +101,36 @@ def _check_crl(
     )
 
 
-def _crl_name(certificate: x509.Certificate) -> str | None:
-    """Return the bundle's name of the list that covers `certificate`; None if none does."""
+def crl_url(certificate: x509.Certificate) -> str | None:
+    """Return where the list is published that covers `certificate`; None if none does.
+
+    Raises:
+        MalformedMessage: it names only places at which NVIDIA publishes no lists.
+    """
     try:
         points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     except x509.ExtensionNotFound:
         return None
     for point in points:
         for name in point.full_name or ():
-            last = str(name.value).rpartition("/")[2]
-            if isinstance(name, x509.UniformResourceIdentifier) and _FILE_NAME.fullmatch(last):
-                return f"{CRL_FOLDER}/{last.removesuffix('.crl')}.crl"
+            if isinstance(name, x509.UniformResourceIdentifier) and _LIST.fullmatch(name.value):
+                return str(name.value)
     raise MalformedMessage(f"{common_name(certificate)} names a revocation list that has no name")
+
+
+def crl_name(url: str) -> str:
+    """Return the bundle's name of the list that is published at `url`.
+
+    The folder is part of it: `l2-gb100.crl` is a list of devices' issuers in one, and another, of
+    manifests' signers, in the other. Some certificates leave the ending out.
+
+    Raises:
+        ValueError: NVIDIA publishes no lists there.
+    """
+    found = _LIST.fullmatch(url)
+    if found is None:
+        raise ValueError(f"url is {url[:80]!r}, want a folder crl or crl-corim, and a name")
+    return f"nvidia/{found[1]}/{found[2]}.crl"
 
 
 def ocsp_name(certificate: x509.Certificate) -> str:

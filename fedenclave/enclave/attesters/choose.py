@@ -45,21 +45,11 @@ from fedenclave.enclave.attesters.nitro import NitroAttester
 from fedenclave.enclave.attesters.sev_guest import SevGuestAttester
 from fedenclave.enclave.attesters.tpm import TpmAttester
 from fedenclave.protocol.digests import Digest
-from fedenclave.protocol.evidence import INSECURE
+from fedenclave.protocol.evidence import HARDWARE_FORMATS, INSECURE
 
 AUTO = "auto"
-CHOICES = (
-    AUTO,
-    INSECURE,
-    "azure-vm",
-    "cca",
-    "confidential-space",
-    "nitro",
-    "sev-snp",
-    "sgx",
-    "tdx",
-    "tpm",
-)
+_NOT_HERE = ("azure-maa", "psa")
+CHOICES = (AUTO, INSECURE, *(name for name in HARDWARE_FORMATS if name not in _NOT_HERE))
 _WITHOUT_PATH = (AUTO, INSECURE)
 TDX_DEVICE = "/dev/tdx_guest"
 _NO_HARDWARE = (

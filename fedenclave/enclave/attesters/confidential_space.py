@@ -94,17 +94,27 @@ def _exchange(path: Path, request: bytes) -> bytes:
     """Return everything that is answered until the other side closes; OSError where it does not."""
     deadline = time.monotonic() + _SECONDS
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_SECONDS)
+        _wait_until(deadline, connection)
         connection.connect(str(path))
+        _wait_until(deadline, connection)
         connection.sendall(request)
+        _wait_until(deadline, connection)
         answer = bytearray()
         # The chunks' own framing is part of what arrives.
         while part := connection.recv(1 << 16):
             answer += part
             if len(answer) > _MAX_HEAD + 2 * _MAX_BODY:
                 raise OSError(errno.EFBIG, "the answer is too long")
-            connection.settimeout(max(deadline - time.monotonic(), 0.001))
+            _wait_until(deadline, connection)
     return bytes(answer)
+
+
+def _wait_until(deadline: float, connection: socket.socket) -> None:
+    """Let the next call wait for what is left of the time; TimeoutError where nothing is."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    connection.settimeout(left)
 
 
 def _body(answer: bytes) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 
@@ -26,11 +27,19 @@ class Kernel:
 
     def exists(self, path: Path) -> bool:
         """Say whether something is there; OSError where this user may not even look."""
-        return path.exists()
+        return self._mode(path) is not None
 
     def is_folder(self, path: Path) -> bool:
         """Say whether a folder is there; OSError where this user may not even look."""
-        return path.is_dir()
+        mode = self._mode(path)
+        return mode is not None and stat.S_ISDIR(mode)
+
+    def _mode(self, path: Path) -> int | None:
+        # Not by pathlib: from Python 3.14 on, its `exists` and `is_dir` pass over EACCES, too.
+        try:
+            return os.stat(path).st_mode  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def read(self, path: Path, limit: int) -> bytes:
         """Return a file's content; OSError (EFBIG) where it has more than `limit` bytes."""

@@ -6,7 +6,7 @@ the machine has them. Not `ek-certificates`, which go with `activations`: both a
 the machine is enrolled (`python -m fedenclave.enclave.tpm`), and can be added by anyone.
 
 A TPM says what was booted, not that the owner of the machine cannot read its memory. What a client
-must pin is in `fedenclave/attestation/README.md`.
+must pin is in `fedenclave/attestation/tpm/README.md`.
 """
 
 from __future__ import annotations

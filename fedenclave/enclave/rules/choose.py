@@ -33,7 +33,7 @@ from fedenclave.protocol.aggregation import (
     TrimmedMean,
 )
 from fedenclave.protocol.errors import Refusal, RequestRefused
-from fedenclave.protocol.floats import WideArray
+from fedenclave.protocol.floats import MAX_COUNT, WideArray
 from fedenclave.protocol.manifest import Rules
 
 ByCoordinate: TypeAlias = Callable[
@@ -106,7 +106,7 @@ def combination(rules: Rules) -> Combination:
         case GeometricMedian():
             return _pairwise(lambda updates, gram: _geometric_median(updates, gram, rule))
         case OwnRule():
-            return _own(rule)
+            return _own(rule, max(rules.max_abs, MAX_COUNT))
 
 
 def _mixture(coefficients: Callable[[Sequence[Admitted]], Sequence[float]]) -> Combination:
@@ -185,8 +185,8 @@ def _geometric_median(updates: Sequence[Admitted], gram: Gram, rule: GeometricMe
     )
 
 
-def _own(rule: OwnRule) -> Combination:
-    own = own_combination(rule)
+def _own(rule: OwnRule, bound: float) -> Combination:
+    own = own_combination(rule, bound)
     if own.combine is not None:
         by_coordinate = own.combine
         return _coordinates(lambda tile, out, weights, _: by_coordinate(tile, out, weights))

@@ -11,6 +11,9 @@ and an update that is much longer than the others costs them no precision.
 
 What is left is the error of the matrix product: about 2**-24 of the product of the two norms for
 float32, where products below 2**-126 count as 0. Another make of CPU may round it differently.
+
+A matrix product has BLAS pack the blocks into buffers of its own, on ordinary pages, from where
+nobody wipes them (THREAT_MODEL.md, limits).
 """
 
 from __future__ import annotations

@@ -48,15 +48,19 @@ class Own:
     mixed: Callable[[Sequence[int], NDArray[np.float64]], Sequence[float]]
 
 
-def own_combination(rule: OwnRule) -> Own:
+def own_combination(rule: OwnRule, bound: float) -> Own:
     """Load the rule's file.
+
+    Args:
+        rule: its name and parameters.
+        bound: largest magnitude of a combined value.
 
     Raises:
         RequestRefused: this image holds no such file, or it defines not exactly one of the two.
     """
     try:
         module = importlib.import_module(f"{_PACKAGE}.{rule.name}")
-    except ImportError:
+    except Exception:  # the file runs when it is loaded, and may fail as it likes
         raise RequestRefused(Refusal.RULE) from None
     combine, coefficients = (getattr(module, n, None) for n in ("combine", "coefficients"))
     if callable(combine) == callable(coefficients):
@@ -65,7 +69,8 @@ def own_combination(rule: OwnRule) -> Own:
 
     def checked_combine(tile: WideArray, out: NDArray[np.float64], weights: Sequence[int]) -> None:
         called(combine, tile, out, weights, parameters)
-        if not np.isfinite(out).all():
+        # What admission bounds each element by bounds any of a rule's, too.
+        if not (np.abs(out) <= bound).all():
             raise RequestRefused(Refusal.RULE)
 
     def checked_coefficients(weights: Sequence[int], gram: NDArray[np.float64]) -> Sequence[float]:

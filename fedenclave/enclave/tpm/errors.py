@@ -14,7 +14,6 @@ DISABLED = 0x120
 COMMAND_CODE = 0x143
 NV_UNINITIALIZED = 0x14A
 NV_SPACE = 0x14B
-NV_DEFINED = 0x14C
 OBJECT_MEMORY = 0x902
 SESSION_MEMORY = 0x903
 SESSION_HANDLES = 0x905
@@ -26,7 +25,6 @@ LOCKOUT = 0x921
 RETRY = 0x922
 
 # Format-one codes: the number alone, without the parameter, handle or session it speaks of.
-VALUE = 0x084
 HIERARCHY = 0x085
 HANDLE = 0x08B
 AUTH_FAIL = 0x08E

@@ -14,7 +14,7 @@ from fedenclave.enclave.rules import order_statistics
 from fedenclave.enclave.rules.order_statistics import WORK_SIZE, median, nearest_mean, trimmed_mean
 
 WORK = np.zeros(WORK_SIZE, np.uint8)
-CLIENTS = [1, 2, 3, 4, 10, 40, 41, 51, 100]
+CLIENTS = [1, 2, 3, 4, 10, 51, 56, 57, 100]
 DTYPES = [np.float32, np.float64]
 
 Rule = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
@@ -105,6 +105,26 @@ def test_neither_the_tiles_width_nor_the_distance_of_rows_changes_a_bit(
         start = columns - 5 * width if width < 1000 else 0
         parts = [result(rule, tile[:, i : i + width]) for i in range(start, columns, width)]
         assert np.concatenate(parts).tobytes() == whole[start:].tobytes()
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("clients", [1, 10, 51])
+def test_how_many_columns_are_ordered_at_once_changes_no_bit(
+    clients: int, rule: Rule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tile = tile_of(clients, 4000)
+    whole = result(rule, tile)
+    for size in (2**12, 2**16):
+        monkeypatch.setattr(order_statistics, "_BLOCK_SIZE", size)
+        assert result(rule, tile).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("clients", [1, 10])
+def test_tiles_wider_than_the_scratch_are_ordered_in_parts(clients: int, rule: Rule) -> None:
+    tile = tile_of(clients, 70_000, np.float64)
+    parts = [result(rule, tile[:, i : i + 25_000]) for i in range(0, 70_000, 25_000)]
+    assert result(rule, tile).tobytes() == np.concatenate(parts).tobytes()
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
