@@ -8,7 +8,9 @@ it, the base model's chunk is added and the new model's chunk is kept inside.
 Updates are taken in the order of their clients' names, never of their arrival. Nothing of an
 unfinished pass leaves, and memory does not grow with the number of updates.
 
-SPEC.md, section 11.2.
+Several enclaves can share a sum: each exports its part, and one of them merges the parts.
+
+SPEC.md, sections 11.2 and 11.4.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from fedenclave.enclave.fingerprints import Fingerprinter
 from fedenclave.enclave.new_model import NewModel
 from fedenclave.enclave.optimiser_state import OptimiserState
 from fedenclave.enclave.pairs import inner_products
+from fedenclave.enclave.partial_sums import Others, PartialSum
 from fedenclave.enclave.rules.choose import Coordinates, Mixture, combination
 from fedenclave.enclave.scratch import Scratch, Window
 from fedenclave.enclave.secret_memory import SecretMemory
@@ -59,7 +62,11 @@ class Aggregation:
         self.model = NewModel(schema)
 
     def run(
-        self, updates: Sequence[Admitted], base: BaseModel, fingerprinter: Fingerprinter
+        self,
+        updates: Sequence[Admitted],
+        base: BaseModel,
+        fingerprinter: Fingerprinter,
+        others: Others | None = None,
     ) -> Digest:
         """Compute the new model into `self.model` and return its digest.
 
@@ -70,6 +77,7 @@ class Aggregation:
             updates: at least as many as the rule needs; what admission kept.
             base: the model that the updates are relative to.
             fingerprinter: the round's, which made the updates' fingerprints.
+            others: what other enclaves bring to the sum; the rule is `mean` where there are any.
 
         Raises:
             ChangedAfterAdmission: an update's file has changed; run again without it.
@@ -78,7 +86,7 @@ class Aggregation:
         """
         self.digest = None
         self.state.begin_pass()
-        combine = self._prepare(sorted(updates, key=lambda u: u.client), fingerprinter)
+        combine = self._prepare(updates, fingerprinter, others)
         chunks = self._schema.chunks
 
         def aggregate_chunk(index: int, scratch: Scratch) -> bytes:
@@ -93,8 +101,41 @@ class Aggregation:
         self.digest = model_digest(self._schema.digest, digests)
         return self.digest
 
-    def _prepare(self, updates: Sequence[Admitted], fingerprinter: Fingerprinter) -> Combine:
-        reader = Reader(updates, self._schema, fingerprinter, len(self._rules.reported))
+    def export(
+        self,
+        updates: Sequence[Admitted],
+        fingerprinter: Fingerprinter,
+        weight: int,
+        into: PartialSum,
+    ) -> None:
+        """Write the partial sum of `updates`, of which all clients together weigh `weight`.
+
+        Raises:
+            ChangedAfterAdmission: an update's file has changed.
+            RequestRefused: a file cannot be read or written.
+        """
+        shares = fixed_point.shares([update.weight for update in updates], weight)
+        add_up = self._add_up(self._reader(updates, fingerprinter), shares)
+        chunks = self._schema.chunks
+
+        def export_chunk(index: int, scratch: Scratch) -> None:
+            window = scratch.window(chunks[index])
+            add_up(index, window)
+            into.write(index, window.sum)
+
+        self._workers.each(len(chunks), export_chunk)
+
+    def _reader(self, updates: Sequence[Admitted], fingerprinter: Fingerprinter) -> Reader:
+        return Reader(updates, self._schema, fingerprinter, len(self._rules.reported))
+
+    def _prepare(
+        self, updates: Sequence[Admitted], fingerprinter: Fingerprinter, others: Others | None
+    ) -> Combine:
+        updates = sorted(updates, key=lambda update: update.client)
+        reader = self._reader(updates, fingerprinter)
+        if others is not None:
+            shares = fixed_point.shares([update.weight for update in updates], others.weight)
+            return self._weighted_sum(reader, shares, others.sums)
         gram = None
         if self._combination.needs_gram:
             gram = inner_products(reader, self._schema, self._workers)
@@ -104,14 +145,30 @@ class Aggregation:
             return self._weighted_sum(reader.only(kept), [made.coefficients[k] for k in kept])
         return self._by_coordinate(reader.only(made.updates), made)
 
-    def _weighted_sum(self, reader: Reader, coefficients: Sequence[float]) -> Combine:
+    def _weighted_sum(
+        self, reader: Reader, coefficients: Sequence[float], others: Sequence[PartialSum] = ()
+    ) -> Combine:
+        add_up = self._add_up(reader, coefficients)
+
+        def combine(index: int, _: Scratch, window: Window) -> None:
+            bits = add_up(index, window)
+            for other in others:
+                other.add_to(index, window)
+            fixed_point.unscale(window.sum, bits, window.double)
+
+        return combine
+
+    def _add_up(
+        self, reader: Reader, coefficients: Sequence[float]
+    ) -> Callable[[int, Window], int]:
+        """Return what leaves T of a chunk in `window.sum` and says by which scale."""
         shrink = [update.shrink for update in reader.updates]
         clipped = [c * s for c, s in zip(coefficients, shrink, strict=True)]
         float_bits, count_bits = map(fixed_point.scale_bits, (self._rules.max_abs, MAX_COUNT))
         of_floats = (float_bits, fixed_point.factors(clipped, float_bits))
         of_counts = (count_bits, fixed_point.factors(coefficients, count_bits))
 
-        def combine(index: int, _: Scratch, window: Window) -> None:
+        def add_up(index: int, window: Window) -> int:
             integer = self._schema.chunks[index].dtype.integer
             bits, factors = of_counts if integer else of_floats
             total, work = window.sum, window.double
@@ -119,9 +176,10 @@ class Aggregation:
             for number, factor in enumerate(factors):
                 reader.open_chunk(number, index, window.sealed, window.plain)
                 fixed_point.add(total, window.values(), factor, work)
-            fixed_point.finish(total, len(factors), bits, work)
+            fixed_point.settle(total, len(factors))
+            return bits
 
-        return combine
+        return add_up
 
     def _by_coordinate(self, reader: Reader, rule: Coordinates) -> Combine:
         shrink = [update.shrink for update in reader.updates]

@@ -43,8 +43,12 @@ class BaseModel:
         schema: Schema,
         fingerprinter: Fingerprinter,
         workers: Workers,
+        serial: int = 0,
     ) -> BaseModel:
-        """Read the federation's first model and fingerprint it.
+        """Read a model that this enclave has not made, and fingerprint it.
+
+        It is the federation's first one, or another enclave's release with a `serial` above all
+        earlier ones.
 
         Raises:
             RequestRefused: its digest is not `agreed`, or it holds a NaN or an infinity.
@@ -57,17 +61,18 @@ class BaseModel:
             file.read_into(plain, chunk.offset)
             if not chunk.dtype.integer and not np.isfinite(window.parameters()).all():
                 raise RequestRefused(
-                    Refusal.WRONG_MODEL, hint="the first model holds a NaN or an infinity"
+                    Refusal.WRONG_MODEL, hint="the model holds a NaN or an infinity"
                 )
-            mark = fingerprinter.of(plain, serial=0, chunk=index)
+            mark = fingerprinter.of(plain, serial=serial, chunk=index)
             return hashlib.sha256(plain).digest(), mark
 
         read_chunks = workers.each(len(schema.chunks), read)
         if not equal(model_digest(schema.digest, (digest for digest, _ in read_chunks)), agreed):
             raise RequestRefused(
-                Refusal.WRONG_MODEL, hint="the first model is not the one the manifest names"
+                Refusal.WRONG_MODEL,
+                hint="the manifest, or the release, names another model",
             )
-        return cls(schema, fingerprinter, 0, [mark for _, mark in read_chunks])
+        return cls(schema, fingerprinter, serial, [mark for _, mark in read_chunks])
 
     @classmethod
     def of_own_model(

@@ -14,7 +14,8 @@ SPEC.md, sections 11 and 12.3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -25,16 +26,20 @@ from fedenclave.enclave.differencing import CohortHistory
 from fedenclave.enclave.fingerprints import Fingerprinter
 from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.log import Log
+from fedenclave.enclave.partial_sums import PartialSum
+from fedenclave.enclave.peer_channel import Channel
 from fedenclave.enclave.round import Round
 from fedenclave.enclave.secret_memory import KeySlots, SecretMemory
+from fedenclave.enclave.sharding import Root, Shard, Sharing
 from fedenclave.enclave.workers import Workers
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import Refusal, RequestRefused
 from fedenclave.protocol.evidence import NONCE_SIZE, Evidence, report_data
-from fedenclave.protocol.frames import AdmissionResult, Closed
+from fedenclave.protocol.frames import AdmissionResult, Closed, ShardPapers
 from fedenclave.protocol.manifest import Manifest, approving_members
-from fedenclave.protocol.signing import public_key
-from fedenclave.protocol.statements import VERSION, Abort, Release, Start
+from fedenclave.protocol.sealed_update import CONTENT_KEY_SIZE
+from fedenclave.protocol.signing import public_key, statement_digest
+from fedenclave.protocol.statements import VERSION, Abort, Adoption, Release, Start
 from fedenclave.protocol.tensors import Schema
 
 
@@ -85,6 +90,8 @@ class Federation:
         self._round_number = 0
         self._round: Round | None = None
         self._closed: Closed | None = None
+        self._sharing: Sharing | None = None
+        self._behind = False
         self.start = self._log.append(
             Start(
                 version=VERSION,
@@ -154,6 +161,7 @@ class Federation:
             time=time,
         )
         self._round_number += 1
+        self._sharing = Sharing(Channel(self.manifest, self._round, self.signing_key, self._log))
         return self._round.announcement_signed
 
     def _open(self) -> Round:
@@ -170,6 +178,103 @@ class Federation:
         """How many files of the server optimiser's state come with a close: none, or two."""
         return self._aggregation.state.files
 
+    @property
+    def shards(self) -> int:
+        """How many partial sums' files come with a merge."""
+        return self._shared().role(Root).shards
+
+    def report(self, root: bytes, announcement: bytes, peers: Sequence[bytes]) -> bytes:
+        """Return a signed report for the root; see `Sharing.report`."""
+        return self._shared().report(root, announcement, peers)
+
+    def total(self, shards: Sequence[ShardPapers], peers: Sequence[bytes]) -> tuple[bytes, ...]:
+        """Return a signed total for each shard; see `Sharing.total`.
+
+        Raises:
+            RequestRefused: as there; or the optimiser's state is with another enclave.
+        """
+        self._check_may_release()
+        return self._shared().total(shards, peers, self._history)
+
+    def export(self, total: bytes, file: HostFile) -> bytes:
+        """Write the partial sum that answers `total`, and return its signed key.
+
+        Raises:
+            RequestRefused: see `Shard.read` and `Round.export`.
+        """
+        shard = self._shared().role(Shard)
+        agreed = shard.read(total, self._history)
+        content_key = os.urandom(CONTENT_KEY_SIZE)
+        weight = int.from_bytes(agreed.weight, "big")
+        partial_sum = PartialSum(self.schema, content_key, file)
+        self._open().export(self._aggregation, weight, partial_sum)
+        return shard.answer(total, agreed, content_key)
+
+    def merge(
+        self,
+        partial_sums: Sequence[tuple[bytes, HostFile]],
+        base_file: HostFile,
+        states: Sequence[HostFile],
+        time: int,
+    ) -> Closed:
+        """Release what `close_round` would, had this enclave had the shards' updates, too.
+
+        `partial_sums` are every shard's signed key and file; the rest is as for `close_round`.
+
+        Raises:
+            RequestRefused: see `Root.others`, `Round.merge` and `close_round`.
+        """
+        root, round_ = self._shared().role(Root), self._open()
+        others = root.others(partial_sums, self.schema, self._history)
+        return self._release(
+            root,
+            lambda: round_.merge(self._aggregation, self._base, others),
+            base_file,
+            states,
+            time,
+        )
+
+    def adopt(self, signed: bytes, model: HostFile, time: int) -> bytes:
+        """End the round with the root's release as the new base model; return the adoption.
+
+        Raises:
+            MalformedMessage: the release is not the root's.
+            RequestRefused: it is of another round or base model, or the file is not its model.
+        """
+        round_, shard = self._open(), self._shared().role(Shard)
+        release = shard.released(signed)
+        base = BaseModel.of_agreed_model(
+            model, release.model, self.schema, self._models, self._workers, self._round_number
+        )
+        adoption = self._log.append(
+            Adoption(
+                version=VERSION,
+                federation=self.manifest.name,
+                manifest=self.manifest.digest,
+                round=self._round_number,
+                root=shard.root.enclave,
+                release=statement_digest(signed),
+                model=release.model,
+                checkpoint=self._log.checkpoint(),
+                time=time,
+            )
+        )
+        self._end_round(round_)
+        self._base, self._base_digest = base, release.model
+        self._behind = bool(self.state_files)
+        return adoption
+
+    def _shared(self) -> Sharing:
+        if self._sharing is None:
+            raise RequestRefused(Refusal.WRONG_STATE)
+        return self._sharing
+
+    def _check_may_release(self) -> None:
+        if self._behind:
+            raise RequestRefused(
+                Refusal.WRONG_STATE, hint="the server optimiser's state is with another enclave"
+            )
+
     def close_round(self, base_file: HostFile, states: Sequence[HostFile], time: int) -> Closed:
         """Aggregate, sign the release, and destroy the round's key. No model is written yet.
 
@@ -182,16 +287,36 @@ class Federation:
             RequestRefused: the cohort does not suffice (the round stays open), or a file is bad.
         """
         round_ = self._open()
+        self._check_may_release()
+        return self._release(
+            round_,
+            lambda: round_.aggregate(self._aggregation, self._base, self._history),
+            base_file,
+            states,
+            time,
+        )
+
+    def _release(
+        self,
+        who: Round | Root,
+        aggregate: Callable[[], Digest],
+        base_file: HostFile,
+        states: Sequence[HostFile],
+        time: int,
+    ) -> Closed:
+        """Run the last pass and release: of the round alone, or of all that its root speaks for."""
+        round_ = self._open()
         self._base.read_from(base_file)
         old, new = states or (None, None)
         self._aggregation.state.use(old, new)
         try:
-            model = round_.aggregate(self._aggregation, self._base, self._history)
+            model = aggregate()
         finally:
             self._base.read_from(None)
             self._aggregation.state.use(None, None)
-        report = round_.cohort_report()
-        included, metrics = round_.included(), round_.released_metrics()
+        report = who.cohort_report()
+        included = who.included()
+        metrics = round_.released_metrics(who.metric_sums(), who.weight())
         # From here on nothing can fail: everything below moves together.
         new_base = BaseModel.of_own_model(
             memoryview(self._aggregation.model.payload),
@@ -243,6 +368,10 @@ class Federation:
         return signed
 
     def _end_round(self, round_: Round) -> None:
+        if self._sharing is not None and self._sharing.shared:
+            # Released by the root or not: here nobody can know.
+            self._history.add(self._base_digest, self._sharing.shared)
+        self._sharing = None
         round_.destroy()
         self._slots.wipe()
         self._round = None

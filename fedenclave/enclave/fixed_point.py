@@ -31,12 +31,12 @@ def scale_bits(max_abs: float) -> int:
     return HEADROOM_BITS - (exponent - 1 if mantissa == 0.5 else exponent)
 
 
-def shares(weights: Sequence[int]) -> list[float]:
-    """Return what part of the sum each of K positive integers is.
+def shares(weights: Sequence[int], total: int | None = None) -> list[float]:
+    """Return what part of `total`, or of their own sum, each of K positive integers is.
 
     Division of integers is correctly rounded, so a share does not depend on the order of K.
     """
-    total = sum(weights)
+    total = sum(weights) if total is None else total
     return [weight / total for weight in weights]
 
 
@@ -71,9 +71,13 @@ def add(
     np.add(total, work.view(np.int64), out=total)
 
 
-def finish(total: NDArray[np.int64], count: int, bits: int, out: NDArray[np.float64]) -> None:
-    """Write the mean of the `count` added updates to `out` as float64. Destroys `total`."""
-    # int64 arithmetic wraps, so what `count` additions put in too much comes out again exactly.
+def settle(total: NDArray[np.int64], count: int) -> None:
+    """Take out of `total` what `count` calls of `add` put in too much: T is left."""
+    # int64 arithmetic wraps, so it comes out again exactly.
     surplus = (count * ROUNDER_BITS) % 2**64
     np.subtract(total.view(np.uint64), np.uint64(surplus), out=total.view(np.uint64))
+
+
+def unscale(total: NDArray[np.int64], bits: int, out: NDArray[np.float64]) -> None:
+    """Write T times 2**-bits to `out` as float64."""
     np.multiply(total, math.ldexp(1.0, -bits), out=out, dtype=np.float64)

@@ -12,7 +12,8 @@ SPEC.md, sections 11.1 and 11.2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 
 from fedenclave.enclave.admission import Opened, OpenRound, check_header, open_update
@@ -22,6 +23,7 @@ from fedenclave.enclave.differencing import CohortHistory
 from fedenclave.enclave.fingerprints import Fingerprinter
 from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.log import Log
+from fedenclave.enclave.partial_sums import Others, PartialSum
 from fedenclave.enclave.secret_memory import KeySlots
 from fedenclave.enclave.updates import Admitted, ChangedAfterAdmission
 from fedenclave.enclave.workers import Workers
@@ -36,7 +38,7 @@ from fedenclave.protocol.errors import (
 )
 from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.manifest import Manifest
-from fedenclave.protocol.opening import RoundKey
+from fedenclave.protocol.opening import CannotOpen, RoundKey
 from fedenclave.protocol.sealed_update import Envelope
 from fedenclave.protocol.signing import statement_digest
 from fedenclave.protocol.statements import (
@@ -51,6 +53,8 @@ from fedenclave.protocol.statements import (
     checked_name,
 )
 from fedenclave.protocol.tensors import Schema
+
+_UNITS = 2**1074
 
 
 class Round:
@@ -104,7 +108,7 @@ class Round:
             knows_checkpoint=log.knows,
             admitted=lambda client: client in self.admitted or client in self._set_aside,
         )
-        self._announcement = announcement
+        self.announcement = announcement
 
     def admit(self, file: HostFile) -> AdmissionResult:
         """Judge one sealed update and return a signed admission or rejection.
@@ -185,7 +189,7 @@ class Round:
             version=VERSION,
             federation=self._manifest.name,
             manifest=self._manifest.digest,
-            round=self._announcement.round,
+            round=self.announcement.round,
             client=opened.client,
             update=opened.digest,
         )
@@ -206,7 +210,7 @@ class Round:
                 version=VERSION,
                 federation=self._manifest.name,
                 manifest=self._manifest.digest,
-                round=self._announcement.round,
+                round=self.announcement.round,
                 client=client,
                 update=update,
                 reason=reason,
@@ -231,11 +235,52 @@ class Round:
             too_few = len(self.admitted) < rules.rule.least_clients()
             if len(organisations) < rules.min_cohort or too_few:
                 raise RequestRefused(Refusal.COHORT_TOO_SMALL)
-            history.check(self._announcement.base_model, self.included())
+            history.check(self.announcement.base_model, self.included())
             try:
                 return aggregation.run(list(self.admitted.values()), base, self._fingerprinter)
             except ChangedAfterAdmission as changed:
                 self._take_out(changed.update)
+
+    def merge(self, aggregation: Aggregation, base: BaseModel, others: Others) -> Digest:
+        """Compute the new model of this round's updates and of other enclaves' partial sums.
+
+        Who takes part has been agreed with `others`, so nobody can be left out on the way.
+
+        Raises:
+            RequestRefused: an update has changed and is set aside: agree anew. Or a file cannot be
+                read, or is not what it should be.
+        """
+        with self._setting_aside():
+            return aggregation.run(list(self.admitted.values()), base, self._fingerprinter, others)
+
+    def export(self, aggregation: Aggregation, weight: int, into: PartialSum) -> None:
+        """Write the partial sum of this round's updates; all clients together weigh `weight`.
+
+        Raises:
+            RequestRefused: as for `merge`.
+        """
+        with self._setting_aside():
+            aggregation.export(list(self.admitted.values()), self._fingerprinter, weight, into)
+
+    @contextmanager
+    def _setting_aside(self) -> Iterator[None]:
+        try:
+            yield
+        except ChangedAfterAdmission as changed:
+            self._take_out(changed.update)
+            raise RequestRefused(
+                Refusal.SET_ASIDE, hint="report, or ask for a total, again: it counts no more"
+            ) from None
+
+    def open_from_peer(self, sealed: bytes, info: bytes) -> bytes:
+        """Return what another enclave sealed to the round's key.
+
+        Raises:
+            CannotOpen: it was sealed otherwise, or the round is over.
+        """
+        if self._open is None:
+            raise CannotOpen
+        return self._open.key.open(sealed, info)
 
     def _take_out(self, update: Admitted) -> None:
         self._set_aside[update.client] = self.admitted.pop(update.client)
@@ -252,19 +297,28 @@ class Round:
         """Return the organisation of every client whose update counts."""
         return {client: update.organisation for client, update in self.admitted.items()}
 
-    def released_metrics(self) -> tuple[ReleasedMetric, ...]:
-        """Return the means that the manifest releases, weighted as the updates are.
+    def weight(self) -> int:
+        """Return what the updates that count weigh together."""
+        return sum(update.weight for update in self.admitted.values())
 
-        Rational numbers, rounded once: no order of addition changes a bit.
+    def metric_sums(self) -> list[int]:
+        """Return the weighted sums of the metrics that the manifest releases.
+
+        In units of 2**-1074, of which every float64 is a whole number: no order of addition, and
+        no division among enclaves, changes a bit.
         """
-        rules, updates = self._manifest.rules, tuple(self.admitted.values())
-        weight = sum(update.weight for update in updates)
-        released = []
-        for name in rules.metrics:
-            place = rules.reported.index(name)
-            total = sum(Fraction(update.metrics[place]) * update.weight for update in updates)
-            released.append(ReleasedMetric.of(name, float(total / weight)))
-        return tuple(released)
+        rules, updates = self._manifest.rules, self.admitted.values()
+        places = [rules.reported.index(name) for name in rules.metrics]
+        return [
+            sum(_units(update.metrics[p]) * update.weight for update in updates) for p in places
+        ]
+
+    def released_metrics(self, sums: Sequence[int], weight: int) -> tuple[ReleasedMetric, ...]:
+        """Return the means of metrics whose weighted sums are `sums`, each rounded once."""
+        return tuple(
+            ReleasedMetric.of(name, float(Fraction(total, _UNITS * weight)))
+            for name, total in zip(self._manifest.rules.metrics, sums, strict=True)
+        )
 
     def organisations(self) -> set[str]:
         """Return the organisations whose updates count."""
@@ -282,9 +336,9 @@ class Round:
             )
             for name, update in sorted(everyone.items())
         )
-        missing = tuple(name for name in self._announcement.cohort if name not in everyone)
+        missing = tuple(name for name in self.announcement.cohort if name not in everyone)
         return CohortReport(
-            round=self._announcement.round, contributions=contributions, missing=missing
+            round=self.announcement.round, contributions=contributions, missing=missing
         )
 
     @staticmethod
@@ -299,6 +353,11 @@ class Round:
             update.file.close()
         self.admitted.clear()
         self._set_aside.clear()
+
+
+def _units(metric: float) -> int:
+    numerator, denominator = metric.as_integer_ratio()
+    return numerator * (_UNITS // denominator)
 
 
 def _claimed_client(envelope: Envelope | None) -> str:

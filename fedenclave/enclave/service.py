@@ -37,23 +37,32 @@ from fedenclave.protocol.frames import (
     LENGTH,
     MAX_FRAME,
     AbortRequest,
+    AdoptRequest,
     CloseRequest,
     Empty,
     EvidenceRequest,
+    ExportRequest,
+    MergeRequest,
     OpenRequest,
     Operation,
     Reply,
+    ReportRequest,
     Request,
     SignedStatement,
+    SignedStatements,
     Started,
     StartRequest,
     StatusReply,
+    TotalRequest,
 )
 from fedenclave.protocol.manifest import MAX_CLIENTS, Manifest
 from fedenclave.protocol.records import Record
+from fedenclave.protocol.statements import MAX_PEERS
 from fedenclave.protocol.tensors import Schema
 
-_MAX_DESCRIPTORS = 4
+_MAX_DESCRIPTORS = 4 + MAX_PEERS - 1
+"""Of a merge: two models, two states of the optimiser, and a partial sum from every peer."""
+
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _NO_SECRET_MEMORY = (
     "secret memory is refused here, or there is too little of it (RLIMIT_MEMLOCK below 8 MiB, or "
@@ -94,6 +103,11 @@ class Service:
             Operation.CLOSE: (2, self._close),
             Operation.FETCH: (1, self._fetch),
             Operation.ABORT: (0, self._abort),
+            Operation.REPORT: (0, self._report),
+            Operation.TOTAL: (0, self._total),
+            Operation.EXPORT: (1, self._export),
+            Operation.MERGE: (2, self._merge),
+            Operation.ADOPT: (1, self._adopt),
             Operation.STATUS: (0, self._status),
         }
 
@@ -141,8 +155,10 @@ class Service:
             operation = Operation(request.operation)
             count, handler = self._operations[operation]
             state = after(self._state, operation)
-            if operation is Operation.CLOSE:
+            if operation in (Operation.CLOSE, Operation.MERGE):
                 count += self._running().state_files
+            if operation is Operation.MERGE:
+                count += self._running().shards
             if len(descriptors) != count:
                 raise RequestRefused(Refusal.MALFORMED)
             if operation is Operation.ADMIT:
@@ -237,6 +253,41 @@ class Service:
     def _abort(self, body: bytes, _: list[int]) -> Record:
         request = AbortRequest.from_bytes(body)
         return SignedStatement(statement=self._running().abort_round(request.time))
+
+    def _report(self, body: bytes, _: list[int]) -> Record:
+        request = ReportRequest.from_bytes(body)
+        signed = self._running().report(request.root, request.announcement, request.peers)
+        return SignedStatement(statement=signed)
+
+    def _total(self, body: bytes, _: list[int]) -> Record:
+        request = TotalRequest.from_bytes(body)
+        return SignedStatements(statements=self._running().total(request.shards, request.peers))
+
+    def _export(self, body: bytes, descriptors: list[int]) -> Record:
+        request = ExportRequest.from_bytes(body)
+        return SignedStatement(
+            statement=self._running().export(request.total, HostFile(descriptors[0]))
+        )
+
+    def _merge(self, body: bytes, descriptors: list[int]) -> Record:
+        request = MergeRequest.from_bytes(body)
+        federation = self._running()
+        if len(request.partial_sums) != federation.shards:
+            raise RequestRefused(Refusal.PEER_MESSAGE)
+        files = [HostFile(descriptor) for descriptor in descriptors[2:]]
+        states, sums = files[: federation.state_files], files[federation.state_files :]
+        base = HostFile(descriptors[0], request.base_offset)
+        partial_sums = list(zip(request.partial_sums, sums, strict=True))
+        closed = federation.merge(partial_sums, base, states, request.time)
+        self._state = State.IDLE  # as for a close
+        federation.write_model(HostFile(descriptors[1], request.model_offset))
+        return closed
+
+    def _adopt(self, body: bytes, descriptors: list[int]) -> Record:
+        request = AdoptRequest.from_bytes(body)
+        model = HostFile(descriptors[0], request.model_offset)
+        signed = self._running().adopt(request.release, model, request.time)
+        return SignedStatement(statement=signed)
 
     def _status(self, body: bytes, _: list[int]) -> StatusReply:
         Empty.from_bytes(body)

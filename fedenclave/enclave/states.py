@@ -19,6 +19,8 @@ class State(StrEnum):
     NEW = "new"
     IDLE = "idle"
     COLLECTING = "collecting"
+    SHARD = "shard"
+    ROOT = "root"
 
 
 TRANSITIONS: dict[tuple[State, Operation], State] = {
@@ -32,7 +34,20 @@ TRANSITIONS: dict[tuple[State, Operation], State] = {
     (State.COLLECTING, Operation.ADMIT): State.COLLECTING,
     (State.COLLECTING, Operation.CLOSE): State.IDLE,
     (State.COLLECTING, Operation.ABORT): State.IDLE,
+    (State.COLLECTING, Operation.REPORT): State.SHARD,
+    (State.COLLECTING, Operation.TOTAL): State.ROOT,
     (State.COLLECTING, Operation.STATUS): State.COLLECTING,
+    (State.SHARD, Operation.EVIDENCE): State.SHARD,
+    (State.SHARD, Operation.REPORT): State.SHARD,
+    (State.SHARD, Operation.EXPORT): State.SHARD,
+    (State.SHARD, Operation.ADOPT): State.IDLE,
+    (State.SHARD, Operation.ABORT): State.IDLE,
+    (State.SHARD, Operation.STATUS): State.SHARD,
+    (State.ROOT, Operation.EVIDENCE): State.ROOT,
+    (State.ROOT, Operation.TOTAL): State.ROOT,
+    (State.ROOT, Operation.MERGE): State.IDLE,
+    (State.ROOT, Operation.ABORT): State.IDLE,
+    (State.ROOT, Operation.STATUS): State.ROOT,
 }
 
 

@@ -31,6 +31,11 @@ class Operation(StrEnum):
     CLOSE = "close"
     FETCH = "fetch"
     ABORT = "abort"
+    REPORT = "report"
+    TOTAL = "total"
+    EXPORT = "export"
+    MERGE = "merge"
+    ADOPT = "adopt"
     STATUS = "status"
 
 
@@ -151,6 +156,82 @@ class Closed(Record):
 class AbortRequest(Record):
     """End the round without a release."""
 
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRequest(Record):
+    """Become a shard of `root`: report to it who was admitted. `peers` are signed `Peers`."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    peers: tuple[bytes, ...]
+    root: bytes
+    announcement: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardPapers(Record):
+    """A shard's signed announcement and its signed report."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    announcement: bytes
+    report: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TotalRequest(Record):
+    """Become the root of these shards, or of other ones than before; none is a round alone."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    peers: tuple[bytes, ...]
+    shards: tuple[ShardPapers, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedStatements(Record):
+    """Encoded signed statements, in the order of what was asked."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    statements: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest(Record):
+    """Answer a total. Beside it: the file for the partial sum."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    total: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeRequest(Record):
+    """Aggregate with every shard's partial sum, and release.
+
+    Beside it: what comes beside a close, then the partial sums' files in the order of their
+    messages.
+    """
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    partial_sums: tuple[bytes, ...]
+    base_offset: int
+    model_offset: int
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptRequest(Record):
+    """Take the root's release for this round's end. Beside it: the new model's file."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    release: bytes
+    model_offset: int
     time: int
 
 

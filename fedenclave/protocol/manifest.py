@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from fedenclave.protocol.aggregation import (
     MAX_PAIRWISE_CLIENTS,
@@ -30,7 +30,7 @@ from fedenclave.protocol.digests import Digest, domain_digest, from_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.evidence import HARDWARE_FORMATS, INSECURE
 from fedenclave.protocol.signing import PublicKey, Signed, key_from_text, verify
-from fedenclave.protocol.statements import VERSION, Approval, Suite, checked_name
+from fedenclave.protocol.statements import VERSION, Approval, Peers, Suite, checked_name
 from fedenclave.protocol.toml_table import Table, parse
 
 MAX_SIZE = 4 << 20
@@ -42,6 +42,9 @@ MAX_WEIGHT_CAP = 2**40
 MAX_NORM_LIMIT = 2.0**100
 _WEEK, _YEAR = 7 * 24 * 3600, 366 * 24 * 3600
 MAX_METRICS = 64
+MembersT = TypeVar("MembersT", Approval, Peers)
+"""What a member signs about a manifest."""
+
 MIN_BOUND = 2.0**-40
 """Below it the squares by which admission judges an element would be lost in float32."""
 
@@ -351,14 +354,33 @@ def approving_members(manifest: Manifest, approvals: Sequence[bytes]) -> set[str
 
     An approval that does not decode, does not verify or is of another manifest counts for nothing.
     """
+    return {approval.member for approval in _of_members(Approval, manifest, approvals)}
+
+
+def agreed_peers(manifest: Manifest, signed: Sequence[bytes]) -> frozenset[bytes]:
+    """Return the enclaves that enough members let share a cohort; none where too few do.
+
+    Members count together only where they name exactly the same enclaves: those that the first
+    statement which counts names. What `approving_members` passes over counts for nothing here.
+    """
+    statements = _of_members(Peers, manifest, signed)
+    enclaves = statements[0].enclaves if statements else ()
+    naming = {peers.member for peers in statements if peers.enclaves == enclaves}
+    return frozenset(enclaves) if len(naming) >= manifest.threshold else frozenset()
+
+
+def _of_members(
+    cls: type[MembersT], manifest: Manifest, statements: Sequence[bytes]
+) -> list[MembersT]:
+    """Return what members have signed about exactly this manifest, in the order given."""
     keys = {member.name: member.key for member in manifest.members}
-    approving = set()
-    for signed in approvals:
+    found = []
+    for signed in statements:
         try:
-            claimed = Approval.from_bytes(Signed.from_bytes(signed).payload).member
-            approval = verify(Approval, signed, keys[claimed])
+            claimed = cls.from_bytes(Signed.from_bytes(signed).payload).member
+            statement = verify(cls, signed, keys[claimed])
         except (MalformedMessage, KeyError):
             continue
-        if (approval.manifest, approval.federation) == (manifest.digest, manifest.name):
-            approving.add(approval.member)
-    return approving
+        if (statement.manifest, statement.federation) == (manifest.digest, manifest.name):
+            found.append(statement)
+    return found

@@ -42,12 +42,18 @@ class RoundKey:
         Raises:
             CannotOpen: it was not sealed to this key with exactly this header.
         """
-        try:
-            key = cipher_suite(self._suite).decrypt(
-                envelope.wrapped_key, self._key, info=update_info(envelope.header)
-            )
-        except (InvalidTag, ValueError):
-            raise CannotOpen from None
+        key = self.open(envelope.wrapped_key, update_info(envelope.header))
         if len(key) != CONTENT_KEY_SIZE:
             raise CannotOpen
         return key
+
+    def open(self, sealed: bytes, info: bytes) -> bytes:
+        """Return what was sealed to this key with exactly this `info`.
+
+        Raises:
+            CannotOpen: nothing was.
+        """
+        try:
+            return cipher_suite(self._suite).decrypt(sealed, self._key, info=info)
+        except (InvalidTag, ValueError):
+            raise CannotOpen from None

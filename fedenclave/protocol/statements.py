@@ -17,9 +17,12 @@ from typing import ClassVar, Self
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason
 from fedenclave.protocol.records import Record
-from fedenclave.protocol.signing import Statement
+from fedenclave.protocol.signing import PUBLIC_KEY_SIZE, Statement
 
 VERSION = 1
+MAX_PEERS = 16
+"""Enclaves that share one cohort: their partial sums travel as descriptors of one request."""
+
 _NUMBER = struct.Struct(">d")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -81,6 +84,32 @@ class Approval(FederationStatement):
     TYPE: ClassVar[str] = "approval"
 
     member: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peers(FederationStatement):
+    """A member has appraised these enclaves, and lets them share a cohort. Signed by its key.
+
+    `enclaves` are the signing keys, sorted. A key is made when an enclave starts, so the word is
+    about one run of each.
+    """
+
+    TYPE: ClassVar[str] = "peers"
+
+    member: str
+    enclaves: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a sorted list of different keys."""
+        FederationStatement.__post_init__(self)
+        if list(self.enclaves) != sorted(set(self.enclaves)):
+            raise MalformedMessage("peers are not sorted, or one is named twice")
+        if any(len(key) != PUBLIC_KEY_SIZE for key in self.enclaves):
+            raise MalformedMessage(f"peers name a key that has not {PUBLIC_KEY_SIZE} bytes")
+        if not 2 <= len(self.enclaves) <= MAX_PEERS:
+            raise MalformedMessage(
+                f"peers name {len(self.enclaves)} enclaves, want 2 to {MAX_PEERS}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,5 +262,22 @@ class Abort(FederationStatement):
     TYPE: ClassVar[str] = "abort"
 
     round: int
+    checkpoint: Checkpoint
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption(FederationStatement):
+    """A round ended with the release of another enclave, the root, as this one's new base model.
+
+    Its updates are in that release where its cohort report says so. The round's key is gone.
+    """
+
+    TYPE: ClassVar[str] = "adoption"
+
+    round: int
+    root: bytes
+    release: Digest
+    model: Digest
     checkpoint: Checkpoint
     time: int

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedenclave.enclave.fixed_point import add, factors, finish, scale_bits, shares
+from fedenclave.enclave.fixed_point import add, factors, scale_bits, settle, shares, unscale
 from fedenclave.protocol.manifest import MAX_ABS_LIMIT, MAX_CLIENTS, MAX_WEIGHT_CAP, MIN_BOUND
 
 BOUNDS = st.floats(MIN_BOUND, MAX_ABS_LIMIT)
@@ -23,7 +23,8 @@ def mean_of(
     parts = [s * c for s, c in zip(shares(weights), shrink or [1.0] * len(rows), strict=True)]
     for row, factor in zip(rows, factors(parts, bits), strict=True):
         add(total, row, factor, work)
-    finish(total, len(rows), bits, work)
+    settle(total, len(rows))
+    unscale(total, bits, work)
     return work.copy()
 
 

@@ -15,8 +15,17 @@ from fedenclave.protocol.frames import Operation, Request
 
 EVERY_PAIR = list(product(State, Operation))
 # A round ends only by a release or an abort, and none begins but from idle.
+# A cohort is shared by a round that is open, and its shards and root leave it as one, too.
 INTO_COLLECTING = {(State.IDLE, Operation.OPEN)}
 OUT_OF_COLLECTING = {(State.COLLECTING, Operation.CLOSE), (State.COLLECTING, Operation.ABORT)}
+SHARED = {
+    (State.COLLECTING, Operation.REPORT),
+    (State.COLLECTING, Operation.TOTAL),
+    (State.SHARD, Operation.ADOPT),
+    (State.SHARD, Operation.ABORT),
+    (State.ROOT, Operation.MERGE),
+    (State.ROOT, Operation.ABORT),
+}
 
 
 @pytest.mark.parametrize(("state", "operation"), EVERY_PAIR)
@@ -31,7 +40,8 @@ def test_a_pair_is_in_the_table_or_refused(state: State, operation: Operation) -
 
 def test_the_table_leads_in_and_out_of_a_round_by_these_ways_only() -> None:
     moves = {pair for pair, state in TRANSITIONS.items() if pair[0] is not state}
-    assert moves == {(State.NEW, Operation.START)} | INTO_COLLECTING | OUT_OF_COLLECTING
+    start = {(State.NEW, Operation.START)}
+    assert moves == start | INTO_COLLECTING | OUT_OF_COLLECTING | SHARED
     back_to_new = [pair for pair, state in TRANSITIONS.items() if state is State.NEW]
     assert back_to_new == [(State.NEW, Operation.STATUS)]
 

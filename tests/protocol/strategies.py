@@ -15,6 +15,7 @@ import fedenclave.protocol
 from fedenclave.protocol.digests import DIGEST_SIZE, Digest
 from fedenclave.protocol.errors import Reason, Refusal
 from fedenclave.protocol.evidence import EvidenceParts
+from fedenclave.protocol.peers import METRIC_SIZE
 from fedenclave.protocol.records import Record
 from fedenclave.protocol.signing import Statement
 from fedenclave.protocol.statements import VERSION, FederationStatement
@@ -37,6 +38,14 @@ NARROWER: dict[str, st.SearchStrategy[Any]] = {
         lambda size: st.binary(min_size=size, max_size=size)
     ),
     "ReleasedMetric.data": st.binary(min_size=8, max_size=8),
+    "Peers.enclaves": st.sets(st.binary(min_size=32, max_size=32), min_size=2, max_size=4).map(
+        lambda keys: tuple(sorted(keys))
+    ),
+    "ShardReport.weight": st.binary(min_size=8, max_size=8),
+    "ShardReport.metrics": st.lists(
+        st.binary(min_size=METRIC_SIZE, max_size=METRIC_SIZE), max_size=2
+    ).map(tuple),
+    "Total.weight": st.binary(min_size=8, max_size=8),
     "Reply.refusal": st.sampled_from(["", *Refusal]).map(str),
     "AdmissionResult.reason": st.sampled_from(["", *Reason]).map(str),
     "TensorSpec.name": st.text(min_size=1, max_size=20),

@@ -30,6 +30,7 @@ from fedenclave.protocol.frames import MAX_FRAME, Operation
 from fedenclave.protocol.manifest import Client, Member, Rules
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
 from fedenclave.protocol.model import Model
+from fedenclave.protocol.peers import Purpose
 from fedenclave.protocol.records import Record
 from fedenclave.protocol.sealing import seal_update
 from fedenclave.protocol.signing import (
@@ -59,7 +60,13 @@ SECTIONS = set(re.findall(r"^#{2,3} (\d+(?:\.\d+)?)\.? ", SPEC, re.MULTILINE))
 CITATION = re.compile(
     r"SPEC\.md(?:'s)?,\s+sections?\s+(\d+(?:\.\d+)?)(?:(?:,\s+|\s+and\s+)(\d+(?:\.\d+)?))*"
 )
-ENUMS: dict[type[StrEnum], str] = {Suite: "8.1", DType: "5.1", Outcome: "6", Reason: "1.4"}
+ENUMS: dict[type[StrEnum], str] = {
+    Suite: "8.1",
+    DType: "5.1",
+    Outcome: "6",
+    Reason: "1.4",
+    Purpose: "11.4",
+}
 
 
 def section(number: str) -> str:
@@ -441,7 +448,8 @@ def mean() -> bytes:
     factors = fixed_point.factors(fixed_point.shares([1, 3]), bits)
     for value, factor in zip((0.1, 0.3), factors, strict=True):
         fixed_point.add(total, np.array([value], np.float32), factor, work)
-    fixed_point.finish(total, 2, bits, work)
+    fixed_point.settle(total, 2)
+    fixed_point.unscale(total, bits, work)
     return work.astype("<f8").tobytes()
 
 

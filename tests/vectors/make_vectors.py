@@ -189,7 +189,8 @@ def means() -> list[dict[str, object]]:
         shares = fixed_point.factors(fixed_point.shares(weights), bits)
         for row, share in zip(rows, shares, strict=True):
             fixed_point.add(total, row, share, work)
-        fixed_point.finish(total, clients, bits, work)
+        fixed_point.settle(total, clients)
+        fixed_point.unscale(total, bits, work)
         made.append(
             {
                 "max_abs": max_abs,
