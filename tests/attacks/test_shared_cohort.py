@@ -298,6 +298,19 @@ def test_one_organisation_in_every_shard_is_counted_once() -> None:
         shared.root.merge([])
 
 
+def test_a_refused_total_leaves_the_one_before_it() -> None:
+    shared = Shared.of(3)
+    for enclave, cohort, clients in zip(shared.enclaves, COHORTS, ((), (1,), (2,)), strict=True):
+        enclave.open(cohort)
+        enclave.admit({cohort[number]: 1 for number in clients})
+    papers = shared.reports()
+    totals = shared.totals(papers)
+    with refused(shared, Refusal.COHORT_TOO_SMALL):
+        shared.totals(papers[:1])
+    sums = [e.export(t) for e, t in zip(shared.enclaves[1:], totals, strict=True)]
+    assert released(shared.root.merge(sums))[0].clients == 2
+
+
 def test_one_organisation_in_each_shard_is_enough_together() -> None:
     shared = Shared.of(3)
     for number, (enclave, cohort) in enumerate(zip(shared.enclaves, COHORTS, strict=True)):
@@ -390,6 +403,20 @@ def test_a_shard_compares_a_total_with_its_own_history() -> None:
         shard.export(totals[0])
 
 
+def test_a_root_compares_all_clients_with_what_it_answered_as_a_shard() -> None:
+    shared = Shared.of(2)
+    for enclave, cohort in zip(shared.enclaves, COHORTS, strict=False):
+        enclave.collect(cohort, dict.fromkeys(cohort, 1))
+    shared.sums()
+    swapped = Shared(shared.enclaves[::-1], shared.peers)
+    for enclave, clients in zip(shared.enclaves, (COHORTS[0][1:], COHORTS[1]), strict=True):
+        enclave.federation.abort_round(1)
+        enclave.collect(clients, dict.fromkeys(clients, 1))
+    papers = swapped.reports()
+    with refused(shared, Refusal.DIFFERENCING):
+        swapped.totals(papers)
+
+
 # -- updates that change on the way
 
 
@@ -418,7 +445,8 @@ def test_an_update_swapped_after_the_report_is_set_aside_and_all_is_agreed_anew(
         with pytest.raises(RequestRefused) as error:
             tries()
         assert error.value.refusal is Refusal.SET_ASIDE
-    _, report = released(root.merge(shared.sums()))
+    release, report = released(root.merge(shared.sums()))
+    assert release.clients == 17
     outcomes = {c.client: c.outcome for c in report.contributions}
     assert outcomes.pop(victim) is Outcome.SET_ASIDE
     assert set(outcomes.values()) == {Outcome.INCLUDED}

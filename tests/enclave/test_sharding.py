@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fedenclave.enclave.partial_sums import PartialSum
 from fedenclave.protocol import aggregation as kinds
 from fedenclave.protocol.digests import sha256
 from fedenclave.protocol.errors import Refusal, RequestRefused
@@ -15,7 +18,8 @@ from fedenclave.protocol.manifest import Rules
 from fedenclave.protocol.signing import PublicKey, statement_digest, verify
 from fedenclave.protocol.statements import Adoption
 from fedenclave.simulation.federation import DEFAULT_RULES
-from tests.enclave.shards import OWNERS, Enclave, Shared, released
+from tests.enclave.cohort import memory_file
+from tests.enclave.shards import OWNERS, SCHEMA, Enclave, Shared, released
 
 WITH_METRIC = replace(DEFAULT_RULES, metrics=("loss",), max_norm=150.0, over_norm="clip")
 MOMENTUM = replace(WITH_METRIC, server=kinds.Momentum(learning_rate=0.5, momentum=0.9))
@@ -51,6 +55,20 @@ def test_any_split_of_a_cohort_in_any_order_releases_the_bytes_of_one_enclave(
         who = [(c.client, c.organisation, c.outcome) for c in one_report.contributions]
         assert [(c.client, c.organisation, c.outcome) for c in many_report.contributions] == who
         assert set(many_report.missing) == set(one_report.missing) & reach
+
+
+def test_a_partial_sums_chunks_are_sealed_as_the_specification_says() -> None:
+    key, file = bytes(range(32)), memory_file()
+    sums, position = PartialSum(SCHEMA, key, file), 0
+    last = len(SCHEMA.chunks) - 1
+    for index, chunk in enumerate(SCHEMA.chunks):
+        values = np.arange(chunk.size // chunk.dtype.itemsize, dtype=np.int64) - 7
+        sums.write(index, values)
+        sealed = file.read(8 * len(values) + 16, position)
+        nonce = bytes(7) + index.to_bytes(4, "big") + bytes([index == last])
+        assert AESGCM(key).decrypt(nonce, sealed, None) == values.astype("<i8").tobytes()
+        position += len(sealed)
+    assert file.size() == position
 
 
 def test_a_shard_signs_that_it_has_adopted_the_roots_release() -> None:
