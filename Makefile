@@ -2,9 +2,11 @@
 #
 #   PYTHON=python3.12 make test    another interpreter (3.11 or later)
 #   VENV=/some/dir make demo       another place for the virtual environment
+#   PEERS_VENV=/some/dir make ...  another place for that of the benchmarks' peers
 
 PYTHON ?= python3
 VENV ?= .venv
+PEERS_VENV ?= .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --quiet --constraint constraints.txt
@@ -14,13 +16,14 @@ PROTO := fedenclave/host/proto/aggregator.proto
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
+export PEERS_VENV
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check contracts unit slow guest bench format proto build clean
+.PHONY: help demo test check contracts unit slow guest bench bench-peers format proto build clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## install what the demo needs, and run it
 	$(BIN)/fedenclave demo
@@ -47,6 +50,9 @@ guest: $(VENV)/.dev ## boot the enclave in an emulated guest, and verify its mea
 bench: $(VENV)/.dev ## measure against Flower and other peers, in one run
 	$(BIN)/python -m benchmarks
 
+bench-peers: $(VENV)/.dev $(PEERS_VENV)/.peers ## the same task by other frameworks, which it installs aside
+	$(BIN)/python -m benchmarks.peers
+
 format: $(VENV)/.dev ## format, and repair what the linter can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -58,8 +64,8 @@ proto: $(VENV)/.dev ## generate the gRPC code again; its result is committed
 build: $(VENV)/.dev ## the wheel, in dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
-clean: ## remove the virtual environment and everything that was built
-	rm -rf $(VENV) build dist .coverage .coverage.* htmlcov
+clean: ## remove the virtual environments and everything that was built
+	rm -rf $(VENV) $(PEERS_VENV) build dist .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -84,4 +90,12 @@ $(VENV)/.demo: $(VENV)/.base
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(PIP_INSTALL) --no-build-isolation --editable '.[demo,dev]'
+	@touch $@
+
+# Packages that contradict the project's own; without their dependencies, which contradict each other.
+$(PEERS_VENV)/.peers: benchmarks/peers/requirements.txt | $(VENV)/.base
+	@echo "installing NVFlare, OpenFL and TenSEAL into $(PEERS_VENV) (about a minute)"
+	@test -x $(PEERS_VENV)/bin/pip || $(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/pip --disable-pip-version-check install --quiet --no-deps \
+		--requirement benchmarks/peers/requirements.txt
 	@touch $@
