@@ -80,17 +80,25 @@ def parsed(reply: bytes) -> Message:
     return message_from_proto(ProtoMessage.FromString(reply))
 
 
-def averaged(replies: Sequence[ArrivedMessage]) -> ArrayRecord:
-    """Return FedAvg's record of averaged arrays, from the replies as they arrived."""
-    return averaged_messages([inflated(reply) for reply in replies])
+def averaged(replies: Sequence[ArrivedMessage], strategy: FedAvg | None = None) -> ArrayRecord:
+    """Return the record that `strategy` (FedAvg) makes of the replies as they arrived."""
+    return averaged_messages([inflated(reply) for reply in replies], strategy)
 
 
-def averaged_messages(messages: Sequence[Message]) -> ArrayRecord:
-    """Return FedAvg's record of averaged arrays, from messages that are inflated already."""
-    logging.getLogger("flwr").setLevel(logging.ERROR)
-    record, _ = FedAvg().aggregate_train(1, messages)
+def averaged_messages(messages: Sequence[Message], strategy: FedAvg | None = None) -> ArrayRecord:
+    """Return the record that `strategy` (FedAvg) makes of messages that are inflated already.
+
+    Some strategies take the arrays out of the messages, which are then empty.
+    """
+    quiet()
+    record, _ = (strategy or FedAvg()).aggregate_train(1, messages)
     assert record is not None
     return record
+
+
+def quiet() -> None:
+    """Let Flower log errors only."""
+    logging.getLogger("flwr").setLevel(logging.ERROR)
 
 
 def parameters_of(record: ArrayRecord) -> NDArray[np.float32]:
