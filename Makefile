@@ -44,8 +44,8 @@ slow: $(VENV)/.dev ## the tests that take more than a few seconds
 guest: $(VENV)/.dev ## boot the enclave in an emulated guest, and verify its measured boot
 	$(BIN)/pytest -m slow tests/guest
 
-bench: $(VENV)/.dev ## measure against Flower and other peers, in one run
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev ## measure against Flower and other peers; the report lies in fedenclave-bench/
+	$(BIN)/fedenclave bench
 
 format: $(VENV)/.dev ## format, and repair what the linter can
 	$(BIN)/ruff check --fix-only .

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from benchmarks import report
 from benchmarks.machine import describe_machine, machine_line, note_load
-from benchmarks.suite import NAMES, SECTIONS, Measured, Section, parts_of, run_section
+from benchmarks.suite import NAMES, SECTIONS, Measured, parts_of, run_section, why_left_out
 
 NEEDS = ("flwr", "matplotlib")
 
@@ -56,8 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine = describe_machine()
     for warning in report.warnings(machine, quick=options.quick):
         err.print(f"warning: {warning}", style="bold yellow", markup=False)
-    chosen = [section for section in SECTIONS if not options.only or section.name in options.only]
-    sections = measure(chosen, err, quick=options.quick, repeat=options.repeat)
+    sections = measure(options, err)
     note_load(machine)
     from benchmarks import plots  # matplotlib, which was looked for above
 
@@ -78,9 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def measure(
-    sections: Sequence[Section], console: Console, *, quick: bool, repeat: int
-) -> list[Measured]:
+def measure(options: argparse.Namespace, console: Console) -> list[Measured]:
     """Run the sections in turn, with a progress bar over their parts."""
     progress = Progress(
         TextColumn("[bold]{task.description}"),
@@ -90,17 +87,22 @@ def measure(
         console=console,
         transient=True,
     )
+    quick, only = options.quick, options.only or []
+    plan = []
+    for section in SECTIONS:
+        if only and section.name not in only:
+            continue
+        left_out = why_left_out(section, quick=quick, asked_for=section.name in only)
+        parts = [] if left_out else parts_of(section, quick=quick, repeat=options.repeat)
+        plan.append((section, left_out, parts))
     measured = []
     with progress:
-        total = sum(len(parts_of(each, quick=quick, repeat=repeat)) for each in sections)
-        task = progress.add_task("", total=total)
-        for section in sections:
+        task = progress.add_task("", total=sum(len(parts) for _, _, parts in plan))
+        for section, left_out, parts in plan:
             progress.update(task, description=section.name)
-            measured.append(
-                run_section(
-                    section, quick=quick, repeat=repeat, advance=lambda: progress.advance(task)
-                )
-            )
+            found = run_section(section, parts, lambda: progress.advance(task))
+            found.left_out = left_out
+            measured.append(found)
     return measured
 
 

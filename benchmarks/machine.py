@@ -38,15 +38,19 @@ NO_TEE = "No TEE hardware: a development enclave, so no figure holds a TEE's mem
 
 
 def machine_line(machine: dict[str, Any]) -> str:
-    """Return the machine in two lines, with a warning where others were using it."""
+    """Return the machine, with a warning where others were using it."""
+    return "\n".join([machine_facts(machine), *load_warnings(machine)])
+
+
+def machine_facts(machine: dict[str, Any]) -> str:
+    """Return the machine in two lines."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    line = (
+    return (
         f"{machine['processor']}, {machine['cores']} cores"
         f"{', virtual' if machine['virtual'] else ''}, {machine['memory_gib']} GiB; "
         f"Python {machine['python']}, {versions}\n"
         f"load before {machine['load_before']:.1f}, after {machine['load_after']:.1f}. {NO_TEE}"
     )
-    return "\n".join([line, *load_warnings(machine)])
 
 
 def load_warnings(machine: dict[str, Any]) -> list[str]:

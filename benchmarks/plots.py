@@ -60,6 +60,7 @@ def _seconds(rows: Sequence[Row], mark: str) -> Figure | None:
         places = [place + shift for place in range(len(rows))]
         bars = axes.barh(places, values, height=0.38, color=colour, label=label)
         axes.bar_label(bars, fmt="%.3g", fontsize=7, padding=2)
+    axes.margins(x=0.12)
     axes.set_xlabel("seconds, logarithmic")
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return figure
@@ -76,11 +77,12 @@ def _ratios(rows: Sequence[Row], mark: str) -> Figure | None:
         range(len(rows)), [value - 1 for value in values], left=1.0, height=0.5, color=colours
     )
     axes.bar_label(bars, [f"{value:.2f}×" for value in values], fontsize=7, padding=2)
+    axes.margins(x=0.12)
     axes.axvline(1.0, color="black", linewidth=0.8)
     for place, row in enumerate(rows):
         if row.at_least is not None:
             axes.vlines(row.at_least, place - 0.4, place + 0.4, color=TARGET, linewidth=2)
-    axes.set_xlabel("times, logarithmic; red: the target; orange: missed it")
+    axes.set_xlabel("times, logarithmic; red line: the target; orange bar: missed it")
     return figure
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import load_warnings, machine_line
+from benchmarks.machine import load_warnings, machine_facts
 from benchmarks.rows import Row, as_json
 from benchmarks.suite import Measured
 
@@ -16,11 +16,11 @@ HEADINGS = ("question", "ours", "peer", "ratio", "target", "met or missed")
 
 
 def verdict(row: Row, *, quick: bool) -> str:
-    """Return `met`, `missed` or why neither."""
-    if row.at_least is None and row.at_most is None:
-        return ""
+    """Return `met`, `missed` or why neither; empty where nothing was aimed at."""
+    if row.ours is None:
+        return row.note or "not measured"
     if row.met is None:
-        return "not measured"
+        return ""
     if quick:
         return "not judged"
     return "met" if row.met else "missed"
@@ -46,9 +46,8 @@ def cells(row: Row, *, quick: bool) -> list[str]:
     """Return a row under `HEADINGS`."""
     theirs = ": ".join(filter(None, [row.peer_name, figure(row.peer, row.unit)]))
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}×"
-    question = f"{row.question} ({row.note})" if row.note else row.question
     return [
-        question,
+        row.question,
         figure(row.ours, row.unit),
         theirs,
         ratio,
@@ -100,7 +99,7 @@ def markdown(
     lines = ["# FedEnclave's benchmarks", ""]
     for warning in warnings(machine, quick=quick):
         lines += [f"**{warning}**", ""]
-    lines += [f"{machine['time']}. {line}" for line in [machine_line(dict(machine))]]
+    lines.append(f"{machine['time']}. {machine_facts(dict(machine))}")
     rounds = "one counted round" if quick else f"medians of {repeat} counted rounds"
     lines += [
         "",
@@ -126,8 +125,21 @@ def _section(measured: Measured, *, quick: bool) -> Iterator[str]:
         yield f"| {' | '.join(HEADINGS)} |"
         yield "|---" * len(HEADINGS) + "|"
         for row in measured.rows:
-            escaped = (text.replace("|", "\\|") for text in cells(row, quick=quick))
-            yield f"| {' | '.join(escaped)} |"
+            yield f"| {' | '.join(cells(row, quick=quick))} |"
+        yield ""
+        yield from _notes(measured.rows)
+
+
+def _notes(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what a reader must know, each note with the questions that it belongs to."""
+    questions: dict[str, list[str]] = {}
+    for row in rows:
+        if row.note and row.ours is not None:
+            beside = f", beside {row.peer_name}" if row.peer_name else ""
+            questions.setdefault(row.note, []).append(f"{row.question}{beside}")
+    for note, belongs in questions.items():
+        yield f"* {'; '.join(belongs)}: {note}."
+    if questions:
         yield ""
 
 

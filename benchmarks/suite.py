@@ -132,26 +132,27 @@ def parts_of(section: Section, *, quick: bool, repeat: int) -> list[list[str]]:
     return [[*part, *repeated] for part in section.parts]
 
 
-def missing_for(section: Section) -> str:
-    """Return why a section cannot run here; empty where it can."""
+def why_left_out(section: Section, *, quick: bool, asked_for: bool) -> str:
+    """Return why a section is not run; empty where it is."""
+    if section.name == "flower_round" and quick and not asked_for:
+        return "not measured: half a minute of real processes; --only flower_round asks for it"
     if section.name == "attestation" and not (ROOT / "tests" / "attestation").is_dir():
         return "not measured: it judges the tests' evidence, which only a checkout has"
     return ""
 
 
 def run_section(
-    section: Section, *, quick: bool, repeat: int, advance: Callable[[], None]
+    section: Section, parts: Sequence[Sequence[str]], advance: Callable[[], None]
 ) -> Measured:
-    """Run every part of a section; `advance` is called after each."""
-    measured = Measured(section=section, left_out=missing_for(section))
-    for arguments in parts_of(section, quick=quick, repeat=repeat):
-        if not measured.left_out:
-            found = _run_part(section.name, arguments)
-            if isinstance(found, str):
-                measured.failures.append(f"{' '.join(arguments)}: {found}")
-            else:
-                measured.figures.append(found)
-                measured.rows += from_json(found["rows"])
+    """Run these parts of a section; `advance` is called after each."""
+    measured = Measured(section=section)
+    for arguments in parts:
+        found = _run_part(section.name, arguments)
+        if isinstance(found, str):
+            measured.failures.append(f"{' '.join(arguments)}: {found}")
+        else:
+            measured.figures.append(found)
+            measured.rows += from_json(found["rows"])
         advance()
     return measured
 
