@@ -47,8 +47,8 @@ slow: $(VENV)/.dev ## the tests that take more than a few seconds
 guest: $(VENV)/.dev ## boot the enclave in an emulated guest, and verify its measured boot
 	$(BIN)/pytest -m slow tests/guest
 
-bench: $(VENV)/.dev ## measure against Flower and other peers, in one run
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev ## measure against Flower and other peers; the report lies in fedenclave-bench/
+	$(BIN)/fedenclave bench
 
 bench-peers: $(VENV)/.dev $(PEERS_VENV)/.peers ## the same task by other frameworks, which it installs aside
 	$(BIN)/python -m benchmarks.peers

@@ -5,12 +5,11 @@ client. Plain Flower sends 267 arrays each way; FedEnclave one flat array, seale
 with appraisal, receipts and a development enclave in the time. The first round also says hello and
 is not counted.
 
-    python -m benchmarks.flower_round [--tensors 267] [--parameters 25600000] [--rounds 3]
+    python -m benchmarks.flower_round [--tensors 267] [--parameters 25600000] [--repeat 3] [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -19,15 +18,18 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
+from benchmarks.measure import options_parser, publish
+from benchmarks.rows import Row
 from fedenclave.demo.deployment import FlowerDeployment, Node
 from fedenclave.demo.processes import ProcessGroup
 
 APP = Path(__file__).parent / "round_app"
 NODES = 2
+QUICK = {"tensors": 3, "parameters": 30_000, "rounds": 1}
+AT_LEAST = 2.0
 
 
 def time_rounds(*, plain: bool, tensors: int, parameters: int, rounds: int) -> list[float]:
@@ -57,29 +59,37 @@ def time_rounds(*, plain: bool, tensors: int, parameters: int, rounds: int) -> l
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Time both, print a table, write JSON."""
-    parser = argparse.ArgumentParser(prog="benchmarks.flower_round", description=__doc__)
+    parser = options_parser("flower_round", __doc__)
     parser.add_argument("--tensors", type=int, default=267)
     parser.add_argument("--parameters", type=int, default=25_600_000)
-    parser.add_argument("--rounds", type=int, default=3, help="counted rounds of each")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--repeat", type=int, default=3, help="counted rounds of each (3)")
     options = parser.parse_args(arguments)
-    sizes = {"tensors": options.tensors, "parameters": options.parameters, "rounds": options.rounds}
+    sizes = {"tensors": options.tensors, "parameters": options.parameters, "rounds": options.repeat}
+    sizes = QUICK if options.quick else sizes
     machine = describe_machine()
     sealed = time_rounds(plain=False, **sizes)
     plain = time_rounds(plain=True, **sizes)
     ratio = statistics.median(plain) / statistics.median(sealed)
-    table = Table(title=f"a whole round, {NODES} SuperNodes, {options.tensors} tensors")
+    table = Table(title=f"a whole round, {NODES} SuperNodes, {sizes['tensors']} tensors")
     for heading in ("", "median s", "all"):
         table.add_column(heading)
     for name, values in (("Flower FedAvg, plain", plain), ("FedEnclave, sealed", sealed)):
         shown = ", ".join(f"{value:.1f}" for value in values)
         table.add_row(name, f"{statistics.median(values):.1f}", shown)
-    console = Console()
-    console.print(table)
-    console.print(f"FedEnclave is {ratio:.2f} times as fast. no TEE hardware was there.")
-    if options.json is not None:
-        result = {"machine": machine, **sizes, "plain": plain, "sealed": sealed, "ratio": ratio}
-        options.json.write_text(json.dumps(result, indent=2))
+    row = Row(
+        question=f"a whole round of {NODES} SuperNodes, {sizes['tensors']} tensors of "
+        f"{sizes['parameters'] / 1e6:g} M in all",
+        unit="s",
+        ours=statistics.median(sealed),
+        peer_name="Flower FedAvg, plain text, as many SuperNodes",
+        peer=statistics.median(plain),
+        ratio=ratio,
+        at_least=AT_LEAST,
+        note="real processes on loopback; one deployment after the other",
+    )
+    result = {"machine": machine, **sizes, "plain": plain, "sealed": sealed, "ratio": ratio}
+    verdict = f"FedEnclave is {ratio:.2f} times as fast."
+    publish(table, verdict, result, options.json, rows=[row])
     return 0
 
 

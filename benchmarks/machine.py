@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("fedenclave", "flwr", "numpy", "cryptography", "protobuf")
-_LITTLE_LOAD = 0.5
+LITTLE_LOAD = 0.5
 
 
 def describe_machine() -> dict[str, Any]:
@@ -34,19 +34,34 @@ def note_load(machine: dict[str, Any]) -> None:
     machine["load_after"] = os.getloadavg()[0]
 
 
+NO_TEE = "No TEE hardware: a development enclave, so no figure holds a TEE's memory encryption."
+
+
 def machine_line(machine: dict[str, Any]) -> str:
-    """Return the machine in two lines, with a warning where others were using it."""
+    """Return the machine, with a warning where others were using it."""
+    return "\n".join([machine_facts(machine), *load_warnings(machine)])
+
+
+def machine_facts(machine: dict[str, Any]) -> str:
+    """Return the machine in two lines."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    line = (
+    return (
         f"{machine['processor']}, {machine['cores']} cores"
         f"{', virtual' if machine['virtual'] else ''}, {machine['memory_gib']} GiB; "
         f"Python {machine['python']}, {versions}\n"
-        f"load before {machine['load_before']:.1f}, after {machine['load_after']:.1f}. "
-        "No TEE hardware: a development enclave, so no cost of memory encryption."
+        f"load before {machine['load_before']:.1f}, after {machine['load_after']:.1f}. {NO_TEE}"
     )
-    if machine["load_before"] > _LITTLE_LOAD:
-        line += "\nOther programs were busy before this one began: trust ratios, not seconds."
-    return line
+
+
+def load_warnings(machine: dict[str, Any]) -> list[str]:
+    """Return what to say where other programs used the machine; nothing where hardly any did."""
+    warnings = []
+    if machine["load_before"] > LITTLE_LOAD:
+        warnings.append(
+            f"Other programs were busy before this one began (load {machine['load_before']:.1f}, "
+            f"want at most {LITTLE_LOAD}): trust ratios, not seconds."
+        )
+    return warnings
 
 
 def _first(file: Path, key: str) -> str | None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import machine_line, note_load
+from benchmarks.rows import Row, as_json
 
 T = TypeVar("T")
 
@@ -30,6 +31,14 @@ def spread(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds):.3f} [{min(seconds):.3f}-{max(seconds):.3f}]"
 
 
+def ratio_of(peer: Sequence[float], ours: Sequence[float]) -> float:
+    """Return how many times as fast ours is: the median of neighbours' ratios.
+
+    Neighbours, because what slows both down cancels out.
+    """
+    return statistics.median(p / o for p, o in zip(peer, ours, strict=True))
+
+
 def options_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """Return a parser with the options that every benchmark here has."""
     parser = argparse.ArgumentParser(
@@ -42,9 +51,37 @@ def options_parser(name: str, description: str | None) -> argparse.ArgumentParse
     return parser
 
 
-def publish(table: Table, verdict: str, result: dict[str, Any], file: Path | None) -> None:
-    """Print the table, the verdict and the machine; write `result` as JSON where asked."""
+def add_case_option(parser: argparse.ArgumentParser) -> None:
+    """Let a caller choose how many clients with how many parameters are measured."""
+    parser.add_argument(
+        "--case",
+        type=int,
+        nargs=2,
+        action="append",
+        metavar=("CLIENTS", "PARAMETERS"),
+        help="this many clients and parameters; repeatable (all cases)",
+    )
+
+
+def case_name(clients: int, parameters: int) -> str:
+    """Return a case as tables show it."""
+    return f"{clients} x {parameters / 1e6:g} M"
+
+
+def publish(
+    table: Table,
+    verdict: str,
+    result: dict[str, Any],
+    file: Path | None,
+    *,
+    rows: Sequence[Row],
+) -> None:
+    """Print the table, the verdict and the machine; write `result` as JSON where asked.
+
+    `rows` are what the report of the whole suite shows of it.
+    """
     note_load(result["machine"])
+    result["rows"] = as_json(rows)
     console = Console()
     console.print(table)
     console.print(f"{verdict}\n{machine_line(result['machine'])}", highlight=False, markup=False)

@@ -17,9 +17,13 @@ from numpy.typing import NDArray
 from benchmarks.measure import timed
 from benchmarks.trained import TENSOR, num_examples
 from fedenclave.protocol.exchange import RoundOffer
+from fedenclave.protocol.manifest import Rules
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
-from fedenclave.simulation.federation import SimulatedFederation
+from fedenclave.simulation.federation import DEFAULT_RULES, SimulatedFederation
+
+LOSS = "loss"
+"""The metric that clients report where the rules ask for it (q-FedAvg)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +47,11 @@ class SealedTimes:
 class SealedRounds:
     """A federation whose clients seal ready-made parameters."""
 
-    def __init__(self, first: NDArray[np.float32], clients: int) -> None:
+    def __init__(
+        self, first: NDArray[np.float32], clients: int, rules: Rules = DEFAULT_RULES
+    ) -> None:
         """Start the enclave."""
-        self._federation = SimulatedFederation.create({TENSOR: first}, clients=clients)
+        self._federation = SimulatedFederation.create({TENSOR: first}, clients=clients, rules=rules)
         self._model = self._federation.model.to_bytes()
 
     @property
@@ -84,8 +90,15 @@ class SealedRounds:
         )
         payload = trained.tobytes()
         start = time.perf_counter()
-        sealed = session.seal(accepted, payload, num_examples(index))
+        sealed = session.seal(accepted, payload, num_examples(index), {LOSS: 1 + index / 100})
         return sealed, time.perf_counter() - start
+
+    def seal_all(self, trained: Sequence[NDArray[np.float32]]) -> list[bytes]:
+        """Open the next round, and return everybody's sealed update for it."""
+        offers = self.open()
+        return [
+            self.seal(name, offers[name], trained[i], i)[0] for i, name in enumerate(self.clients)
+        ]
 
     def submit(self, client: str, sealed: bytes) -> tuple[float, float]:
         """Hand an update over; return the seconds of writing it and of its admission."""

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from fedenclave.cli import aggregator, attest, client, demo, federation, receipts, simulate
+from fedenclave.cli import aggregator, attest, bench, client, demo, federation, receipts, simulate
 from fedenclave.cli.terminal import out, print_error, print_json
 from fedenclave.protocol.errors import FedEnclaveError
 
@@ -32,6 +32,7 @@ app.add_typer(attest.app, name="attest")
 app.add_typer(aggregator.app, name="aggregator")
 app.add_typer(simulate.app, name="simulate")
 app.command()(demo.demo)
+app.command()(bench.bench)
 
 
 def _version(wanted: bool) -> None:

@@ -1,4 +1,7 @@
-"""Where the Flower apps that come with FedEnclave lie: in the installed package or the checkout."""
+"""Where the Flower apps that come with FedEnclave lie: in the installed package or the checkout.
+
+And the benchmarks, which are no Flower app, but lie and run in the same way.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import fedenclave
 from fedenclave.demo.errors import DeploymentError
@@ -49,6 +52,35 @@ def run_module(app: str, module: str, arguments: Sequence[str]) -> str:
     if done.returncode != 0:
         raise _failure(module, done.stderr)
     return done.stdout
+
+
+def benchmarks_folder() -> Path:
+    """Return the folder in which the package `benchmarks` lies.
+
+    Raises:
+        DeploymentError: it is not there.
+    """
+    package = Path(fedenclave.__file__).parent
+    for folder in (package / "apps" / "suite", package.parent):
+        if (folder / "benchmarks" / "suite.py").is_file():
+            return folder
+    raise DeploymentError(
+        "the benchmarks are not installed", hint="reinstall the package: pip install fedenclave"
+    )
+
+
+def become_benchmarks(arguments: Sequence[str]) -> NoReturn:
+    """Go on as `python -m benchmarks`: its output, signals and exit status are then our own.
+
+    Raises:
+        DeploymentError: the benchmarks are not there.
+    """
+    # -P: a folder called benchmarks where the user stands must not be taken for them.
+    command = [sys.executable, "-P", "-m", "benchmarks", *arguments]
+    path = _path(benchmarks_folder())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": path})  # noqa: S606 - this interpreter
 
 
 def run_module_json(app: str, module: str, arguments: Sequence[str]) -> dict[str, object]:
@@ -91,8 +123,7 @@ def run_module_lines(app: str, module: str, arguments: Sequence[str]) -> Iterato
 
 
 def _environment(app: str) -> dict[str, str]:
-    path = os.pathsep.join([str(app_folder(app)), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path}
+    return {**os.environ, "PYTHONPATH": _path(app_folder(app))}
 
 
 def _json_object(module: str, printed: str) -> dict[str, Any]:
@@ -103,6 +134,10 @@ def _json_object(module: str, printed: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DeploymentError(f"{module} printed no JSON object")
     return value
+
+
+def _path(folder: Path) -> str:
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _failure(module: str, stderr: str) -> DeploymentError:

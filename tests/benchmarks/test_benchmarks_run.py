@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("flwr")
 
-from benchmarks import aggregation, attestation, memory, sealing
+from benchmarks import aggregation, attestation, memory, robust, sealing, throughput
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -46,18 +46,38 @@ def test_memory_is_that_of_the_enclave_for_each_cohort(tmp_path: Path) -> None:
     file = tmp_path / "memory.json"
     assert memory.main(["--quick", "--json", str(file)]) == 0
     result = figures(file)
-    assert [cohort["clients"] for cohort in result["cohorts"]] == list(memory.QUICK_COHORTS)
-    assert all(0 < cohort["resident"] <= cohort["peak"] for cohort in result["cohorts"])
-    assert result["flat"] is True
+    (found,) = result["rules"]
+    assert [cohort["clients"] for cohort in found["cohorts"]] == list(memory.QUICK_COHORTS)
+    assert all(0 < cohort["resident"] <= cohort["peak"] for cohort in found["cohorts"])
+    assert found["flat"] is True
 
 
 def test_sealing_adds_next_to_nothing_to_the_wire(tmp_path: Path) -> None:
     file = tmp_path / "sealing.json"
     assert sealing.main(["--quick", "--json", str(file)]) == 0
     result = figures(file)
-    for key in ("seal", "client", "admit", "flower_serialise", "flower_parse"):
+    for key in ("seal", "client", "admit", "flower_objects", "flower_serialise", "flower_parse"):
         assert result[key]["gigabytes_per_second"] > 0
     assert 1 < result["wire"] <= sealing.WIRE_LIMIT
+
+
+def test_robust_rules_give_flowers_models(tmp_path: Path) -> None:
+    file = tmp_path / "robust.json"
+    assert robust.main(["--quick", "--json", str(file)]) == 0
+    found = {each["rule"]: each for each in figures(file)["rules"]}
+    assert tuple(found) == robust.QUICK_RULES
+    assert found["median"]["same_model"] is True
+    for each in found.values():
+        assert each["flower_arrived"][0] > each["flower_inflated"][0] > 0
+
+
+def test_the_enclave_is_timed_beside_decryption_alone(tmp_path: Path) -> None:
+    file = tmp_path / "throughput.json"
+    assert throughput.main(["--quick", "--json", str(file)]) == 0
+    (case,) = figures(file)["cases"]
+    gigabytes = 4 * case["clients"] * case["parameters"] / 1e9
+    for way, seconds in case["seconds"].items():
+        assert case["gigabytes_per_second"][way] == pytest.approx(gigabytes / seconds[0])
 
 
 def test_judging_evidence_is_timed_for_every_format_at_hand(
