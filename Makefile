@@ -51,7 +51,7 @@ bench: $(VENV)/.dev ## measure against Flower and other peers; the report lies i
 	$(BIN)/fedenclave bench
 
 bench-peers: $(VENV)/.dev $(PEERS_VENV)/.peers ## the same task by other frameworks, which it installs aside
-	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.foreign
 
 format: $(VENV)/.dev ## format, and repair what the linter can
 	$(BIN)/ruff check --fix-only .

@@ -4,7 +4,6 @@ One file, one peer. A file's docstring says what is counted, and from which byte
 and AES run in this process. The others must not enter the project's environment, whose versions
 they contradict: each is a process in a second one, which `make bench-peers` installs.
 
-    python -m benchmarks.peers [--clients 10] [--parameters 25600000] [--repeat 5] [--json FILE]
 """
 
 from __future__ import annotations

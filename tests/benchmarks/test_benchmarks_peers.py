@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 pytest.importorskip("flwr")
 
 from benchmarks import peers
-from benchmarks.peers.__main__ import main
 from benchmarks.peers.figures import ARRIVED
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -65,20 +63,6 @@ def test_a_peer_that_nobody_knows_is_an_error() -> None:
 
 
 @pytest.mark.usefixtures("no_peers")
-def test_the_table_says_what_was_not_measured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    file = tmp_path / "peers.json"
-    only = ["--only", "nvflare_mean", "aes_gcm"]
-    assert main(["--quick", "--json", str(file), *only]) == 0
-    result = json.loads(file.read_text("utf-8"))
-    assert result["peers"]["nvflare_mean"] is None
-    assert result["peers"]["aes_gcm"]["seconds"][ARRIVED]
-    assert result["fedenclave"]["total"]
-    assert peers.NOT_MEASURED in capsys.readouterr().out
-
-
 @pytest.mark.skipif(
     not peers.peers_python().exists(), reason="other frameworks are installed by make bench-peers"
 )
