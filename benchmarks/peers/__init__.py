@@ -3,7 +3,6 @@
 One file, one peer. A file's docstring says what is counted, and from which bytes it begins. Flower
 and AES run in this process. The others must not enter the project's environment, whose versions
 they contradict: each is a process in a second one, which `make bench-peers` installs.
-
 """
 
 from __future__ import annotations
