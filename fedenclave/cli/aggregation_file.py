@@ -69,10 +69,14 @@ _ABOUT = {
     ],
     "multi-krum": ["MultiKrum: the mean of the updates nearest to their neighbours."],
     "bulyan": ["Bulyan: multi-krum's choice, then the values nearest to the median."],
-    "geometric-median": ["The point nearest to all updates (RFA), over the whole model."],
+    "geometric-median": [
+        "The point nearest to all updates (RFA), over the whole model. A client with nearly half",
+        "of the examples IS that point: weigh uniformly, or keep weight_cap low.",
+    ],
     "q-fed-avg": [
         "QFedAvg: who has a higher loss counts more. Needs --weighting uniform. A client that",
-        "claims a huge loss outweighs all others.",
+        "claims a huge loss outweighs all others, and with q above 1 or so the release is nearly",
+        "the update of whoever has the highest.",
     ],
     "own": ["A rule of your own in the enclave's image: aggregator/own-rules/README.md."],
 }

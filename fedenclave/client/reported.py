@@ -28,7 +28,7 @@ def reported_metrics(metrics: Mapping[str, float], rules: Rules) -> Sequence[flo
     reported = []
     for name in rules.reported:
         value = metrics.get(name)
-        if value is None or not math.isfinite(value):
+        if value is None or not abs(value) < math.inf:
             found = "missing" if value is None else "not a finite number"
             raise UpdateUnusable(
                 f"metric {name}, which the manifest asks for, is {found}, and nothing was sent",

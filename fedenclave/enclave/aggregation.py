@@ -56,7 +56,7 @@ class Aggregation:
         self._schema, self._rules, self._workers = schema, rules, workers
         self._combination = combination(rules)
         if self._combination.needs_tile:
-            workers.take_tiles(memory, tile_size(clients))
+            workers.take_tiles(memory, tile_size(clients, blocks=self._combination.needs_gram))
         self.state = OptimiserState(rules.server, schema)
         self.digest: Digest | None = None
         self.model = NewModel(schema)

@@ -20,14 +20,18 @@ from fedenclave.protocol.floats import WideArray
 from fedenclave.protocol.tensors import Schema
 
 _SIZE = 16 << 20
+_FEWEST_COLUMNS = 1024
+"""For the largest rosters: fewer, and chunks would be deciphered too many times."""
 
 
-def tile_size(clients: int) -> int:
+def tile_size(clients: int, *, blocks: bool) -> int:
     """Return the bytes of a thread's tile, for a cohort of at most `clients`.
 
-    A block of columns, which pairwise rules take whole, always fits.
+    Args:
+        clients: the most rows.
+        blocks: whether a whole block of columns must fit, as rules that compare pairs take it.
     """
-    return max(_SIZE, clients * BLOCK * 8)
+    return max(_SIZE, clients * (BLOCK if blocks else _FEWEST_COLUMNS) * 8)
 
 
 def tiles(
@@ -51,7 +55,7 @@ def tiles(
     chunk = schema.chunks[index]
     window, wide = scratch.window(chunk), chunk.dtype.wide
     fit = len(scratch.tile) // (len(shrink) * wide.itemsize)
-    step = window.count if fit >= window.count else fit // BLOCK * BLOCK
+    step = window.count if fit >= window.count else fit // BLOCK * BLOCK or fit
     for start in range(0, window.count, step):
         columns = slice(start, min(start + step, window.count))
         width = columns.stop - start

@@ -262,7 +262,8 @@ def _metrics(reply: Message, names: Sequence[str]) -> dict[str, float]:
     for metrics in reply.content.metric_records.values():
         for name in names:
             value = metrics.get(name)
-            if isinstance(value, int | float):
+            # A whole number too large for a float is none that could be averaged.
+            if isinstance(value, int | float) and abs(value) <= sys.float_info.max:
                 reported[name] = float(value)
     return reported
 

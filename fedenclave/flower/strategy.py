@@ -35,8 +35,8 @@ from fedenclave.flower.deliveries import Deliveries
 from fedenclave.flower.nonces import Nonces
 from fedenclave.flower.outgoing import rewritten, told_to_all
 from fedenclave.flower.supported import (
-    Computed,
     check_agreed,
+    computed_by_own_rule,
     computed_for,
     development_rules,
 )
@@ -92,7 +92,7 @@ class Confidential(Strategy):
         """
         self._inner = strategy
         own = rules.rule if rules and isinstance(rules.rule, OwnRule) else None
-        self._computed = Computed(rule=own) if own else computed_for(strategy)
+        self._computed = computed_by_own_rule(strategy, own) if own else computed_for(strategy)
         self._connection: Development | Remote
         if aggregator is None:
             self._connection = Development(development_rules(self._computed, strategy, rules))
@@ -207,12 +207,12 @@ class Confidential(Strategy):
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
-        """Return nothing: clients' metrics do not leave them (the manifest's release policy)."""
+        """Return nothing: the metrics of an evaluation do not leave the clients."""
         answered = _without_errors(replies)
         for reply in answered:
             self._deliveries.answered(self._nonces.clients.get(reply.metadata.src_node_id, ""))
         if answered and server_round == 1:
-            log(INFO, "clients' metrics stay with them: the manifest releases parameters only")
+            log(INFO, "the clients' metrics of evaluation stay with them")
         return None
 
     # --- hello: one fresh nonce from every client ----------------------------------------------

@@ -50,7 +50,7 @@ def computed_for(strategy: Strategy) -> Computed:
             an aggregation of its own.
     """
     known = next((kind for kind in _KNOWN if isinstance(strategy, kind)), None)
-    if known is None or type(strategy).aggregate_train is not known.aggregate_train:
+    if known is None or _changes(strategy, known):
         raise ConfigurationError(
             f"strategy {type(strategy).__name__} {_why_not(strategy)}",
             hint="use one of "
@@ -58,6 +58,28 @@ def computed_for(strategy: Strategy) -> Computed:
             + "; a rule of your own goes into the enclave's image: aggregator/own-rules/README.md",
         )
     return _of(strategy)
+
+
+_MAY_CHANGE = {
+    "__init__",
+    "aggregate_evaluate",
+    "configure_evaluate",
+    "configure_train",
+    "start",
+    "summary",
+}
+
+
+def _changes(strategy: Strategy, known: type[Strategy]) -> bool:
+    """Return whether a subclass, or the object itself, changes how `known` aggregates."""
+    own = type(strategy).__mro__[: type(strategy).__mro__.index(known)]
+    defined = {name for kind in own for name in vars(kind)} | {
+        name for name, value in vars(strategy).items() if callable(getattr(known, name, None))
+    }
+    return any(callable(getattr(known, name, None)) for name in defined - _MAY_CHANGE - _OF_PYTHON)
+
+
+_OF_PYTHON = {"__module__", "__doc__", "__class__", "__dict__", "__weakref__"}
 
 
 # Subclasses before their bases: Krum is a MultiKrum, and each is a FedAvg.
@@ -146,6 +168,22 @@ def _why_not(strategy: Strategy) -> str:
     return "computes a rule of its own, which this version's enclave does not"
 
 
+def computed_by_own_rule(strategy: Strategy, rule: Rule) -> Computed:
+    """Return what is computed where the enclave's own `rule` takes the place of the mean.
+
+    Raises:
+        ConfigurationError: `strategy` stands for another rule than the mean.
+    """
+    computed = computed_for(strategy)
+    if computed.rule != MEAN:
+        raise ConfigurationError(
+            f"strategy {type(strategy).__name__} stands for rule {computed.rule.RULE}, and a rule "
+            "of your own is given, too",
+            hint="wrap FedAvg, or one with an optimiser, around a rule of your own",
+        )
+    return replace(computed, rule=rule)
+
+
 def development_rules(computed: Computed, strategy: Strategy, given: Rules | None) -> Rules:
     """Return the rules of a development federation that computes what `strategy` stands for.
 
@@ -160,8 +198,10 @@ def development_rules(computed: Computed, strategy: Strategy, given: Rules | Non
     if given is None:
         key = str(getattr(strategy, "weighted_by_key", DEFAULT_RULES.weighted_by))
         given = replace(DEFAULT_RULES, min_cohort=2, weighted_by=key)
-    elif (given.rule, given.server) != (MEAN, NO_OPTIMISER):
-        check_agreed(computed, given, strategy)
+    else:
+        plain = (given.rule, given.server) == (MEAN, NO_OPTIMISER)
+        stands_for = replace(given, rule=computed.rule, server=computed.server)
+        check_agreed(computed, stands_for if plain else given, strategy)
     # A loss takes the place of a weight.
     weighting = "uniform" if isinstance(computed.rule, rules.QFedAvg) else given.weighting
     return replace(given, rule=computed.rule, server=computed.server, weighting=weighting)
@@ -173,6 +213,13 @@ def check_agreed(computed: Computed, agreed: Rules, strategy: Strategy) -> None:
     Raises:
         ConfigurationError: it does.
     """
+    weighs_by = getattr(strategy, "weighted_by_key", agreed.weighted_by)
+    if weighs_by != agreed.weighted_by:
+        raise ConfigurationError(
+            f"strategy {type(strategy).__name__} weighs by {weighs_by!r}, and the rules by "
+            f"{agreed.weighted_by!r}",
+            hint="name the same metric in both",
+        )
     if (computed.rule, computed.server) == (agreed.rule, agreed.server):
         return
     raise ConfigurationError(

@@ -335,10 +335,13 @@ def _parameters(kind: type[Rule | ServerOptimiser], table: Table) -> dict[str, A
 
 def _own_rule(table: Table) -> OwnRule:
     name = table.take_text("name")
-    if _NAME.fullmatch(name) is None:
-        raise ConfigurationError(
-            f"{table.where} name is {name[:80]!r}, want 1-63 of a-z 0-9 _ beginning with a letter"
-        )
+    for text in (name, *table.names()):
+        # Keys are shown to people and written to files: they are names, too.
+        if _NAME.fullmatch(text) is None:
+            raise ConfigurationError(
+                f"{table.where}: name is {text[:80]!r}, want 1-63 of a-z 0-9 _ beginning with a "
+                "letter"
+            )
     parameters = {
         key: table.take_number(key, low=-1e18, high=1e18) for key in sorted(table.names())
     }

@@ -19,6 +19,7 @@ from fedenclave.protocol.aggregation import (
     NO_OPTIMISER,
     PAIRWISE,
     MultiKrum,
+    OwnRule,
     QFedAvg,
     Rule,
     ServerOptimiser,
@@ -328,7 +329,9 @@ def _check_roster(manifest: Manifest) -> None:
 def _check_rule(rules: Rules, clients: int) -> None:
     """Refuse a rule that this roster can never satisfy, or that hides what it releases."""
     rule = rules.rule
-    most = MAX_PAIRWISE_CLIENTS if isinstance(rule, PAIRWISE) else MAX_CLIENTS
+    # A rule of the federation's own may ask for pairs: what it asks for is not known here.
+    pairwise = isinstance(rule, (*PAIRWISE, OwnRule))
+    most = MAX_PAIRWISE_CLIENTS if pairwise else MAX_CLIENTS
     if clients > most:
         raise ConfigurationError(f"manifest has {clients} clients, want at most {most}")
     if rule.least_clients() > clients:
@@ -337,11 +340,15 @@ def _check_rule(rules: Rules, clients: int) -> None:
             f"{clients}",
             hint="lower the number of byzantine clients, or enrol more",
         )
-    if isinstance(rule, MultiKrum) and rule.selected < rules.min_cohort:
-        raise ConfigurationError(
-            f"manifest rule multi-krum averages {rule.selected} updates, fewer than min_cohort, "
-            f"which is {rules.min_cohort}"
-        )
+    if isinstance(rule, MultiKrum):
+        # Liars can get their own updates selected, and know them: enough others must be left.
+        least = rules.min_cohort + max(rule.byzantine, rules.min_cohort - 1)
+        if rule.selected < least:
+            raise ConfigurationError(
+                f"manifest rule multi-krum averages {rule.selected} updates, want at least "
+                f"{least}: min_cohort honest ones beside all who may lie",
+                hint="raise selected, or lower byzantine or min_cohort",
+            )
     if isinstance(rule, QFedAvg) and rules.weighting != "uniform":
         raise ConfigurationError(
             f"manifest weighting is {rules.weighting}, and q-fed-avg weighs by loss",

@@ -104,8 +104,11 @@ def write_manifest(draft: ManifestDraft) -> bytes:
     source = ("\n".join(lines) + "\n").encode()
     # What was put in as text must not have brought anything else with it.
     written = Manifest.from_bytes(source)
-    if (written.members, written.clients) != (tuple(draft.members), tuple(draft.clients)):
-        raise ConfigurationError("manifest would have other members or clients than it is made for")
+    made_for = (tuple(draft.members), tuple(draft.clients), draft.rules)
+    if (written.members, written.clients, written.rules) != made_for:
+        raise ConfigurationError(
+            "manifest would have other members, clients or rules than it is made for"
+        )
     return source
 
 

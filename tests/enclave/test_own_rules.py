@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     monkeypatch.setattr(fedenclave.enclave.own_rules, "__path__", [str(tmp_path)])
 
     def put(name: str, source: str) -> Rules:
+        # Python keeps a module that it has loaded: each test's file is to be its own.
+        monkeypatch.delitem(sys.modules, f"fedenclave.enclave.own_rules.{name}", raising=False)
         (tmp_path / f"{name}.py").write_text(source)
         return own(name)
 

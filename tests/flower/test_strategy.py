@@ -12,17 +12,19 @@ from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import (
     Bulyan,
     DifferentialPrivacyServerSideFixedClipping,
+    FedAdam,
     FedAvg,
     FedAvgM,
     FedMedian,
     FedProx,
     FedXgbBagging,
     FedXgbCyclic,
+    QFedAvg,
     Strategy,
 )
 
 from fedenclave.flower import Confidential
-from fedenclave.flower.supported import check_agreed, computed_for
+from fedenclave.flower.supported import check_agreed, computed_by_own_rule, computed_for
 from fedenclave.protocol import aggregation as rules_of
 from fedenclave.protocol.errors import ConfigurationError, RequestRefused
 from fedenclave.simulation.federation import DEFAULT_RULES
@@ -101,6 +103,53 @@ class OwnAggregation(FedMedian):
         return None, None
 
 
+class OwnMoments(FedAdam):
+    """Changes a part of what it inherits."""
+
+    def _compute_deltat_and_mt(self, aggregated: object) -> object:
+        return super()._compute_deltat_and_mt(aggregated)
+
+
+class OwnChoice(FedAdam):
+    """Changes who trains and with what, and nothing of what is aggregated."""
+
+    def configure_train(self, *arguments: object) -> object:
+        return super().configure_train(*arguments)
+
+
+def with_its_own(strategy: Strategy, name: str) -> Strategy:
+    setattr(strategy, name, lambda *_: (None, None))
+    return strategy
+
+
+def test_a_strategy_that_only_chooses_otherwise_is_computed() -> None:
+    assert computed_for(OwnChoice()) == computed_for(FedAdam())
+
+
+@pytest.mark.parametrize(
+    "strategy", [FedMedian(), QFedAvg(client_learning_rate=0.1), FedXgbBagging()]
+)
+def test_a_rule_of_the_users_own_goes_around_a_mean_only(strategy: Strategy) -> None:
+    own = replace(DEFAULT_RULES, rule=rules_of.OwnRule(name="mine"))
+    with pytest.raises(ConfigurationError):
+        Confidential(strategy, rules=own)
+
+
+def test_a_rule_of_the_users_own_keeps_the_strategys_optimiser() -> None:
+    own = rules_of.OwnRule(name="mine")
+    computed = computed_by_own_rule(FedAdam(eta=0.5), own)
+    assert computed == replace(computed_for(FedAdam(eta=0.5)), rule=own)
+
+
+def test_a_strategy_that_weighs_by_another_metric_than_the_rules_is_refused() -> None:
+    strategy = FedAvg(weighted_by_key="n")
+    with pytest.raises(ConfigurationError, match="weighs by 'n', and the rules by 'num-examples'"):
+        Confidential(strategy, rules=DEFAULT_RULES)
+    with pytest.raises(ConfigurationError, match="weighs by 'n'"):
+        check_agreed(computed_for(strategy), DEFAULT_RULES, strategy)
+    Confidential(strategy)
+
+
 @pytest.mark.parametrize(
     ("strategy", "why"),
     [
@@ -108,6 +157,8 @@ class OwnAggregation(FedMedian):
         (FedXgbBagging(), "sends trees"),
         (FedXgbCyclic(), "sends trees"),
         (DifferentialPrivacyServerSideFixedClipping(FedAvg(), 1.0, 1.0, 3), "adds noise"),
+        (with_its_own(FedAvg(), "aggregate_train"), "computes a rule of its own"),
+        (OwnMoments(), "computes a rule of its own"),
         (Bulyan(selection_rule=lambda contents, f, n: contents), "selection rule of its own"),
     ],
     ids=lambda value: type(value).__name__,

@@ -8,12 +8,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedenclave.protocol import aggregation as rules
 from fedenclave.protocol import manifest as manifest_module
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Client, Manifest, Member, Rules, approving_members
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
-from fedenclave.protocol.signing import key_to_text, public_key, sign
+from fedenclave.protocol.signing import PublicKey, key_to_text, public_key, sign
 from fedenclave.protocol.statements import Approval, Suite
 
 KEYS = [Ed25519PrivateKey.from_private_bytes(bytes([i]) * 32) for i in range(6)]
@@ -221,3 +222,85 @@ def test_text_that_brings_members_of_its_own_makes_no_manifest() -> None:
         write_manifest(replace(DRAFT, attestation=policy + sybil))
     hidden = policy + "# x\u2028" + sybil.replace("\n", "\u2028")
     assert len(Manifest.from_bytes(write_manifest(replace(DRAFT, attestation=hidden))).members) == 2
+
+
+EIGHT = {f"c{k}": f"m{k}" for k in range(8)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rule": rules.MultiKrum(byzantine=1, selected=2)}, "averages 2 updates, want at least 3"),
+        ({"rule": rules.MultiKrum(byzantine=2, selected=3)}, "averages 3 updates, want at least 4"),
+        (
+            {"rule": rules.MultiKrum(byzantine=1, selected=9)},
+            "needs 9 clients",
+        ),
+        ({"rule": rules.Krum(byzantine=3)}, "needs 9 clients"),
+        ({"rule": rules.Bulyan(byzantine=2)}, "needs 11 clients"),
+        (
+            {"rule": rules.QFedAvg(q=1.0, client_learning_rate=0.1, loss="l")},
+            "weighting is examples, and q-fed-avg weighs by loss",
+        ),
+        ({"metrics": ("loss", "loss")}, "names one twice"),
+        ({"metrics": tuple(f"m{k}" for k in range(65))}, "or more than 64"),
+        ({"metrics": ("a b",)}, "metric is named 'a b'"),
+        ({"metrics": ("a\nb",)}, "not valid toml"),
+        ({"rule": rules.OwnRule(name="x", parameters={"a = 1\nb": 2.0})}, "other members, clients"),
+        ({"rule": rules.OwnRule(name="x", parameters={"A": 2.0})}, "name is 'A'"),
+    ],
+)
+def test_rules_that_cannot_be_kept_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        manifest_of(**changes)
+
+
+@pytest.mark.parametrize("rule", [rules.Krum(byzantine=0), rules.OwnRule(name="x")])
+def test_a_rule_that_compares_pairs_takes_no_more_than_1024_clients(rule: rules.Rule) -> None:
+    clients = {f"c{k}": f"m{k % 3}" for k in range(1025)}
+    with pytest.raises(ConfigurationError, match="has 1025 clients, want at most 1024"):
+        manifest_of(clients, rule=rule)
+    assert manifest_of(clients, rule=rules.Median()).rules.rule == rules.Median()
+
+
+def test_krum_is_refused_where_the_members_have_not_said_what_it_releases() -> None:
+    source = manifest_of(rule=rules.Krum(byzantine=1)).source
+    changed = source.replace(b"releases_one_update = true", b"releases_one_update = false")
+    assert changed != source
+    with pytest.raises(ConfigurationError, match="krum releases one client's own update"):
+        Manifest.from_bytes(changed)
+
+
+def test_reported_metrics_are_the_released_ones_and_the_loss_sorted() -> None:
+    rule = rules.QFedAvg(q=1.0, client_learning_rate=0.1, loss="loss")
+    made = manifest_of(rule=rule, weighting="uniform", metrics=("z", "accuracy"))
+    assert made.rules.reported == ("accuracy", "loss", "z")
+    assert manifest_of(metrics=("loss",)).rules.reported == ("loss",)
+
+
+def manifest_of(clients: dict[str, str] = EIGHT, **changes: object) -> Manifest:
+    """Return a manifest of these clients and rules, written and read again."""
+    digest = Digest(bytes(32))
+    numbers = iter(range(10**6))
+
+    def key() -> PublicKey:
+        return PublicKey(next(numbers).to_bytes(32, "big"))
+
+    members = [Member(name=name, key=key()) for name in sorted(set(clients.values()))]
+    return Manifest.from_bytes(
+        write_manifest(
+            ManifestDraft(
+                name="f",
+                threshold=1,
+                development=True,
+                members=members,
+                clients=[Client(name=n, member=m, key=key()) for n, m in clients.items()],
+                freshness_seconds=60,
+                insecure_measurements=[digest],
+                suite=Suite.X25519,
+                schema=digest,
+                initial_model=digest,
+                rules=replace(RULES, **changes),
+            )
+        )
+    )

@@ -74,13 +74,17 @@ def own_combination(rule: OwnRule, bound: float) -> Own:
             raise RequestRefused(Refusal.RULE)
 
     def checked_coefficients(weights: Sequence[int], gram: NDArray[np.float64]) -> Sequence[float]:
-        made = [float(c) for c in called(coefficients, gram, weights, parameters)]
+        made: list[float] = called(_as_floats, called(coefficients, gram, weights, parameters))
         right = len(made) == len(weights) and all(math.isfinite(c) and c >= 0 for c in made)
         if not right or math.fsum(made) > 1 + _ROUNDING:
             raise RequestRefused(Refusal.RULE)
         return made
 
     return Own(combine=checked_combine if callable(combine) else None, mixed=checked_coefficients)
+
+
+def _as_floats(made: Any) -> list[float]:
+    return [float(coefficient) for coefficient in made]
 
 
 def called(function: Any, *arguments: object) -> Any:
