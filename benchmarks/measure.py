@@ -74,11 +74,11 @@ def publish(
     result: dict[str, Any],
     file: Path | None,
     *,
-    rows: Sequence[Row],
+    rows: Sequence[Row] = (),
 ) -> None:
     """Print the table, the verdict and the machine; write `result` as JSON where asked.
 
-    `rows` are what the report of the whole suite shows of it.
+    `rows` are what the report of the whole suite shows of it, if it shows any.
     """
     note_load(result["machine"])
     result["rows"] = as_json(rows)

@@ -19,7 +19,12 @@ def bench(
     ] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="NAME", help="This benchmark; repeatable. All by default."),
+        typer.Option(
+            "--only",
+            metavar="NAME",
+            help="One of aggregation, robust, throughput, memory, sealing, foreign, flower_round, "
+            "attestation; repeatable. All by default.",
+        ),
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Counted rounds of each.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="The report on stdout as JSON.")] = False,

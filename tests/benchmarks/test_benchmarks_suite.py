@@ -111,6 +111,11 @@ def test_an_unknown_benchmark_is_a_usage_error(tmp_path: Path) -> None:
     assert "nonsense" in done.stderr
 
 
+def test_the_help_names_every_benchmark() -> None:
+    words = bench("--help", COLUMNS="200").stdout.replace("│", " ").replace(",", " ").split()
+    assert set(suite.NAMES) <= {word.rstrip(";") for word in words}
+
+
 def test_a_folder_that_cannot_be_made_is_an_error_and_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = bench("--quick", "--out", tmp_path / "file" / "report")
