@@ -17,9 +17,11 @@ from fedenclave.enclave.rules.gram import BLOCK
 from fedenclave.enclave.scratch import Scratch
 from fedenclave.enclave.updates import Reader
 from fedenclave.protocol.floats import WideArray
-from fedenclave.protocol.tensors import Schema
+from fedenclave.protocol.tensors import CHUNK_SIZE, Schema
 
 _SIZE = 16 << 20
+"""Enough for the whole chunks of 64 clients."""
+
 _FEWEST_COLUMNS = 1024
 """For the largest rosters: fewer, and chunks would be deciphered too many times."""
 
@@ -31,7 +33,8 @@ def tile_size(clients: int, *, blocks: bool) -> int:
         clients: the most rows.
         blocks: whether a whole block of columns must fit, as rules that compare pairs take it.
     """
-    return max(_SIZE, clients * (BLOCK if blocks else _FEWEST_COLUMNS) * 8)
+    wanted = min(_SIZE, clients * CHUNK_SIZE)
+    return max(wanted, clients * (BLOCK if blocks else _FEWEST_COLUMNS) * 8)
 
 
 def tiles(

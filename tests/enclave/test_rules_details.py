@@ -16,7 +16,7 @@ from fedenclave.protocol import aggregation as rules
 from fedenclave.protocol.errors import Reason, UpdateRejected
 from fedenclave.protocol.floats import MAX_COUNT
 from fedenclave.protocol.manifest import MAX_CLIENTS
-from fedenclave.protocol.tensors import schema_of
+from fedenclave.protocol.tensors import CHUNK_SIZE, schema_of
 from fedenclave.simulation.federation import DEFAULT_RULES
 from tests.enclave.cohort import Cohort, _workers, memory_file
 
@@ -104,7 +104,8 @@ def test_an_integer_that_moves_too_far_is_rejected(value: int) -> None:
 
 
 def test_the_largest_roster_is_combined_in_a_tile_of_bounded_size() -> None:
-    assert tile.tile_size(10, blocks=False) == 16 << 20
+    assert tile.tile_size(10, blocks=False) == 10 * CHUNK_SIZE
+    assert tile.tile_size(200, blocks=False) == 16 << 20
     assert tile.tile_size(MAX_CLIENTS, blocks=False) == 64 << 20
     assert tile.tile_size(rules.MAX_PAIRWISE_CLIENTS, blocks=True) == 32 << 20
 
