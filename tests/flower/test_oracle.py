@@ -39,7 +39,7 @@ from tests.enclave.cohort import Cohort
 
 LOSS = "train_loss"
 QUICK = settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 FEDERATIONS = st.tuples(st.integers(7, 14), st.integers(0, 2**32 - 1), st.sampled_from([1, 3000]))
 Arrays = dict[str, np.ndarray]
