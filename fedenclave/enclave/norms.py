@@ -36,8 +36,7 @@ def judged_squares(values: WideArray, max_abs: float) -> Sequence[float]:
         UpdateRejected: an element is not finite, or larger.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        blocks = [values[start : start + BLOCK] for start in range(0, len(values), BLOCK)]
-        squares = [float(np.dot(block, block)) for block in blocks]
+        squares = _block_squares(values)
         if sum(squares) * (1 + _SLACK) <= max_abs * max_abs:
             return squares
         # Both are NaN where there is one. `np.abs` would copy plaintext to ordinary memory.
@@ -46,6 +45,17 @@ def judged_squares(values: WideArray, max_abs: float) -> Sequence[float]:
         raise UpdateRejected(Reason.NOT_FINITE)
     if largest > max_abs:
         raise UpdateRejected(Reason.OVER_MAX_ABS)
+    return squares
+
+
+def _block_squares(values: WideArray) -> list[float]:
+    """Return the sum of squares of each block, by one call for all whole ones."""
+    whole = len(values) // BLOCK
+    rows, rest = values[: whole * BLOCK].reshape(whole, BLOCK), values[whole * BLOCK :]
+    # A row by its own column: each block is a product of its own, whatever others stand beside it.
+    squares: list[float] = np.matmul(rows[:, None, :], rows[:, :, None]).ravel().tolist()
+    if len(rest):
+        squares.append(float(np.dot(rest, rest)))
     return squares
 
 
