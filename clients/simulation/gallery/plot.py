@@ -207,17 +207,19 @@ def _draw_shares(axes: Axes, cells: Sequence[Cell]) -> None:
     for place, cell in enumerate(cells):
         colour, mark = STYLES[cell["rule"]]
         for kind, shift, alpha in (("own", -0.19, 1.0), ("others", 0.19, 0.35)):
-            value = cell[kind]["mean"]
+            value, std = cell[kind]["mean"], cell[kind]["std"]
             axes.barh(
                 place + shift,
                 value,
                 height=0.36,
                 color=colour,
                 alpha=alpha,
-                xerr=cell[kind]["std"],
+                xerr=std,
                 error_kw={"elinewidth": 0.9, "capsize": 2},
             )
-            axes.text(value + 0.01, place + shift, f"{value:.2f}", va="center", fontsize=8)
+            axes.text(
+                value + (std or 0) + 0.01, place + shift, f"{value:.2f}", va="center", fontsize=8
+            )
         axes.plot([-0.02], [place - 0.19], mark, color=colour, markersize=5, clip_on=False)
     axes.set_yticks(range(len(cells)), [cell["rule"] for cell in cells])
     axes.invert_yaxis()

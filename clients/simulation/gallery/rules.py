@@ -50,7 +50,10 @@ def rules_of(name: str, *, weight_cap: int, max_norm: float) -> Rules:
 
 
 def tolerated(name: str) -> int | None:
-    """Return how many attackers of ten the rule promises to withstand; None for no promise."""
+    """Return how many attackers of ten the rule promises to withstand; None for no promise.
+
+    For the rules that weigh updates, if all weigh the same: their promise is about weight.
+    """
     rule = COMPARED[name]
     if isinstance(rule, (Krum, MultiKrum, Bulyan)):
         return rule.byzantine
