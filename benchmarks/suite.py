@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,8 @@ def why_left_out(section: Section, *, quick: bool, asked_for: bool) -> str:
         return "not measured: half a minute of real processes; --only flower_round asks for it"
     if section.name == "attestation" and not (ROOT / "tests" / "attestation").is_dir():
         return "not measured: it judges the tests' evidence, which only a checkout has"
+    if section.name == "attestation" and find_spec("pytest") is None:
+        return "not measured: it judges the tests' evidence, which needs pytest: make bench"
     return ""
 
 

@@ -82,7 +82,8 @@ class Service:
         """
         self._connection = connection
         self._hardening = hardening
-        # All secret memory is taken now, so that what could not be had is known from the start.
+        # Taken now, so that what could not be had is known from the start; a rule over all updates
+        # takes more once the manifest names it.
         self._memory = memory = SecretMemory()
         self._workers = Workers(memory)
         self._slots = KeySlots(memory, MAX_CLIENTS)

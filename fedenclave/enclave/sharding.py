@@ -179,8 +179,10 @@ class Root:
         report = ShardReport.from_bytes(plain)
         everyone = sorted([*(c.client for c in report.contributions), *report.missing])
         roster = self._channel.manifest.roster
-        owned = all(roster[c.client].member == c.organisation for c in report.contributions)
-        if tuple(everyone) != peer.cohort or not owned:
+        # The cohort first: who is in none is perhaps not on the roster either.
+        if tuple(everyone) != peer.cohort or any(
+            roster[c.client].member != c.organisation for c in report.contributions
+        ):
             raise unusable("the report is not about the shard's cohort")
         return _Reported(peer=peer, digest=statement_digest(papers.report), report=report)
 

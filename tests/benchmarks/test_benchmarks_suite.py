@@ -105,6 +105,16 @@ def test_a_missing_package_is_named_before_anything_is_measured(
     assert not (tmp_path / "report").exists()
 
 
+def test_what_needs_the_tests_tools_is_left_out_where_they_are_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    section = next(each for each in suite.SECTIONS if each.name == "attestation")
+    assert suite.why_left_out(section, quick=False, asked_for=False) == ""
+    monkeypatch.setattr(suite, "find_spec", lambda name: None)
+    said = suite.why_left_out(section, quick=False, asked_for=True)
+    assert "needs pytest: make bench" in said
+
+
 def test_an_unknown_benchmark_is_a_usage_error(tmp_path: Path) -> None:
     done = bench("--only", "nonsense", "--out", tmp_path / "report")
     assert done.returncode == 2
