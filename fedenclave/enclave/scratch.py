@@ -30,6 +30,7 @@ class Scratch:
         self._double = memory.allocate(MAX_CHUNK_ELEMENTS * 8)
         self._sum = memory.allocate(MAX_CHUNK_ELEMENTS * 8)
         self.tile = np.zeros(0, np.uint8)
+        self._windows: dict[tuple[int, DType], Window] = {}
 
     def take_tile(self, memory: SecretMemory, size: int) -> None:
         """Take a tile of `size` bytes, for rules over all updates at once."""
@@ -38,11 +39,15 @@ class Scratch:
 
     def window(self, chunk: Chunk) -> Window:
         """Return the buffers cut to the size of `chunk`. Their contents are from the last use."""
-        return Window(self._plain, self._wide, self._double, self._sum, chunk)
+        # Nearly all chunks of a model have one of a few sizes, and cutting takes as long as a norm.
+        key = (chunk.size, chunk.dtype)
+        if key not in self._windows:
+            self._windows[key] = Window(self._plain, self._wide, self._double, self._sum, chunk)
+        return self._windows[key]
 
 
 class Window:
-    """A thread's buffers, cut to one chunk. Made once per chunk, used for every update.
+    """A thread's buffers, cut to chunks of one size and type, and used for all of them.
 
     Attributes:
         count: elements of the chunk.
