@@ -36,13 +36,12 @@ from fedenclave.flower.nonces import Nonces
 from fedenclave.flower.outgoing import rewritten, told_to_all
 from fedenclave.flower.supported import (
     check_agreed,
-    computed_by_own_rule,
-    computed_for,
+    computed_together,
     development_rules,
+    not_called,
 )
 from fedenclave.host.aggregator_api import AggregatorApi
 from fedenclave.host.rounds import RoundCoordinator
-from fedenclave.protocol.aggregation import OwnRule
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import (
     ConfigurationError,
@@ -85,14 +84,14 @@ class Confidential(Strategy):
             insecure_plaintext: talk to the gateway without TLS. Updates are sealed all the same;
                 what TLS would hide is who talks when.
             rules: a development federation's bounds and weights; with a gateway the manifest has
-                them. Rule and server optimiser come from the strategy, but for an `OwnRule`.
+                them. And, in both cases, a rule or an optimiser that no strategy of Flower's stands
+                for: the geometric median, one of your own, Bulyan with Adam.
 
         Raises:
             ConfigurationError: the strategy's rule is not one that the enclave computes.
         """
         self._inner = strategy
-        own = rules.rule if rules and isinstance(rules.rule, OwnRule) else None
-        self._computed = computed_by_own_rule(strategy, own) if own else computed_for(strategy)
+        self._computed = computed_together(strategy, rules)
         self._connection: Development | Remote
         if aggregator is None:
             self._connection = Development(development_rules(self._computed, strategy, rules))
@@ -151,6 +150,8 @@ class Confidential(Strategy):
         """Log what is wrapped and who aggregates."""
         log(INFO, "\t├──> Aggregated by: %s", self._connection.description)
         self._inner.summary()
+        for name in not_called(self._inner):
+            log(WARNING, "%s is not called: clients' metrics do not reach the server", name)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

@@ -6,6 +6,8 @@ says. So a strategy whose rule the enclave does not have is refused, and never q
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flwr.serverapp.strategy import (
@@ -26,6 +28,7 @@ from flwr.serverapp.strategy import (
     Strategy,
 )
 from flwr.serverapp.strategy.multikrum import select_multikrum
+from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
 from fedenclave.protocol import aggregation as rules
 from fedenclave.protocol.aggregation import MEAN, NO_OPTIMISER, Rule, ServerOptimiser, shown
@@ -68,18 +71,15 @@ _MAY_CHANGE = {
     "start",
     "summary",
 }
+"""What a subclass may do otherwise: none of it touches how updates are combined."""
 
 
 def _changes(strategy: Strategy, known: type[Strategy]) -> bool:
-    """Return whether a subclass, or the object itself, changes how `known` aggregates."""
-    own = type(strategy).__mro__[: type(strategy).__mro__.index(known)]
-    defined = {name for kind in own for name in vars(kind)} | {
-        name for name, value in vars(strategy).items() if callable(getattr(known, name, None))
-    }
-    return any(callable(getattr(known, name, None)) for name in defined - _MAY_CHANGE - _OF_PYTHON)
-
-
-_OF_PYTHON = {"__module__", "__doc__", "__class__", "__dict__", "__weakref__"}
+    """Return whether a subclass, or the object itself, has a method of `known`'s of its own."""
+    kinds = type(strategy).__mro__
+    places = [*map(vars, kinds[: kinds.index(known)]), vars(strategy)]
+    names = {name for place in places for name in place} - _MAY_CHANGE
+    return any(inspect.isroutine(getattr(known, name, None)) for name in names)
 
 
 # Subclasses before their bases: Krum is a MultiKrum, and each is a FedAvg.
@@ -168,43 +168,67 @@ def _why_not(strategy: Strategy) -> str:
     return "computes a rule of its own, which this version's enclave does not"
 
 
-def computed_by_own_rule(strategy: Strategy, rule: Rule) -> Computed:
-    """Return what is computed where the enclave's own `rule` takes the place of the mean.
+def computed_together(strategy: Strategy, given: Rules | None) -> Computed:
+    """Return what is computed for `strategy` where rules are named beside it.
+
+    The geometric median, a rule of the federation's own, and most pairs of a rule and an optimiser
+    are no strategy of Flower's. Then one that stands for the plain mean, or for one of the two,
+    chooses the nodes, and `given` says the rest.
+
+    Args:
+        strategy: Flower's own.
+        given: whose rule and optimiser are meant, but for what is plain there.
 
     Raises:
-        ConfigurationError: `strategy` stands for another rule than the mean.
+        ConfigurationError: see `computed_for`; or both name a rule, or an optimiser, and not the
+            same.
     """
     computed = computed_for(strategy)
-    if computed.rule != MEAN:
+    if given is None:
+        return computed
+    both = Computed(
+        rule=given.rule if computed.rule == MEAN else computed.rule,
+        server=given.server if computed.server == NO_OPTIMISER else computed.server,
+    )
+    named = Computed(
+        rule=both.rule if given.rule == MEAN else given.rule,
+        server=both.server if given.server == NO_OPTIMISER else given.server,
+    )
+    if both != named:
         raise ConfigurationError(
-            f"strategy {type(strategy).__name__} stands for rule {computed.rule.RULE}, and a rule "
-            "of your own is given, too",
-            hint="wrap FedAvg, or one with an optimiser, around a rule of your own",
+            f"strategy {type(strategy).__name__} stands for "
+            f"{shown(computed.rule, computed.server)}, and the rules beside it for "
+            f"{shown(given.rule, given.server)}",
+            hint="name one of them only: wrap FedAvg, or leave the rules' own as they are",
         )
-    return replace(computed, rule=rule)
+    return both
 
 
 def development_rules(computed: Computed, strategy: Strategy, given: Rules | None) -> Rules:
-    """Return the rules of a development federation that computes what `strategy` stands for.
+    """Return the rules of a development federation.
 
     Args:
-        computed: what that is.
+        computed: what the enclave computes.
         strategy: names the metric that counts examples.
         given: bounds and weights; None for ones that refuse little.
 
     Raises:
-        ConfigurationError: `given` names another rule or optimiser than the strategy stands for.
+        ConfigurationError: `given` weighs by another metric than the strategy.
     """
     if given is None:
         key = str(getattr(strategy, "weighted_by_key", DEFAULT_RULES.weighted_by))
         given = replace(DEFAULT_RULES, min_cohort=2, weighted_by=key)
-    else:
-        plain = (given.rule, given.server) == (MEAN, NO_OPTIMISER)
-        stands_for = replace(given, rule=computed.rule, server=computed.server)
-        check_agreed(computed, stands_for if plain else given, strategy)
     # A loss takes the place of a weight.
     weighting = "uniform" if isinstance(computed.rule, rules.QFedAvg) else given.weighting
-    return replace(given, rule=computed.rule, server=computed.server, weighting=weighting)
+    made = replace(given, rule=computed.rule, server=computed.server, weighting=weighting)
+    check_agreed(computed, made, strategy)
+    return made
+
+
+def not_called(strategy: Strategy) -> Sequence[str]:
+    """Return the names of functions of the user's own that the strategy is given in vain."""
+    names = ("train_metrics_aggr_fn", "evaluate_metrics_aggr_fn")
+    return [n for n in names if getattr(strategy, n, None) not in (None, aggregate_metricrecords)]
 
 
 def check_agreed(computed: Computed, agreed: Rules, strategy: Strategy) -> None:

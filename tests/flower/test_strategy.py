@@ -24,7 +24,12 @@ from flwr.serverapp.strategy import (
 )
 
 from fedenclave.flower import Confidential
-from fedenclave.flower.supported import check_agreed, computed_by_own_rule, computed_for
+from fedenclave.flower.supported import (
+    check_agreed,
+    computed_for,
+    computed_together,
+    development_rules,
+)
 from fedenclave.protocol import aggregation as rules_of
 from fedenclave.protocol.errors import ConfigurationError, RequestRefused
 from fedenclave.simulation.federation import DEFAULT_RULES
@@ -39,6 +44,7 @@ from tests.flower.memory_grid import MemoryGrid
 
 NO_STRATEGIES = ("Result", "Strategy")
 LOSS = 30 / 360  # each node reports the inverse of its number, and weighs ten times it
+MOMENTUM = rules_of.Momentum(learning_rate=1.0, momentum=0.5)
 WEIGHTED = (11 * 110 + 12 * 120 + 13 * 130) / 360
 
 
@@ -129,16 +135,52 @@ def test_a_strategy_that_only_chooses_otherwise_is_computed() -> None:
 @pytest.mark.parametrize(
     "strategy", [FedMedian(), QFedAvg(client_learning_rate=0.1), FedXgbBagging()]
 )
-def test_a_rule_of_the_users_own_goes_around_a_mean_only(strategy: Strategy) -> None:
-    own = replace(DEFAULT_RULES, rule=rules_of.OwnRule(name="mine"))
-    with pytest.raises(ConfigurationError):
-        Confidential(strategy, rules=own)
+def test_a_rule_beside_a_strategy_that_stands_for_another_is_refused(strategy: Strategy) -> None:
+    for rule in (rules_of.OwnRule(name="mine"), rules_of.Bulyan(byzantine=1)):
+        with pytest.raises(ConfigurationError):
+            Confidential(strategy, rules=replace(DEFAULT_RULES, rule=rule))
+    with pytest.raises(ConfigurationError, match="stands for rule mean with optimiser adam"):
+        Confidential(FedAdam(), rules=replace(DEFAULT_RULES, server=MOMENTUM))
 
 
-def test_a_rule_of_the_users_own_keeps_the_strategys_optimiser() -> None:
-    own = rules_of.OwnRule(name="mine")
-    computed = computed_by_own_rule(FedAdam(eta=0.5), own)
-    assert computed == replace(computed_for(FedAdam(eta=0.5)), rule=own)
+def test_what_the_strategy_does_not_stand_for_the_rules_beside_it_say() -> None:
+    adam = computed_for(FedAdam(eta=0.5)).server
+    bulyan = rules_of.Bulyan(byzantine=1)
+    for strategy, rule, server in (
+        (FedAdam(eta=0.5), rules_of.OwnRule(name="mine"), rules_of.NO_OPTIMISER),
+        (FedAdam(eta=0.5), bulyan, rules_of.NO_OPTIMISER),
+        (FedAdam(eta=0.5), bulyan, adam),
+        (FedAvg(), bulyan, adam),
+        (flower.Bulyan(num_malicious_nodes=1), rules_of.MEAN, adam),
+        (FedProx(), rules_of.GeometricMedian(iterations=9, smoothing=1e-6, tolerance=0.0), adam),
+    ):
+        given = replace(DEFAULT_RULES, rule=rule, server=server)
+        computed = computed_together(strategy, given)
+        assert computed.server == adam
+        assert computed.rule == (bulyan if isinstance(strategy, flower.Bulyan) else rule)
+        made = development_rules(computed, strategy, given)
+        assert (made.rule, made.server) == (computed.rule, adam)
+
+
+def test_a_function_that_is_never_called_is_said_to_be_so(
+    grid: MemoryGrid, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("flwr").propagate = True
+    with caplog.at_level(logging.INFO, logger="flwr"):
+        run(grid)
+        assert "is not called" not in caplog.text
+        strategy = FedAvg(fraction_evaluate=0.0, train_metrics_aggr_fn=lambda records, key: None)
+        Confidential(strategy).summary()
+    assert "train_metrics_aggr_fn is not called" in caplog.text
+
+
+def test_the_geometric_median_runs_through_flower(grid: MemoryGrid) -> None:
+    rule = rules_of.GeometricMedian(iterations=100, smoothing=1e-9, tolerance=0.0)
+    rules = replace(DEFAULT_RULES, min_cohort=2, rule=rule, weighting="uniform")
+    strategy = Confidential(FedAvg(fraction_evaluate=0.0), rules=rules)
+    arrays = strategy.start(grid, initial_arrays(), num_rounds=1).arrays
+    # On a line the geometric median is the median: of 11, 12 and 13.
+    np.testing.assert_allclose(arrays["layers.0.bias"].numpy(), np.full(3, 12.0), rtol=1e-5)
 
 
 def test_a_strategy_that_weighs_by_another_metric_than_the_rules_is_refused() -> None:
