@@ -22,13 +22,13 @@ ROUNDER = 1.5 * 2.0**52
 """Added to a float64 of magnitude up to 2**51 it leaves the nearest integer (ties to even) in the
 low bits of the sum's pattern: rounding and conversion in one addition."""
 
-ROUNDER_BITS = int(np.float64(ROUNDER).view(np.int64))
+_ROUNDER_BITS = int(np.float64(ROUNDER).view(np.int64))
 
 
-def scale_bits(max_abs: float) -> int:
-    """Return s, the largest integer with `max_abs * 2**s <= 2**50`."""
-    mantissa, exponent = math.frexp(max_abs)
-    return HEADROOM_BITS - (exponent - 1 if mantissa == 0.5 else exponent)
+def scale_bits(most: float, headroom_bits: int = HEADROOM_BITS) -> int:
+    """Return s, the largest integer with `most * 2**s <= 2**headroom_bits`; `most` is positive."""
+    mantissa, exponent = math.frexp(most)
+    return headroom_bits - (exponent - 1 if mantissa == 0.5 else exponent)
 
 
 def shares(weights: Sequence[int], total: int | None = None) -> list[float]:
@@ -56,7 +56,7 @@ def add(
     factor: float,
     work: NDArray[np.float64],
 ) -> None:
-    """Add `values * factor`, rounded to integers, to `total`; each call adds `ROUNDER_BITS` too.
+    """Add `values * factor`, rounded to integers, to `total`; each call adds `ROUNDER`'s bits too.
 
     Args:
         total: running sums, wrapping.
@@ -72,9 +72,9 @@ def add(
 
 
 def settle(total: NDArray[np.int64], count: int) -> None:
-    """Take out of `total` what `count` calls of `add` put in too much: T is left."""
+    """Take out of `total` what `count` additions of `ROUNDER` put in too much: T is left."""
     # int64 arithmetic wraps, so it comes out again exactly.
-    surplus = (count * ROUNDER_BITS) % 2**64
+    surplus = (count * _ROUNDER_BITS) % 2**64
     np.subtract(total.view(np.uint64), np.uint64(surplus), out=total.view(np.uint64))
 
 

@@ -1,7 +1,7 @@
 """Is a chunk finite and within bounds, and what is the norm of the whole?
 
-Squares are added in blocks of 4096 elements, counted from the start of a dtype's run, each by one
-dot product in the values' own precision; the blocks' sums are then added without rounding. So a
+Squares are added in blocks of `BLOCK` elements, counted from the start of a dtype's run, each by
+one dot product in the values' own precision; the blocks' sums are then added without rounding. So a
 norm depends on no thread and on no chunk size. It is exact to about 2**-20 of itself, and another
 make of CPU may find another last digit.
 
@@ -16,9 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedenclave.protocol.errors import Reason, UpdateRejected
-from fedenclave.protocol.floats import MAX_COUNT, WideArray
-
-BLOCK = 4096
+from fedenclave.protocol.floats import BLOCK, MAX_COUNT, WideArray
 
 # Room for the rounding of a float32 sum of squares. An addend never makes such a sum smaller, so
 # that its root bounds every element however inexact the rest of it is.

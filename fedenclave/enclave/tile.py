@@ -13,10 +13,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fedenclave.enclave.rules.gram import BLOCK
 from fedenclave.enclave.scratch import Scratch
 from fedenclave.enclave.updates import Reader
-from fedenclave.protocol.floats import WideArray
+from fedenclave.protocol.floats import BLOCK, WideArray
 from fedenclave.protocol.tensors import CHUNK_SIZE, Schema
 
 _SIZE = 16 << 20

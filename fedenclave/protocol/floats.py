@@ -19,6 +19,10 @@ WideArray = NDArray[np.float32] | NDArray[np.float64]
 MAX_COUNT = 2**31
 """Most by which an integer element may change in one round."""
 
+BLOCK = 4096
+"""Elements whose products are added up in `DType.wide`; blocks' sums are then added exactly. In
+float32 a longer sum would lose precision."""
+
 
 def widen(raw: NDArray[np.generic], dtype: DType) -> WideArray:
     """Return stored elements in `dtype.wide`, without a copy where they are that already.

@@ -25,13 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedenclave.enclave.fixed_point import HEADROOM_BITS, ROUNDER
-
-BLOCK = 4096
-"""Columns whose products are one matrix product. In float32 a longer sum would lose precision."""
+from fedenclave.enclave.fixed_point import HEADROOM_BITS, ROUNDER, scale_bits, settle
+from fedenclave.protocol.floats import BLOCK
 
 _MOST_PRODUCTS = 2**18
-_ROUNDER_BITS = int(np.float64(ROUNDER).view(np.int64))
 
 
 def work_size(clients: int, itemsize: int) -> int:
@@ -41,10 +38,7 @@ def work_size(clients: int, itemsize: int) -> int:
 
 def scale_bits_for(norm: float) -> int:
     """Return s, the largest integer with `norm * 2**s <= 2**25`; 0 for a norm of 0."""
-    if norm == 0.0:
-        return 0
-    mantissa, exponent = math.frexp(norm)
-    return HEADROOM_BITS // 2 - (exponent - 1 if mantissa == 0.5 else exponent)
+    return scale_bits(norm, HEADROOM_BITS // 2) if norm else 0
 
 
 def scales(bits: Sequence[int], factors: Sequence[float]) -> NDArray[np.float64]:
@@ -131,5 +125,4 @@ def _add_products(
     integers = double.view(np.int64)
     for each in integers:
         np.add(out, each, out=out)
-    surplus = (count * _ROUNDER_BITS) % 2**64
-    np.subtract(out.view(np.uint64), np.uint64(surplus), out=out.view(np.uint64))
+    settle(out, count)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from fedenclave.enclave.rules import gram as module
 from fedenclave.enclave.rules.gram import (
-    BLOCK,
     block_gram,
     distances,
     gram_floats,
@@ -19,6 +18,7 @@ from fedenclave.enclave.rules.gram import (
     scales,
     work_size,
 )
+from fedenclave.protocol.floats import BLOCK
 
 CLIENTS = [1, 2, 3, 4, 10, 51, 100]
 
