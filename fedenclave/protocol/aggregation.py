@@ -10,9 +10,9 @@ SPEC.md, sections 10 and 11.2.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, get_args
 
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table
@@ -21,33 +21,56 @@ MAX_PAIRWISE_CLIENTS = 1024
 """Rules that compare every pair of clients keep a number for each pair: 8 MiB for so many."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_MAX_ITERATIONS = 100
+
+Taken: TypeAlias = Mapping[str, Callable[[Table, str], bool | int | float | str]]
+"""A parameter's metadata: under "take", what takes it from its table, within SPEC.md's range."""
+
+
+def _number(low: float, high: float) -> Taken:
+    return {"take": lambda table, key: table.take_number(key, low=low, high=high)}
+
+
+def _count(low: int, high: int) -> Taken:
+    return {"take": lambda table, key: table.take_int(key, low=low, high=high)}
+
+
+def _metric(table: Table, key: str) -> str:
+    return checked_metric(table.take_text(key))
+
+
+_BYZANTINE = _count(0, 2048)
+_LEARNING_RATE = _number(1e-9, 1e3)
+_DECAY = _number(0.0, 0.999999)
+_LEAST_DIVISOR = _number(1e-12, 1e3)
+
+
+class _EveryRule:
+    """What rules have in common."""
+
+    __slots__ = ()
+    RULE: ClassVar[str]
+
+    def least_clients(self) -> int:
+        """Return how many updates the rule needs."""
+        return 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mean:
+class Mean(_EveryRule):
     """The mean, weighted as `weighting` says (FedAvg: McMahan et al. 2017)."""
 
     RULE: ClassVar[str] = "mean"
 
-    def least_clients(self) -> int:
-        """Return how many updates the rule needs."""
-        return 1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Median:
+class Median(_EveryRule):
     """The median of every coordinate, unweighted (Yin et al. 2018)."""
 
     RULE: ClassVar[str] = "median"
 
-    def least_clients(self) -> int:
-        """Return how many updates the rule needs."""
-        return 1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrimmedMean:
+class TrimmedMean(_EveryRule):
     """The mean of every coordinate without its extremes, unweighted (Yin et al. 2018).
 
     Attributes:
@@ -56,11 +79,7 @@ class TrimmedMean:
 
     RULE: ClassVar[str] = "trimmed-mean"
 
-    trim: float
-
-    def least_clients(self) -> int:
-        """Return how many updates the rule needs."""
-        return 1
+    trim: float = field(metadata=_number(0.0, 0.4999))
 
     def cut(self, clients: int) -> int:
         """Return how many values are cut at either end."""
@@ -68,7 +87,7 @@ class TrimmedMean:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Krum:
+class Krum(_EveryRule):
     """The one update that is nearest to its neighbours (Blanchard et al. 2017).
 
     The release then *is* one client's update: `releases_one_update` has the members say so.
@@ -79,8 +98,8 @@ class Krum:
 
     RULE: ClassVar[str] = "krum"
 
-    byzantine: int
-    releases_one_update: bool = True
+    byzantine: int = field(metadata=_BYZANTINE)
+    releases_one_update: bool = field(default=True, metadata={"take": Table.take_bool})
 
     def __post_init__(self) -> None:
         """Refuse a manifest that does not say what the rule releases."""
@@ -96,7 +115,7 @@ class Krum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MultiKrum:
+class MultiKrum(_EveryRule):
     """The weighted mean of the updates nearest to their neighbours (Blanchard et al. 2017).
 
     Attributes:
@@ -106,8 +125,8 @@ class MultiKrum:
 
     RULE: ClassVar[str] = "multi-krum"
 
-    byzantine: int
-    selected: int
+    byzantine: int = field(metadata=_BYZANTINE)
+    selected: int = field(metadata=_count(1, 8192))
 
     def least_clients(self) -> int:
         """Return how many updates the rule needs."""
@@ -115,7 +134,7 @@ class MultiKrum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bulyan:
+class Bulyan(_EveryRule):
     """Multi-Krum's selection, then the mean of the values nearest to each coordinate's median.
 
     El Mhamdi et al. 2018. Unweighted.
@@ -126,7 +145,7 @@ class Bulyan:
 
     RULE: ClassVar[str] = "bulyan"
 
-    byzantine: int
+    byzantine: int = field(metadata=_BYZANTINE)
 
     def least_clients(self) -> int:
         """Return how many updates the rule needs: 4f + 3."""
@@ -134,7 +153,7 @@ class Bulyan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GeometricMedian:
+class GeometricMedian(_EveryRule):
     """The point with the least weighted sum of distances to the updates, by smoothed Weiszfeld.
 
     Pillutla et al. 2022 (RFA).
@@ -147,17 +166,13 @@ class GeometricMedian:
 
     RULE: ClassVar[str] = "geometric-median"
 
-    iterations: int
-    smoothing: float
-    tolerance: float
-
-    def least_clients(self) -> int:
-        """Return how many updates the rule needs."""
-        return 1
+    iterations: int = field(metadata=_count(1, 100))
+    smoothing: float = field(metadata=_LEAST_DIVISOR)
+    tolerance: float = field(metadata=_number(0.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QFedAvg:
+class QFedAvg(_EveryRule):
     """Clients with a higher loss count more (Li et al. 2020, q-FedAvg).
 
     Attributes:
@@ -168,18 +183,16 @@ class QFedAvg:
 
     RULE: ClassVar[str] = "q-fed-avg"
 
-    q: float
-    client_learning_rate: float
-    loss: str
-
-    def least_clients(self) -> int:
-        """Return how many updates the rule needs."""
-        return 1
+    q: float = field(metadata=_number(0.0, 100.0))
+    client_learning_rate: float = field(metadata=_LEARNING_RATE)
+    loss: str = field(metadata={"take": _metric})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnRule:
+class OwnRule(_EveryRule):
     """A rule of the federation's own, in the enclave's measured image.
+
+    How many updates it needs is not known here.
 
     Attributes:
         name: of the file in `fedenclave/enclave/own_rules`, without its suffix.
@@ -191,25 +204,11 @@ class OwnRule:
     name: str
     parameters: Mapping[str, float] = field(default_factory=dict)
 
-    def least_clients(self) -> int:
-        """Return how many updates the rule needs; the rule itself may need more."""
-        return 1
-
 
 Rule: TypeAlias = (
     Mean | Median | TrimmedMean | Krum | MultiKrum | Bulyan | GeometricMedian | QFedAvg | OwnRule
 )
-RULES: tuple[type[Rule], ...] = (
-    Mean,
-    Median,
-    TrimmedMean,
-    Krum,
-    MultiKrum,
-    Bulyan,
-    GeometricMedian,
-    QFedAvg,
-    OwnRule,
-)
+RULES: tuple[type[Rule], ...] = get_args(Rule)
 PAIRWISE = (Krum, MultiKrum, Bulyan, GeometricMedian)
 """The rules that compare every pair of clients."""
 
@@ -227,8 +226,8 @@ class Momentum:
 
     OPTIMISER: ClassVar[str] = "momentum"
 
-    learning_rate: float
-    momentum: float
+    learning_rate: float = field(metadata=_LEARNING_RATE)
+    momentum: float = field(metadata=_DECAY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,8 +236,8 @@ class Adagrad:
 
     OPTIMISER: ClassVar[str] = "adagrad"
 
-    eta: float
-    tau: float
+    eta: float = field(metadata=_LEARNING_RATE)
+    tau: float = field(metadata=_LEAST_DIVISOR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,10 +246,10 @@ class Adam:
 
     OPTIMISER: ClassVar[str] = "adam"
 
-    eta: float
-    beta_1: float
-    beta_2: float
-    tau: float
+    eta: float = field(metadata=_LEARNING_RATE)
+    beta_1: float = field(metadata=_DECAY)
+    beta_2: float = field(metadata=_DECAY)
+    tau: float = field(metadata=_LEAST_DIVISOR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,32 +258,17 @@ class Yogi:
 
     OPTIMISER: ClassVar[str] = "yogi"
 
-    eta: float
-    beta_1: float
-    beta_2: float
-    tau: float
+    eta: float = field(metadata=_LEARNING_RATE)
+    beta_1: float = field(metadata=_DECAY)
+    beta_2: float = field(metadata=_DECAY)
+    tau: float = field(metadata=_LEAST_DIVISOR)
 
 
 MEAN, NO_OPTIMISER = Mean(), NoOptimiser()
 """The plain federated average."""
 
 ServerOptimiser: TypeAlias = NoOptimiser | Momentum | Adagrad | Adam | Yogi
-OPTIMISERS: tuple[type[ServerOptimiser], ...] = (NoOptimiser, Momentum, Adagrad, Adam, Yogi)
-
-_NUMBERS: dict[str, tuple[float, float]] = {
-    "trim": (0.0, 0.4999),
-    "smoothing": (1e-12, 1e3),
-    "tolerance": (0.0, 1.0),
-    "q": (0.0, 100.0),
-    "client_learning_rate": (1e-9, 1e3),
-    "learning_rate": (1e-9, 1e3),
-    "momentum": (0.0, 0.999999),
-    "eta": (1e-9, 1e3),
-    "beta_1": (0.0, 0.999999),
-    "beta_2": (0.0, 0.999999),
-    "tau": (1e-12, 1e3),
-}
-_COUNTS = {"byzantine": (0, 2048), "selected": (1, 8192), "iterations": (1, _MAX_ITERATIONS)}
+OPTIMISERS: tuple[type[ServerOptimiser], ...] = get_args(ServerOptimiser)
 
 
 def read_rule(name: str, table: Table) -> Rule:
@@ -318,19 +302,7 @@ def read_optimiser(table: Table) -> ServerOptimiser:
 
 
 def _parameters(kind: type[Rule | ServerOptimiser], table: Table) -> dict[str, Any]:
-    taken: dict[str, Any] = {}
-    for parameter in (each.name for each in fields(kind)):
-        if parameter in _NUMBERS:
-            low, high = _NUMBERS[parameter]
-            taken[parameter] = table.take_number(parameter, low=low, high=high)
-        elif parameter in _COUNTS:
-            least, most = _COUNTS[parameter]
-            taken[parameter] = table.take_int(parameter, low=least, high=most)
-        elif parameter == "releases_one_update":
-            taken[parameter] = table.take_bool(parameter)
-        else:
-            taken[parameter] = checked_metric(table.take_text(parameter))
-    return taken
+    return {each.name: each.metadata["take"](table, each.name) for each in fields(kind)}
 
 
 def _own_rule(table: Table) -> OwnRule:
