@@ -38,17 +38,48 @@ from fedenclave.protocol.aggregation import (
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import parse
 
-_RULES: tuple[Rule, ...] = (
-    Mean(),
-    Median(),
-    TrimmedMean(trim=0.2),
-    Krum(byzantine=1),
-    MultiKrum(byzantine=1, selected=3),
-    Bulyan(byzantine=1),
-    GeometricMedian(iterations=10, smoothing=1e-6, tolerance=1e-6),
-    QFedAvg(q=0.1, client_learning_rate=0.1, loss="train_loss"),
-    OwnRule(name="majority_sign", parameters={"step": 0.001}),
+_RULES: tuple[tuple[Rule, str], ...] = (
+    (Mean(), "FedAvg, FedProx: the mean, weighted by examples."),
+    (
+        Median(),
+        "FedMedian: of every parameter the median; fewer than half of the clients cannot drag it\n"
+        "away. What only few clients have learned is lost with it.",
+    ),
+    (
+        TrimmedMean(trim=0.2),
+        "FedTrimmedAvg: of every parameter the mean without the extremes.",
+    ),
+    (
+        Krum(byzantine=1),
+        "Krum: the release IS one client's own update; whoever holds the model before it can read\n"
+        "that update off. multi-krum releases a mean.",
+    ),
+    (
+        MultiKrum(byzantine=1, selected=3),
+        "MultiKrum: the mean of the updates nearest to their neighbours.",
+    ),
+    (
+        Bulyan(byzantine=1),
+        "Bulyan: multi-krum's choice, then the values nearest to the median.",
+    ),
+    (
+        GeometricMedian(iterations=10, smoothing=1e-6, tolerance=1e-6),
+        "The point nearest to all updates (RFA), over the whole model. A client with nearly half\n"
+        "of the examples IS that point: weigh uniformly, or keep weight_cap low.",
+    ),
+    (
+        QFedAvg(q=0.1, client_learning_rate=0.1, loss="train_loss"),
+        "QFedAvg: who has a higher loss counts more. Needs --weighting uniform. A client that\n"
+        "claims a huge loss outweighs all others, and with q above 1 or so the release is nearly\n"
+        "the update of whoever has the highest.",
+    ),
+    (
+        OwnRule(name="majority_sign", parameters={"step": 0.001}),
+        "A rule of your own in the enclave's image: aggregator/own-rules/README.md.",
+    ),
 )
+"""What a template says of each rule, and parameters to begin with."""
+
 _OPTIMISERS: tuple[ServerOptimiser, ...] = (
     NO_OPTIMISER,
     Momentum(learning_rate=1.0, momentum=0.9),
@@ -56,30 +87,8 @@ _OPTIMISERS: tuple[ServerOptimiser, ...] = (
     Adam(eta=0.1, beta_1=0.9, beta_2=0.99, tau=0.001),
     Yogi(eta=0.1, beta_1=0.9, beta_2=0.99, tau=0.001),
 )
-_ABOUT = {
-    "mean": ["FedAvg, FedProx: the mean, weighted by examples."],
-    "median": [
-        "FedMedian: of every parameter the median; fewer than half of the clients cannot drag it",
-        "away. What only few clients have learned is lost with it.",
-    ],
-    "trimmed-mean": ["FedTrimmedAvg: of every parameter the mean without the extremes."],
-    "krum": [
-        "Krum: the release IS one client's own update; whoever holds the model before it can read",
-        "that update off. multi-krum releases a mean.",
-    ],
-    "multi-krum": ["MultiKrum: the mean of the updates nearest to their neighbours."],
-    "bulyan": ["Bulyan: multi-krum's choice, then the values nearest to the median."],
-    "geometric-median": [
-        "The point nearest to all updates (RFA), over the whole model. A client with nearly half",
-        "of the examples IS that point: weigh uniformly, or keep weight_cap low.",
-    ],
-    "q-fed-avg": [
-        "QFedAvg: who has a higher loss counts more. Needs --weighting uniform. A client that",
-        "claims a huge loss outweighs all others, and with q above 1 or so the release is nearly",
-        "the update of whoever has the highest.",
-    ],
-    "own": ["A rule of your own in the enclave's image: aggregator/own-rules/README.md."],
-}
+_RULE_NAMES = ", ".join(rule.RULE for rule, _ in _RULES)
+_OPTIMISER_NAMES = ", ".join(optimiser.OPTIMISER for optimiser in _OPTIMISERS)
 
 
 def read_aggregation(path: Path | None) -> tuple[Rule, ServerOptimiser, tuple[str, ...]]:
@@ -99,21 +108,18 @@ def read_aggregation(path: Path | None) -> tuple[Rule, ServerOptimiser, tuple[st
 
 
 def rule_template(
-    rule: Annotated[str, typer.Argument(help=f"One of: {', '.join(_ABOUT)}.")],
-    optimiser: Annotated[
-        str, typer.Option(help=f"One of: {', '.join(o.OPTIMISER for o in _OPTIMISERS)}.")
-    ] = "none",
+    rule: Annotated[str, typer.Argument(help=f"One of: {_RULE_NAMES}.")],
+    optimiser: Annotated[str, typer.Option(help=f"One of: {_OPTIMISER_NAMES}.")] = "none",
 ) -> None:
     """Print a file for `federation init --aggregation` to begin with."""
-    made = {each.RULE: each for each in _RULES}.get(rule)
+    made, about = {each[0].RULE: each for each in _RULES}.get(rule, (None, ""))
     server = {each.OPTIMISER: each for each in _OPTIMISERS}.get(optimiser)
     if made is None:
-        raise ConfigurationError(f"rule is {rule[:80]!r}, want one of {', '.join(_ABOUT)}")
+        raise ConfigurationError(f"rule is {rule[:80]!r}, want one of {_RULE_NAMES}")
     if server is None:
-        known = ", ".join(each.OPTIMISER for each in _OPTIMISERS)
-        raise ConfigurationError(f"optimiser is {optimiser[:80]!r}, want one of {known}")
+        raise ConfigurationError(f"optimiser is {optimiser[:80]!r}, want one of {_OPTIMISER_NAMES}")
     lines = [
-        *(f"# {line}" for line in _ABOUT[made.RULE]),
+        *(f"# {line}" for line in about.splitlines()),
         f'rule = "{made.RULE}"',
         "metrics = []  # clients' metrics whose mean leaves the enclave with every release",
         "",
