@@ -320,24 +320,11 @@ class ClientSession:
                 "the trained model holds a NaN or an infinity, and nothing was sent",
                 hint="training diverged: lower the learning rate, or look at the data",
             )
-        held = self._state.checkpoint[0] if self._state.checkpoint else announcement.checkpoint
-        header = UpdateHeader(
-            version=VERSION,
-            federation=self.manifest.name,
-            manifest=self.manifest.digest,
-            round=announcement.round,
-            announcement=statement_digest(accepted.announcement_signed),
-            base_model=announcement.base_model,
-            client=self.name,
-            schema=schema.digest,
-            sealed_size=sealed_size(schema, len(reported)),
-            checkpoint=held,
-        )
         sealed = seal_update(
             update=update,
             num_examples=num_examples,
             schema=schema,
-            header=header,
+            header=self.header_for(accepted),
             suite=announcement.suite,
             round_key=announcement.public_key,
             signing_key=self._key,
@@ -355,6 +342,23 @@ class ClientSession:
             )
         )
         return bytes(sealed)
+
+    def header_for(self, accepted: AcceptedRound) -> UpdateHeader:
+        """Return the header of this client's update for an accepted round."""
+        announcement, schema = accepted.announcement, accepted.base.schema
+        held = self._state.checkpoint
+        return UpdateHeader(
+            version=VERSION,
+            federation=self.manifest.name,
+            manifest=self.manifest.digest,
+            round=announcement.round,
+            announcement=statement_digest(accepted.announcement_signed),
+            base_model=announcement.base_model,
+            client=self.name,
+            schema=schema.digest,
+            sealed_size=sealed_size(schema, len(self.manifest.rules.reported)),
+            checkpoint=held[0] if held else announcement.checkpoint,
+        )
 
     def awaits(self, round_: int) -> bool:
         """Return whether the receipt of a round is still to come."""

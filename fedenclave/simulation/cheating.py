@@ -14,10 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.client.reported import NO_METRICS
 from fedenclave.client.session import AcceptedRound, ClientSession
-from fedenclave.protocol.sealed_update import sealed_size
 from fedenclave.protocol.sealing import seal_update
-from fedenclave.protocol.signing import statement_digest
-from fedenclave.protocol.statements import VERSION, UpdateHeader
 
 
 def seal_unchecked(
@@ -45,25 +42,12 @@ def seal_unchecked(
     """
     announcement, schema = accepted.announcement, accepted.base.schema
     reported = [metrics[name] for name in session.manifest.rules.reported]
-    held = session.state.checkpoint
-    header = UpdateHeader(
-        version=VERSION,
-        federation=session.manifest.name,
-        manifest=session.manifest.digest,
-        round=announcement.round,
-        announcement=statement_digest(accepted.announcement_signed),
-        base_model=announcement.base_model,
-        client=session.name,
-        schema=schema.digest,
-        sealed_size=sealed_size(schema, len(reported)),
-        checkpoint=held[0] if held else announcement.checkpoint,
-    )
     return bytes(
         seal_update(
             update=update,
             num_examples=num_examples,
             schema=schema,
-            header=header,
+            header=session.header_for(accepted),
             suite=announcement.suite,
             round_key=announcement.public_key,
             signing_key=key,
