@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fedenclave.enclave import fixed_point
 from fedenclave.enclave.pairs import Gram
 from fedenclave.enclave.rules import geometric_median, order_statistics, q_fed_avg, selection
-from fedenclave.enclave.rules.own import own_combination
+from fedenclave.enclave.rules.own import OwnCombine, own_rule
 from fedenclave.enclave.updates import Admitted
 from fedenclave.protocol.aggregation import (
     Bulyan,
@@ -186,12 +186,11 @@ def _geometric_median(updates: Sequence[Admitted], gram: Gram, rule: GeometricMe
 
 
 def _own(rule: OwnRule, bound: float) -> Combination:
-    own = own_combination(rule, bound)
-    if own.combine is not None:
-        by_coordinate = own.combine
-        return _coordinates(lambda tile, out, weights, _: by_coordinate(tile, out, weights))
+    own = own_rule(rule, bound)
+    if isinstance(own, OwnCombine):
+        return _coordinates(lambda tile, out, weights, _: own(tile, out, weights))
     return _pairwise(
         lambda updates, gram: Mixture(
-            coefficients=own.mixed([update.weight for update in updates], gram.floats())
+            coefficients=own(gram.floats(), [update.weight for update in updates])
         )
     )

@@ -25,8 +25,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,15 +39,47 @@ _PACKAGE = "fedenclave.enclave.own_rules"
 _ROUNDING = 1e-9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Own:
-    """A loaded rule: `combine`, or where that is None, `mixed`."""
+class OwnCombine:
+    """The file's `combine`, checked."""
 
-    combine: Callable[[WideArray, NDArray[np.float64], Sequence[int]], None] | None
-    mixed: Callable[[Sequence[int], NDArray[np.float64]], Sequence[float]]
+    def __init__(self, combine: Any, parameters: Mapping[str, float], bound: float) -> None:
+        """Take the function, the manifest's numbers, and a combined value's largest magnitude."""
+        self._combine, self._parameters, self._bound = combine, dict(parameters), bound
+
+    def __call__(self, tile: WideArray, out: NDArray[np.float64], weights: Sequence[int]) -> None:
+        """Write the combined values of `tile`, [K, n], to `out`, [n].
+
+        Raises:
+            RequestRefused: the function raised, or a value is not finite or too large.
+        """
+        _called(self._combine, tile, out, weights, self._parameters)
+        # What admission bounds each element by bounds any of a rule's, too.
+        if not (np.abs(out) <= self._bound).all():
+            raise RequestRefused(Refusal.RULE)
 
 
-def own_combination(rule: OwnRule, bound: float) -> Own:
+class OwnCoefficients:
+    """The file's `coefficients`, checked."""
+
+    def __init__(self, coefficients: Any, parameters: Mapping[str, float]) -> None:
+        """Take the function and the manifest's numbers."""
+        self._coefficients, self._parameters = coefficients, dict(parameters)
+
+    def __call__(self, gram: NDArray[np.float64], weights: Sequence[int]) -> Sequence[float]:
+        """Return K coefficients for the inner products `gram`, [K, K].
+
+        Raises:
+            RequestRefused: the function raised, or returned anything else.
+        """
+        made = _called(self._coefficients, gram, weights, self._parameters)
+        found: list[float] = _called(lambda: [float(coefficient) for coefficient in made])
+        right = len(found) == len(weights) and all(math.isfinite(c) and c >= 0 for c in found)
+        if not right or math.fsum(found) > 1 + _ROUNDING:
+            raise RequestRefused(Refusal.RULE)
+        return found
+
+
+def own_rule(rule: OwnRule, bound: float) -> OwnCombine | OwnCoefficients:
     """Load the rule's file.
 
     Args:
@@ -65,29 +96,12 @@ def own_combination(rule: OwnRule, bound: float) -> Own:
     combine, coefficients = (getattr(module, n, None) for n in ("combine", "coefficients"))
     if callable(combine) == callable(coefficients):
         raise RequestRefused(Refusal.RULE)
-    parameters = dict(rule.parameters)
-
-    def checked_combine(tile: WideArray, out: NDArray[np.float64], weights: Sequence[int]) -> None:
-        called(combine, tile, out, weights, parameters)
-        # What admission bounds each element by bounds any of a rule's, too.
-        if not (np.abs(out) <= bound).all():
-            raise RequestRefused(Refusal.RULE)
-
-    def checked_coefficients(weights: Sequence[int], gram: NDArray[np.float64]) -> Sequence[float]:
-        made: list[float] = called(_as_floats, called(coefficients, gram, weights, parameters))
-        right = len(made) == len(weights) and all(math.isfinite(c) and c >= 0 for c in made)
-        if not right or math.fsum(made) > 1 + _ROUNDING:
-            raise RequestRefused(Refusal.RULE)
-        return made
-
-    return Own(combine=checked_combine if callable(combine) else None, mixed=checked_coefficients)
+    if callable(combine):
+        return OwnCombine(combine, rule.parameters, bound)
+    return OwnCoefficients(coefficients, rule.parameters)
 
 
-def _as_floats(made: Any) -> list[float]:
-    return [float(coefficient) for coefficient in made]
-
-
-def called(function: Any, *arguments: object) -> Any:
+def _called(function: Any, *arguments: object) -> Any:
     """Call the federation's own function; whatever it raises is that the rule is unusable.
 
     Raises:
