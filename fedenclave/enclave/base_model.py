@@ -45,13 +45,27 @@ class BaseModel:
         workers: Workers,
         serial: int = 0,
     ) -> BaseModel:
-        """Read a model that this enclave has not made, and fingerprint it.
+        """Read a model that this run has not made, and fingerprint it; see `of_one_of`.
 
         It is the federation's first one, or another enclave's release with a `serial` above all
         earlier ones.
+        """
+        return cls.of_one_of(file, [agreed], schema, fingerprinter, workers, serial)[0]
+
+    @classmethod
+    def of_one_of(
+        cls,
+        file: HostFile,
+        agreed: Sequence[Digest],
+        schema: Schema,
+        fingerprinter: Fingerprinter,
+        workers: Workers,
+        serial: int = 0,
+    ) -> tuple[BaseModel, Digest]:
+        """Read a model with one of these digests, fingerprint it, and say with which.
 
         Raises:
-            RequestRefused: its digest is not `agreed`, or it holds a NaN or an infinity.
+            RequestRefused: it has none of them, or it holds a NaN or an infinity.
         """
 
         def read(index: int, scratch: Scratch) -> tuple[bytes, bytes]:
@@ -67,12 +81,13 @@ class BaseModel:
             return hashlib.sha256(plain).digest(), mark
 
         read_chunks = workers.each(len(schema.chunks), read)
-        if not equal(model_digest(schema.digest, (digest for digest, _ in read_chunks)), agreed):
+        digest = model_digest(schema.digest, (digest for digest, _ in read_chunks))
+        if not any(equal(digest, one) for one in agreed):
             raise RequestRefused(
                 Refusal.WRONG_MODEL,
                 hint="the manifest, or the release, names another model",
             )
-        return cls(schema, fingerprinter, serial, [mark for _, mark in read_chunks])
+        return cls(schema, fingerprinter, serial, [mark for _, mark in read_chunks]), digest
 
     @classmethod
     def of_own_model(

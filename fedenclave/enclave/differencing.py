@@ -12,8 +12,10 @@ SPEC.md, section 11.3.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from fedenclave.enclave.journal import Journal
+from fedenclave.enclave.transitions import ReleasedCohort
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import Refusal, RequestRefused
 
@@ -21,9 +23,9 @@ from fedenclave.protocol.errors import Refusal, RequestRefused
 class CohortHistory:
     """The clients of every release so far with their organisations, by base model."""
 
-    def __init__(self, min_cohort: int) -> None:
-        """Refuse cohorts that differ by fewer than `min_cohort` organisations."""
-        self._min_cohort = min_cohort
+    def __init__(self, min_cohort: int, journal: Journal) -> None:
+        """Refuse cohorts that differ by fewer than `min_cohort` organisations; `journal` notes."""
+        self._min_cohort, self._journal = min_cohort, journal
         self._released: defaultdict[Digest, list[dict[str, str]]] = defaultdict(list)
 
     def check(self, base: Digest, cohort: Mapping[str, str]) -> None:
@@ -47,3 +49,21 @@ class CohortHistory:
     def add(self, base: Digest, cohort: Mapping[str, str]) -> None:
         """Remember a release."""
         self._released[base].append(dict(cohort))
+        self._journal.notes.released.append(ReleasedCohort.of(base, cohort))
+
+    def remember(self) -> tuple[ReleasedCohort, ...]:
+        """Return every release so far."""
+        return tuple(
+            ReleasedCohort.of(base, cohort)
+            for base, cohorts in self._released.items()
+            for cohort in cohorts
+        )
+
+    def replay(self, released: Iterable[ReleasedCohort], owner_of: Mapping[str, str]) -> None:
+        """Take over releases of an earlier run; `owner_of` is the manifest's.
+
+        Raises:
+            KeyError: a client has no owner.
+        """
+        for cohort in released:
+            self._released[cohort.base_model].append(cohort.owners(owner_of))

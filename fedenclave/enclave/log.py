@@ -10,6 +10,15 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedenclave.enclave.journal import Journal
+from fedenclave.enclave.transitions import (
+    Snapshot,
+    Transition,
+    join_checkpoints,
+    split_checkpoints,
+    split_equal,
+)
+from fedenclave.protocol.digests import DIGEST_SIZE
 from fedenclave.protocol.merkle import Frontier
 from fedenclave.protocol.signing import Statement, sign, statement_digest
 from fedenclave.protocol.statements import Checkpoint
@@ -18,11 +27,37 @@ from fedenclave.protocol.statements import Checkpoint
 class Log:
     """Signs statements and appends them."""
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
-        """Begin an empty log."""
-        self._key = key
+    def __init__(self, key: Ed25519PrivateKey, journal: Journal) -> None:
+        """Begin an empty log, of which `journal` notes every change."""
+        self._key, self._journal = key, journal
         self._tree = Frontier()
         self._handed_out: set[Checkpoint] = set()
+
+    @classmethod
+    def remembered(cls, key: Ed25519PrivateKey, journal: Journal, snapshot: Snapshot) -> Log:
+        """Return the log as it was at a snapshot.
+
+        Raises:
+            MalformedMessage: what is remembered of it is none.
+        """
+        log = cls(key, journal)
+        log._tree = Frontier.of(snapshot.log_size, split_equal(snapshot.log_roots, DIGEST_SIZE))
+        log._handed_out = split_checkpoints(snapshot.handed_out)
+        return log
+
+    def remember(self) -> tuple[bytes, bytes]:
+        """Return the tree's roots and the checkpoints handed out, each joined for a snapshot."""
+        return b"".join(self._tree.roots), join_checkpoints(self._handed_out)
+
+    def replay(self, transition: Transition) -> None:
+        """Take over what an earlier run of this enclave has signed and handed out.
+
+        Raises:
+            MalformedMessage: the checkpoints are none.
+        """
+        for signed in transition.statements:
+            self._tree.append(statement_digest(signed))
+        self._handed_out |= split_checkpoints(transition.handed_out)
 
     @property
     def size(self) -> int:
@@ -33,6 +68,7 @@ class Log:
         """Return size and root of what has been signed so far, and remember having said so."""
         checkpoint = Checkpoint(size=self._tree.size, root=self._tree.root())
         self._handed_out.add(checkpoint)
+        self._journal.notes.handed_out.append(checkpoint)
         return checkpoint
 
     def knows(self, checkpoint: Checkpoint) -> bool:
@@ -46,4 +82,5 @@ class Log:
         """Sign `statement`, add it, and return the signed bytes."""
         signed = sign(statement, self._key)
         self._tree.append(statement_digest(signed))
+        self._journal.notes.statements.append(signed)
         return signed

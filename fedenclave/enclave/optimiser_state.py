@@ -1,11 +1,12 @@
-"""What a server optimiser remembers lies with the host, sealed; the enclave keeps key and number.
+"""What a server optimiser remembers lies with the host, sealed; the enclave keeps the file's key.
 
 So the enclave's memory holds one model, whatever the optimiser. A pass writes a new file and reads
-the old one; only when the round is released does the new one count. A nonce is the number of the
-pass and of the chunk, so that none is used twice, also where a pass begins again.
+the old one; only when the round is released does the new one count. Every pass draws a key of its
+own, so that a nonce, the number of the chunk, is never used twice, not even where the enclave dies
+in the middle of a pass and makes it again.
 
 The host can lose the file, and then no round can be closed any more. It can neither read it, nor
-change it, nor hand in an older one: its number would be another.
+change it, nor hand in an older one: that has another key.
 
 SPEC.md, section 11.2.
 """
@@ -25,17 +26,20 @@ from fedenclave.protocol.errors import Refusal, RequestRefused
 from fedenclave.protocol.sealed_update import TAG_SIZE
 from fedenclave.protocol.tensors import Schema
 
+_KEY_SIZE = 32
+
 
 class OptimiserState:
     """The optimiser of one federation. Several threads step different chunks at once."""
 
     def __init__(self, optimiser: ServerOptimiser, schema: Schema) -> None:
-        """Begin with zeros, and draw a new key."""
+        """Begin with zeros."""
         self._schema, self._slots, self._step = schema, slots(optimiser), step_of(optimiser)
-        self._cipher = AESGCM(os.urandom(32))
-        self._passes = self._steps = 0
-        self._current = 0
-        """The pass that wrote the file which counts; 0 where none has."""
+        self.steps = 0
+        """Releases so far."""
+        self.key = b""
+        """Of the file that counts; empty where there is none."""
+        self._next_key = b""
         self._old: HostFile | None = None
         self._new: HostFile | None = None
         self._offsets = self._layout()
@@ -58,15 +62,19 @@ class OptimiserState:
         """Read `old` and write `new` from now on."""
         self._old, self._new = old, new
 
-    def begin_pass(self) -> None:
-        """Begin to write the state anew: under nonces that no pass before has used."""
-        self._passes += 1
+    def remembered(self, key: bytes, steps: int) -> None:
+        """Go on with the file under `key`, after `steps` releases."""
+        self.key, self.steps = key, steps
+
+    def begin_pass(self, key: bytes = b"") -> None:
+        """Begin to write the state anew, under a new key; or under that of the same pass before."""
+        self._next_key = key or os.urandom(_KEY_SIZE)
 
     def commit(self) -> None:
         """Let what the last pass wrote count: its round is released."""
-        self._steps += 1
+        self.steps += 1
         if self._slots:
-            self._current = self._passes
+            self.key = self._next_key
 
     def step(self, index: int, update: Floats) -> Floats:
         """Return the step for the combined update of chunk `index`.
@@ -77,15 +85,12 @@ class OptimiserState:
         if not self._slots or self._schema.chunks[index].dtype.integer:
             return update
         memory = self._load(index, len(update))
-        step = self._step(update, memory, self._steps + 1)
+        step = self._step(update, memory, self.steps + 1)
         self._store(index, memory)
         return step
 
-    def _nonce(self, pass_: int, index: int) -> bytes:
-        return pass_.to_bytes(4, "big") + index.to_bytes(8, "big")
-
     def _load(self, index: int, count: int) -> Memory:
-        if not self._current:
+        if not self.key:
             return [np.zeros(count) for _ in range(self._slots)]
         wide = self._schema.chunks[index].dtype.wide
         if self._old is None:
@@ -93,7 +98,7 @@ class OptimiserState:
         size = self._slots * count * wide.itemsize + TAG_SIZE
         sealed = self._old.read(size, self._offsets[index])
         try:
-            plain = self._cipher.decrypt(self._nonce(self._current, index), sealed, None)
+            plain = AESGCM(self.key).decrypt(_nonce(index), sealed, None)
         except InvalidTag:
             raise RequestRefused(
                 Refusal.STORAGE, hint="the optimiser's file is not the last round's"
@@ -106,5 +111,9 @@ class OptimiserState:
             raise RequestRefused(Refusal.STORAGE)
         wide = self._schema.chunks[index].dtype.wide
         plain = np.concatenate([row.astype(wide) for row in memory]).tobytes()
-        sealed = self._cipher.encrypt(self._nonce(self._passes, index), plain, None)
+        sealed = AESGCM(self._next_key).encrypt(_nonce(index), plain, None)
         self._new.write(memoryview(sealed), self._offsets[index])
+
+
+def _nonce(index: int) -> bytes:
+    return index.to_bytes(12, "big")

@@ -14,17 +14,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 
 from fedenclave.enclave.admission import Opened, OpenRound, check_header, open_update
 from fedenclave.enclave.aggregation import Aggregation
 from fedenclave.enclave.base_model import BaseModel
 from fedenclave.enclave.differencing import CohortHistory
+from fedenclave.enclave.fingerprints import SIZE as FINGERPRINT_SIZE
 from fedenclave.enclave.fingerprints import Fingerprinter
 from fedenclave.enclave.host_file import HostFile
+from fedenclave.enclave.journal import Journal
 from fedenclave.enclave.log import Log
 from fedenclave.enclave.partial_sums import Others, PartialSum
 from fedenclave.enclave.secret_memory import KeySlots
+from fedenclave.enclave.transitions import (
+    KeptUpdate,
+    OpenedRound,
+    join_numbers,
+    split_equal,
+    split_numbers,
+)
 from fedenclave.enclave.updates import Admitted, ChangedAfterAdmission
 from fedenclave.enclave.workers import Workers
 from fedenclave.protocol import sealed_update as layout
@@ -40,7 +50,7 @@ from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.opening import CannotOpen, RoundKey
 from fedenclave.protocol.sealed_update import Envelope
-from fedenclave.protocol.signing import statement_digest
+from fedenclave.protocol.signing import Signed, statement_digest
 from fedenclave.protocol.statements import (
     VERSION,
     Admission,
@@ -55,6 +65,8 @@ from fedenclave.protocol.statements import (
 from fedenclave.protocol.tensors import Schema
 
 _UNITS = 2**1074
+_SERIALS_PER_RUN = 2**16
+"""More than updates can arrive at one run of an enclave in a round, and restarts enough."""
 
 
 class Round:
@@ -65,50 +77,47 @@ class Round:
         *,
         manifest: Manifest,
         schema: Schema,
-        number: int,
-        base_model: Digest,
-        cohort: Sequence[str],
-        training_config: Digest,
+        announcement: bytes,
+        opened: OpenedRound,
         log: Log,
+        journal: Journal,
         slots: KeySlots,
         workers: Workers,
-        time: int,
     ) -> None:
-        """Make the round's key and announce it. The cohort has been checked."""
-        self._log, self._slots, self._workers = log, slots, workers
-        self._fingerprinter = Fingerprinter()
+        """Take up a round that `announced` has announced, now or before a restart.
+
+        Args:
+            manifest: the approved one.
+            schema: the updates' layout.
+            announcement: this enclave's own, signed.
+            opened: the round's keys.
+            log: for its statements.
+            journal: notes what is kept of every update.
+            slots: for content keys.
+            workers: the threads.
+
+        Raises:
+            ValueError: the keys are none.
+        """
+        self._log, self._journal, self._slots, self._workers = log, journal, slots, workers
+        self._fingerprinter = Fingerprinter(opened.fingerprint_key)
         self._manifest, self._schema = manifest, schema
         self._next_serial = self._next_slot = 0
         self.admitted: dict[str, Admitted] = {}
         self._set_aside: dict[str, Admitted] = {}
         self._answers: dict[Digest, bytes] = {}
-        key = RoundKey(manifest.suite)
-        announcement = Announcement(
-            version=VERSION,
-            federation=manifest.name,
-            manifest=manifest.digest,
-            round=number,
-            base_model=base_model,
-            schema=schema.digest,
-            training_config=training_config,
-            suite=manifest.suite,
-            public_key=key.public_bytes,
-            cohort=tuple(cohort),
-            checkpoint=log.checkpoint(),
-            time=time,
-        )
-        self.announcement_signed = log.append(announcement)
-        self.announcement_digest = statement_digest(self.announcement_signed)
+        self.announcement_signed = announcement
+        self.announcement_digest = statement_digest(announcement)
+        self.announcement = Announcement.from_bytes(Signed.from_bytes(announcement).payload)
         self._open: OpenRound | None = OpenRound(
             manifest=manifest,
             schema=schema,
-            announcement=announcement,
+            announcement=self.announcement,
             announcement_digest=self.announcement_digest,
-            key=key,
+            key=RoundKey(manifest.suite, opened.private_key),
             knows_checkpoint=log.knows,
             admitted=lambda client: client in self.admitted or client in self._set_aside,
         )
-        self.announcement = announcement
 
     def admit(self, file: HostFile) -> AdmissionResult:
         """Judge one sealed update and return a signed admission or rejection.
@@ -167,6 +176,55 @@ class Round:
             return self._rejected_answer(envelope, rejected.reason)
         return self._keep(opened, file, serial)
 
+    def replay(self, kept: KeptUpdate, statement: bytes) -> None:
+        """Take over an update that was admitted before a restart; its file comes later.
+
+        Raises:
+            ValueError: what is remembered of it does not fit together.
+        """
+        slot, self._next_slot = self._next_slot, self._next_slot + 1
+        self._slots.put(slot, kept.content_key)
+        shrink, square_norm, *metrics = split_numbers(kept.numbers)
+        self.admitted[kept.client] = Admitted(
+            client=kept.client,
+            organisation=self._manifest.roster[kept.client].member,
+            digest=kept.update,
+            file=None,
+            chunks_at=kept.chunks_at,
+            content_key=self._slots.get(slot),
+            weight=kept.weight,
+            shrink=shrink,
+            square_norm=square_norm,
+            metrics=tuple(metrics),
+            fingerprints=split_equal(kept.fingerprints, FINGERPRINT_SIZE),
+            serial=kept.serial,
+        )
+        self._answers[kept.update] = statement
+        # Serial numbers that the earlier run has used for what it rejected are not used again.
+        self._next_serial = (kept.serial // _SERIALS_PER_RUN + 1) * _SERIALS_PER_RUN
+
+    def attach(self, file: HostFile) -> None:
+        """Take over the file of an update that `replay` has brought back, and close no other.
+
+        Raises:
+            RequestRefused: it is no update that lacks its file.
+        """
+        envelope, _ = self._read_envelope(file)
+        for update in self.admitted.values():
+            if envelope is not None and update.file is None and update.digest == envelope.digest:
+                self.admitted[update.client] = replace(update, file=file)
+                return
+        raise RequestRefused(Refusal.STORAGE, hint="no admitted update lacks this file")
+
+    def awaits(self) -> tuple[Digest, ...]:
+        """Return the admitted updates that lack their files."""
+        return tuple(u.digest for u in self.admitted.values() if u.file is None)
+
+    def only(self, clients: set[str]) -> None:
+        """Count none but these: those that the round's release, made before, has in it."""
+        for update in [u for name, u in self.admitted.items() if name not in clients]:
+            self._take_out(update)
+
     def _keep(self, opened: Opened, file: HostFile, serial: int) -> AdmissionResult:
         slot = self._next_slot
         self._next_slot += 1
@@ -184,6 +242,18 @@ class Round:
             metrics=opened.metrics,
             fingerprints=opened.fingerprints,
             serial=serial,
+        )
+        self._journal.notes.kept.append(
+            KeptUpdate(
+                client=opened.client,
+                update=opened.digest,
+                chunks_at=opened.chunks_at,
+                content_key=opened.content_key,
+                weight=opened.weight,
+                numbers=join_numbers([opened.shrink, opened.square_norm, *opened.metrics]),
+                fingerprints=b"".join(opened.fingerprints),
+                serial=serial,
+            )
         )
         statement = Admission(
             version=VERSION,
@@ -240,6 +310,17 @@ class Round:
                 return aggregation.run(list(self.admitted.values()), base, self._fingerprinter)
             except ChangedAfterAdmission as changed:
                 self._take_out(changed.update)
+
+    def repeat(self, aggregation: Aggregation, base: BaseModel, *, state_key: bytes) -> Digest:
+        """Compute a model again that was released before a restart, and return its digest.
+
+        Raises:
+            RequestRefused: an update's file has changed or is missing, or a file cannot be read.
+        """
+        with self._setting_aside():
+            return aggregation.run(
+                list(self.admitted.values()), base, self._fingerprinter, state_key=state_key
+            )
 
     def merge(self, aggregation: Aggregation, base: BaseModel, others: Others) -> Digest:
         """Compute the new model of this round's updates and of other enclaves' partial sums.
@@ -350,7 +431,8 @@ class Round:
         """Drop the round's key and close every file. Nothing of the round can be opened again."""
         self._open = None
         for update in (*self.admitted.values(), *self._set_aside.values()):
-            update.file.close()
+            if update.file is not None:
+                update.file.close()
         self.admitted.clear()
         self._set_aside.clear()
 
@@ -372,3 +454,41 @@ def _claimed_client(envelope: Envelope | None) -> str:
 
 def _digest_of(envelope: Envelope | None) -> Digest:
     return envelope.digest if envelope is not None else sha256(b"")
+
+
+def announced(
+    *,
+    manifest: Manifest,
+    schema: Schema,
+    number: int,
+    base_model: Digest,
+    cohort: Sequence[str],
+    training_config: Digest,
+    log: Log,
+    journal: Journal,
+    time: int,
+) -> tuple[bytes, OpenedRound]:
+    """Make a round's keys and announce it; return the signed announcement and the keys.
+
+    The cohort has been checked.
+    """
+    key = RoundKey(manifest.suite)
+    opened = OpenedRound(private_key=key.private_bytes(), fingerprint_key=Fingerprinter().key)
+    signed = log.append(
+        Announcement(
+            version=VERSION,
+            federation=manifest.name,
+            manifest=manifest.digest,
+            round=number,
+            base_model=base_model,
+            schema=schema.digest,
+            training_config=training_config,
+            suite=manifest.suite,
+            public_key=key.public_bytes,
+            cohort=tuple(cohort),
+            checkpoint=log.checkpoint(),
+            time=time,
+        )
+    )
+    journal.notes.opened.append(opened)
+    return signed, opened

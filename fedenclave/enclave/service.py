@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedenclave.enclave.agreed import Agreed, Lent, agreed
 from fedenclave.enclave.attesters.attester import AttestationUnavailable
 from fedenclave.enclave.attesters.choose import choose
 from fedenclave.enclave.attesters.kernel import Kernel
@@ -23,6 +24,8 @@ from fedenclave.enclave.federation import Federation
 from fedenclave.enclave.hardening import Hardening
 from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.measured import read_measured_code
+from fedenclave.enclave.sealing.choose import choose_sealer
+from fedenclave.enclave.sealing.sealer import SealingFailed
 from fedenclave.enclave.secret_memory import KeySlots, SecretMemory
 from fedenclave.enclave.states import State, after
 from fedenclave.enclave.workers import Workers
@@ -42,12 +45,16 @@ from fedenclave.protocol.frames import (
     Empty,
     EvidenceRequest,
     ExportRequest,
+    FetchRequest,
     MergeRequest,
     OpenRequest,
     Operation,
+    RepeatRequest,
     Reply,
     ReportRequest,
     Request,
+    Resumed,
+    ResumeRequest,
     SignedStatement,
     SignedStatements,
     Started,
@@ -60,14 +67,29 @@ from fedenclave.protocol.records import Record
 from fedenclave.protocol.statements import MAX_PEERS
 from fedenclave.protocol.tensors import Schema
 
-_MAX_DESCRIPTORS = 4 + MAX_PEERS - 1
-"""Of a merge: two models, two states of the optimiser, and a partial sum from every peer."""
+_MAX_DESCRIPTORS = 3 + MAX_PEERS - 1
+"""Of a merge: a model, two states of the optimiser, and a partial sum from every peer."""
+
+_MAX_SEGMENT = 1 << 30
+"""A snapshot and a transition for each of the largest roster's updates of a large model."""
+
+_SETTLING = tuple(
+    operation
+    for operation in Operation
+    if operation not in (Operation.EVIDENCE, Operation.STATUS, Operation.ADMIT, Operation.ATTACH)
+)
+"""What waits for the hardware's counter. Updates are taken without: nobody has seen a release of a
+round that only began."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _NO_SECRET_MEMORY = (
     "secret memory is refused here, or there is too little of it (RLIMIT_MEMLOCK below 8 MiB, or "
     "48 for rules over all updates at once; or the kernel): keys or plaintext lie on ordinary "
     "pages, readable by root"
+)
+_NO_SEALING = (
+    "nothing on this machine seals the enclave's state: after a restart it is another enclave, and "
+    "the members begin anew"
 )
 
 
@@ -94,20 +116,29 @@ class Service:
         self._attester = choose(
             tee, measurement=self._measurement, protections=hardening.protections, kernel=Kernel()
         )
+        self._sealer = choose_sealer(self._attester, measurement=self._measurement, kernel=Kernel())
+        if self._sealer is None:
+            hardening.warnings.append(_NO_SEALING)
+        self._lent = Lent(
+            attester=self._attester, workers=self._workers, slots=self._slots, memory=memory
+        )
         # Once for nobody: better no enclave than one of which nobody can be convinced later.
         self._attester.evidence(bytes(REPORT_DATA_SIZE), Ed25519PrivateKey.generate())
         self._operations: dict[Operation, tuple[int, Callable[[bytes, list[int]], Record]]] = {
             Operation.START: (1, self._start),
+            Operation.RESUME: (2, self._resume),
             Operation.EVIDENCE: (0, self._evidence),
             Operation.OPEN: (0, self._open),
             Operation.ADMIT: (1, self._admit),
-            Operation.CLOSE: (2, self._close),
+            Operation.ATTACH: (1, self._attach),
+            Operation.CLOSE: (1, self._close),
             Operation.FETCH: (1, self._fetch),
+            Operation.REPEAT: (1, self._repeat),
             Operation.ABORT: (0, self._abort),
             Operation.REPORT: (0, self._report),
             Operation.TOTAL: (0, self._total),
             Operation.EXPORT: (1, self._export),
-            Operation.MERGE: (2, self._merge),
+            Operation.MERGE: (1, self._merge),
             Operation.ADOPT: (1, self._adopt),
             Operation.STATUS: (0, self._status),
         }
@@ -121,7 +152,7 @@ class Service:
             (size,) = LENGTH.unpack(head)
             if size > MAX_FRAME:
                 # What follows cannot be told from a new frame: the connection is over.
-                self._send(Reply(refusal=Refusal.MALFORMED, body=b""))
+                self._send(Reply(refusal=Refusal.MALFORMED, body=b"", transition=b""))
                 return
             reply = self._answer(self._receive(size), descriptors)
             self._send(reply)
@@ -156,32 +187,40 @@ class Service:
             operation = Operation(request.operation)
             count, handler = self._operations[operation]
             state = after(self._state, operation)
-            if operation in (Operation.CLOSE, Operation.MERGE):
+            if operation in (Operation.CLOSE, Operation.MERGE, Operation.REPEAT):
                 count += self._running().state_files
             if operation is Operation.MERGE:
                 count += self._running().shards
             if len(descriptors) != count:
                 raise RequestRefused(Refusal.MALFORMED)
-            if operation is Operation.ADMIT:
+            if operation in _SETTLING and self._federation is not None:
+                self._federation.settle()
+            if operation in (Operation.ADMIT, Operation.ATTACH):
                 unused.clear()  # the round closes or keeps it
             body = handler(request.body, descriptors).to_bytes()
-            self._state = state
-            return Reply(refusal="", body=body)
+            self._state = state if operation is not Operation.RESUME else self._running().state
+            return self._reply("", body)
         except RequestRefused as refused:
             if isinstance(refused, AttestationUnavailable):
                 # What the machine's interfaces said. Nothing of a member's goes there or back.
                 print(f"enclave: no evidence: {refused.why}", file=sys.stderr, flush=True)
-            return Reply(refusal=refused.refusal, body=b"")
+            if isinstance(refused, SealingFailed):
+                print(f"enclave: no sealing: {refused.why}", file=sys.stderr, flush=True)
+            return self._reply(refused.refusal)
         except MalformedMessage:
-            return Reply(refusal=Refusal.MALFORMED, body=b"")
+            return self._reply(Refusal.MALFORMED)
         except ConfigurationError:
-            return Reply(refusal=Refusal.MANIFEST, body=b"")
+            return self._reply(Refusal.MANIFEST)
         except Exception as error:
             _report_internal(error)
-            return Reply(refusal=Refusal.INTERNAL, body=b"")
+            return self._reply(Refusal.INTERNAL)
         finally:
             for descriptor in unused:
                 os.close(descriptor)
+
+    def _reply(self, refusal: str, body: bytes = b"") -> Reply:
+        transition = self._federation.transition() if self._federation is not None else b""
+        return Reply(refusal=refusal, body=body, transition=transition)
 
     def _running(self) -> Federation:
         if self._federation is None:
@@ -190,29 +229,53 @@ class Service:
 
     def _start(self, body: bytes, descriptors: list[int]) -> Started:
         request = StartRequest.from_bytes(body)
-        manifest = Manifest.from_bytes(request.manifest)
-        federation = Federation(
-            manifest=manifest,
-            approvals=request.approvals,
-            schema=Schema.from_bytes(request.schema),
+        federation = Federation.start(
+            agreed=self._agreed(request),
+            lent=self._lent,
             first_model=HostFile(descriptors[0], request.payload_offset),
-            attester=self._attester,
             measurement=self._measurement,
-            workers=self._workers,
-            slots=self._slots,
-            memory=self._memory,
             time=request.time,
+            sealer=self._sealer,
         )
+        return self._started(federation)
+
+    def _resume(self, body: bytes, descriptors: list[int]) -> Resumed:
+        request = ResumeRequest.from_bytes(body)
+        segment = HostFile(descriptors[1])
+        federation, remembered = Federation.resume(
+            agreed=self._agreed(request),
+            lent=self._lent,
+            base_model=HostFile(descriptors[0], request.payload_offset),
+            segment=segment.read(min(segment.size(), _MAX_SEGMENT), 0),
+            sealer=self._sealer,
+        )
+        transitions = remembered.transitions
+        return Resumed(
+            started=self._started(federation),
+            size=remembered.size,
+            first_leaf=remembered.snapshot.log_size,
+            statements=tuple(signed for each in transitions for signed in each.statements),
+            awaits=federation.awaits(),
+            closed=federation.closed_before,
+        )
+
+    @staticmethod
+    def _agreed(request: StartRequest | ResumeRequest) -> Agreed:
+        manifest = Manifest.from_bytes(request.manifest)
+        return agreed(manifest, request.approvals, Schema.from_bytes(request.schema))
+
+    def _started(self, federation: Federation) -> Started:
         self._federation = federation
         if not self._memory.held:
             # It was, until the rule asked for more of it.
             self._hardening.lose("secret-memory", _NO_SECRET_MEMORY)
         return Started(
             signing_key=federation.signing_key,
-            start=federation.start,
+            start=federation.start_signed,
             measurement=self._measurement,
             protections=tuple(self._hardening.protections),
             warnings=tuple(self._hardening.warnings),
+            sealing=self._sealer.name if self._sealer is not None else "",
         )
 
     def _evidence(self, body: bytes, _: list[int]) -> Record:
@@ -233,19 +296,32 @@ class Service:
             raise
         return federation.admit(file)
 
+    def _attach(self, body: bytes, descriptors: list[int]) -> Record:
+        file, attached = HostFile(descriptors[0]), False
+        try:
+            empty = Empty.from_bytes(body)
+            self._running().attach(file)
+            attached = True
+            return empty
+        finally:
+            if not attached:
+                file.close()
+
     def _close(self, body: bytes, descriptors: list[int]) -> Record:
         request = CloseRequest.from_bytes(body)
         federation = self._running()
         base = HostFile(descriptors[0], request.base_offset)
-        states = [HostFile(descriptor) for descriptor in descriptors[2:]]
-        closed = federation.close_round(base, states, request.time)
-        # The release has happened. Should the write fail, `fetch` writes the same bytes again.
-        self._state = State.IDLE
-        federation.write_model(HostFile(descriptors[1], request.model_offset))
-        return closed
+        states = [HostFile(descriptor) for descriptor in descriptors[1:]]
+        return federation.close_round(base, states, request.time)
+
+    def _repeat(self, body: bytes, descriptors: list[int]) -> Record:
+        request = RepeatRequest.from_bytes(body)
+        base = HostFile(descriptors[0], request.base_offset)
+        states = [HostFile(descriptor) for descriptor in descriptors[1:]]
+        return self._running().repeat(base, states)
 
     def _fetch(self, body: bytes, descriptors: list[int]) -> Record:
-        request = CloseRequest.from_bytes(body)
+        request = FetchRequest.from_bytes(body)
         federation = self._running()
         closed = federation.last_closed()
         federation.write_model(HostFile(descriptors[0], request.model_offset))
@@ -275,14 +351,11 @@ class Service:
         federation = self._running()
         if len(request.partial_sums) != federation.shards:
             raise RequestRefused(Refusal.PEER_MESSAGE)
-        files = [HostFile(descriptor) for descriptor in descriptors[2:]]
+        files = [HostFile(descriptor) for descriptor in descriptors[1:]]
         states, sums = files[: federation.state_files], files[federation.state_files :]
         base = HostFile(descriptors[0], request.base_offset)
         partial_sums = list(zip(request.partial_sums, sums, strict=True))
-        closed = federation.merge(partial_sums, base, states, request.time)
-        self._state = State.IDLE  # as for a close
-        federation.write_model(HostFile(descriptors[1], request.model_offset))
-        return closed
+        return federation.merge(partial_sums, base, states, request.time)
 
     def _adopt(self, body: bytes, descriptors: list[int]) -> Record:
         request = AdoptRequest.from_bytes(body)

@@ -1,6 +1,7 @@
 """The enclave's state machine. Everything that affects transitions lives in this table.
 
-A pair that is not in it is refused, and changes nothing.
+A pair that is not in it is refused, and changes nothing. `resume` leads to the state in which the
+earlier run was: `idle`, `collecting`, or `unwritten` where a release's model was not written.
 
 SPEC.md, section 12.2.
 """
@@ -21,10 +22,12 @@ class State(StrEnum):
     COLLECTING = "collecting"
     SHARD = "shard"
     ROOT = "root"
+    UNWRITTEN = "unwritten"
 
 
 TRANSITIONS: dict[tuple[State, Operation], State] = {
     (State.NEW, Operation.START): State.IDLE,
+    (State.NEW, Operation.RESUME): State.IDLE,
     (State.NEW, Operation.STATUS): State.NEW,
     (State.IDLE, Operation.EVIDENCE): State.IDLE,
     (State.IDLE, Operation.OPEN): State.COLLECTING,
@@ -32,6 +35,7 @@ TRANSITIONS: dict[tuple[State, Operation], State] = {
     (State.IDLE, Operation.STATUS): State.IDLE,
     (State.COLLECTING, Operation.EVIDENCE): State.COLLECTING,
     (State.COLLECTING, Operation.ADMIT): State.COLLECTING,
+    (State.COLLECTING, Operation.ATTACH): State.COLLECTING,
     (State.COLLECTING, Operation.CLOSE): State.IDLE,
     (State.COLLECTING, Operation.ABORT): State.IDLE,
     (State.COLLECTING, Operation.REPORT): State.SHARD,
@@ -48,6 +52,10 @@ TRANSITIONS: dict[tuple[State, Operation], State] = {
     (State.ROOT, Operation.MERGE): State.IDLE,
     (State.ROOT, Operation.ABORT): State.IDLE,
     (State.ROOT, Operation.STATUS): State.ROOT,
+    (State.UNWRITTEN, Operation.EVIDENCE): State.UNWRITTEN,
+    (State.UNWRITTEN, Operation.ATTACH): State.UNWRITTEN,
+    (State.UNWRITTEN, Operation.REPEAT): State.IDLE,
+    (State.UNWRITTEN, Operation.STATUS): State.UNWRITTEN,
 }
 
 

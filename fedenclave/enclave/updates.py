@@ -23,6 +23,7 @@ class Admitted:
     """An admitted update as the passes need it.
 
     Attributes:
+        file: None after a restart, until the host has handed it in again.
         weight: what it counts, a positive integer.
         shrink: what its floats are multiplied with, in (0, 1]: below 1 where it is clipped.
         square_norm: the square of its floats' norm, before it is clipped.
@@ -32,7 +33,7 @@ class Admitted:
     client: str
     organisation: str
     digest: Digest
-    file: HostFile
+    file: HostFile | None
     chunks_at: int
     content_key: memoryview
     weight: int
@@ -91,6 +92,8 @@ class Reader:
             RequestRefused: the host's file cannot be read.
         """
         update, chunk = self.updates[number], index + 1
+        if update.file is None:
+            raise ChangedAfterAdmission(update)
         update.file.read_into(sealed, update.chunks_at + self._offsets[chunk])
         if not self._fingerprinter.matches(
             update.fingerprints[index], sealed, serial=update.serial, chunk=chunk

@@ -77,6 +77,7 @@ class Development:
                 approvals=approvals,
                 model=model,
                 tee=INSECURE,
+                flushed=False,  # it lies in a temporary folder
             )
         except BaseException:
             self._folder.cleanup()

@@ -13,14 +13,17 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from fedenclave.host.aggregator_api import RoundResult
 from fedenclave.host.enclave_process import EnclaveProcess
+from fedenclave.host.journal import JournalFiles
+from fedenclave.host.model_files import ModelFiles
 from fedenclave.host.optimiser_files import Opened, OptimiserFiles
+from fedenclave.host.statement_log import StatementLog
 from fedenclave.host.store import CiphertextStore, StoredUpdate, StoreFull
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, Refusal, RequestRefused
@@ -32,15 +35,20 @@ from fedenclave.protocol.frames import (
     CloseRequest,
     Empty,
     EvidenceRequest,
+    FetchRequest,
     OpenRequest,
     Operation,
+    RepeatRequest,
+    Resumed,
+    ResumeRequest,
     SignedStatement,
     Started,
     StartRequest,
     StatusReply,
 )
-from fedenclave.protocol.model import Model, model_file_head
-from fedenclave.protocol.signing import statement_digest
+from fedenclave.protocol.model import Model
+from fedenclave.protocol.signing import Signed, statement_digest
+from fedenclave.protocol.statements import Admission, Release
 
 DEFAULT_STORE_BYTES = 64 << 30
 
@@ -48,8 +56,11 @@ DEFAULT_STORE_BYTES = 64 << 30
 class Aggregator:
     """A federation on this host, in a folder.
 
-    `models/` holds the newest two models, `ciphertext/` the round's sealed updates, `optimiser/`
-    what the server optimiser remembers, sealed.
+    `state/` holds the enclave's sealed state, `models/` the newest two models, `ciphertext/` the
+    open round's sealed updates, `optimiser/` what the server optimiser remembers, sealed; and
+    `statements.fel` everything that the enclave has signed.
+
+    Made again in the same folder it goes on: with the same enclave key, and with the open round.
     """
 
     def __init__(
@@ -63,11 +74,12 @@ class Aggregator:
         evidence_parts: Mapping[str, bytes] | None = None,
         store_bytes: int = DEFAULT_STORE_BYTES,
         code: Path | None = None,
+        flushed: bool = True,
     ) -> None:
-        """Start the enclave on an approved manifest and its agreed first model.
+        """Start the enclave on an approved manifest, from what the folder holds of it.
 
         Args:
-            folder: for models and ciphertext; made if missing.
+            folder: for all of it; made if missing.
             manifest: the manifest file's bytes.
             approvals: members' signed approvals.
             model: the agreed first model.
@@ -75,65 +87,146 @@ class Aggregator:
             evidence_parts: see `with_parts`.
             store_bytes: limit of the ciphertext store.
             code: another copy of the package for the enclave to run (tests, demonstrations).
+            flushed: whether to wait for the disk. Without, what a killed process leaves is whole,
+                and a power failure may lose the newest of it.
 
         Raises:
-            RequestRefused: the enclave does not take up this manifest or model.
+            RequestRefused: the enclave does not take up this manifest, model or state.
             EnclaveDied: the enclave's process ended.
             ConfigurationError: the folder cannot be used, or `tee` gives no evidence here.
         """
         self._manifest, self._approvals = manifest, tuple(approvals)
         self._evidence_parts = dict(evidence_parts or {})
         self._lock = threading.RLock()
-        self._models = folder / "models"
-        self._base = self._models / "round-0.fem"
-        self._superseded: Path | None = None
-        self._optimiser = OptimiserFiles(folder / "optimiser", manifest)
-        self._head = model_file_head(model.schema)
-        self._model_size = len(self._head) + model.schema.payload_size
+        self._flushed = flushed
         try:
-            self._models.mkdir(parents=True, exist_ok=True)
-            self._store = CiphertextStore(folder / "ciphertext", store_bytes)
             with contextlib.ExitStack() as undo:
-                undo.callback(self._store.close)
-                self._base.write_bytes(model.to_bytes())
-                self._enclave = EnclaveProcess(tee=tee, code=code, log=folder / "enclave.log")
+                self._models = ModelFiles(folder / "models", model, flushed=flushed)
+                self._store = CiphertextStore(folder / "ciphertext", store_bytes)
+                undo.callback(self._store.close, keep=True)
+                self._optimiser = OptimiserFiles(folder / "optimiser", manifest)
+                self._statements = StatementLog(folder / "statements.fel", flushed=flushed)
+                undo.callback(self._statements.close)
+                self._journal = JournalFiles(folder / "state", flushed=flushed)
+                undo.callback(self._journal.close)
+                self._enclave = EnclaveProcess(
+                    tee=tee, code=code, log=folder / "enclave.log", journal=self._journal
+                )
                 undo.pop_all()
         except OSError as error:
-            raise ConfigurationError(
-                f"cannot use folder {folder}: {error.strerror}",
-                hint="name a folder that this user can write to",
-            ) from error
-        self._leaves: list[Digest] = []
+            raise _unusable(folder, error) from error
         self._releases: list[bytes] = []
         self._admissions: set[Digest] = set()
         self._round = 0
+        self._closed: Closed | None = None
+        """The release that ended the newest round, if it was one."""
         self._model_pending = False
         try:
-            self._started = self._start(model)
+            segment = self._journal.newest()
+            self._started = self._resume(model, segment) if segment else self._start(model)
+        except OSError as error:
+            self.close()
+            raise _unusable(folder, error) from error
         except BaseException:
             self.close()
             raise
-        self._log(self._started.start)
-
-    def _log(self, *signed: bytes) -> None:
-        """Add signed statements as leaves, each as often as the enclave does."""
-        self._leaves.extend(map(statement_digest, signed))
 
     def _start(self, model: Model) -> Started:
+        """Begin a new federation. What lies here is of one whose state is lost."""
+        self._models.begin(model)
+        self._statements.rewind(0)
+        for update in self._store.left():
+            update.discard()  # the key that opened it has ended with its enclave
         request = StartRequest(
             manifest=self._manifest,
             approvals=self._approvals,
             schema=model.schema.to_bytes(),
-            payload_offset=len(self._head),
+            payload_offset=len(self._models.head),
             time=int(time.time()),
         )
-        with Opened(self._base, os.O_RDONLY) as base:
-            return self._enclave.request(Operation.START, request, Started, [base.number])
+        with Opened(self._models.newest, os.O_RDONLY) as base:
+            started = self._enclave.request(Operation.START, request, Started, [base.number])
+        self._statements.append(started.start)
+        return started
+
+    def _resume(self, model: Model, segment: Path) -> Started:
+        """Go on where the last run of this enclave was."""
+        request = ResumeRequest(
+            manifest=self._manifest,
+            approvals=self._approvals,
+            schema=model.schema.to_bytes(),
+            payload_offset=len(self._models.head),
+        )
+        with (
+            Opened(self._models.newest, os.O_RDONLY) as base,
+            Opened(segment, os.O_RDONLY) as sealed,
+        ):
+            resumed = self._enclave.request(
+                Operation.RESUME, request, Resumed, [base.number, sealed.number]
+            )
+        self._journal.go_on(resumed.size)
+        self._write_again(resumed)
+        status = self.status()
+        self._round = status.round
+        self._attach_what_is_left(len(resumed.awaits))
+        if resumed.closed:
+            self._closed = Closed.from_bytes(resumed.closed)
+            self._model_pending = status.state == "unwritten"
+            if self._model_pending:
+                self._compute_again()
+        return resumed.started
+
+    def _attach_what_is_left(self, awaited: int) -> None:
+        """Hand in the ciphertext of the open round; the enclave knows what it has admitted."""
+        for update in self._store.left():
+            try:
+                if not awaited:
+                    raise RequestRefused(Refusal.STORAGE)
+                self._enclave.request(Operation.ATTACH, Empty(), Empty, [update.descriptor])
+            except RequestRefused:
+                update.discard()
+            else:
+                update.keep()
+                awaited -= 1
+
+    def _write_again(self, resumed: Resumed) -> None:
+        """Let the log end as the enclave's sealed state does."""
+        if len(self._statements.leaves) < resumed.first_leaf:
+            raise ConfigurationError(
+                f"the log has {len(self._statements.leaves)} statements, and the enclave's state "
+                f"goes on from {resumed.first_leaf}",
+                hint="put statements.fel back from a member's mirror or a backup",
+            )
+        self._statements.rewind(resumed.first_leaf)
+        self._statements.append(*resumed.statements)
+        for signed in self._statements.statements():
+            if Signed.from_bytes(signed).type == Release.TYPE:
+                self._releases.append(signed)
+        self._admissions = {
+            statement_digest(signed)
+            for signed in resumed.statements
+            if Signed.from_bytes(signed).type == Admission.TYPE
+        }
+
+    def _compute_again(self) -> None:
+        """Have the newest release's model computed again: the last run did not write it."""
+        request = RepeatRequest(base_offset=len(self._models.head))
+        with (
+            Opened(self._models.newest, os.O_RDONLY) as base,
+            self._optimiser.opened(self._models.round) as states,
+        ):
+            self._enclave.request(Operation.REPEAT, request, Closed, [base.number, *states])
+        self._write_model()
 
     @property
     def enclave_pid(self) -> int:
         """The enclave's process id."""
         return self._enclave.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the enclave's process has not ended."""
+        return self._enclave.alive
 
     def info(self) -> tuple[bytes, tuple[bytes, ...], Started]:
         """See `AggregatorApi`."""
@@ -156,9 +249,12 @@ class Aggregator:
                     Refusal.WRONG_STATE,
                     hint="the last round's model is not written yet; close that round again",
                 )
+            # What the next segment builds on must be on the disk before it.
+            self._statements.flush()
             signed = self._enclave.request(Operation.OPEN, request, SignedStatement).statement
             self._round += 1
-            self._log(signed)
+            self._closed, self._admissions = None, set()
+            self._statements.append(signed)
         return signed
 
     def submit(self, sealed: Iterable[bytes]) -> AdmissionResult:
@@ -169,6 +265,8 @@ class Aggregator:
             for part in sealed:
                 update.append(part)
             update.finish()
+            if self._flushed:
+                update.flush()
             with self._lock:
                 return self._admit(update)
         except BaseException:
@@ -183,7 +281,7 @@ class Aggregator:
         # The same update again gets its admission again, which is in the log already. A rejection
         # is a new entry each time, also where its bytes are those of an earlier one.
         if leaf not in self._admissions:
-            self._log(result.statement)
+            self._statements.append(result.statement)
         if result.admitted and leaf not in self._admissions:
             self._admissions.add(leaf)
             update.keep()
@@ -192,94 +290,55 @@ class Aggregator:
         return result
 
     def close_round(self) -> RoundResult:
-        """See `AggregatorApi`."""
+        """See `AggregatorApi`. Until another round is opened the same is handed over again."""
         with self._lock:
             try:
-                return self._close_round()
+                if self._closed is None:
+                    self._closed = self._close()
+                if self._model_pending:
+                    self._write_model()
             except OSError as error:
                 raise StoreFull(
                     f"cannot write the new model: {error.strerror}",
                     hint="free disk space, and close the round again: nothing is lost",
                 ) from error
+            return RoundResult(closed=self._closed, model=self.model())
 
-    def _close_round(self) -> RoundResult:
-        target = self._models / f"round-{self._round}.fem"
-        request = CloseRequest(
-            base_offset=len(self._head), model_offset=len(self._head), time=int(time.time())
-        )
-        partial = self._models / "next.partial"
-        flags = os.O_RDWR | os.O_CREAT
+    def _close(self) -> Closed:
+        request = CloseRequest(base_offset=len(self._models.head), time=int(time.time()))
         with (
-            self._recycling(partial),
-            Opened(self._base, os.O_RDONLY) as base,
-            Opened(partial, flags) as model,
-            self._optimiser.opened() as states,
+            Opened(self._models.newest, os.O_RDONLY) as base,
+            self._optimiser.opened(self._models.round) as states,
         ):
-            os.ftruncate(model.number, self._model_size)
-            os.pwrite(model.number, self._head, 0)
-            closed = self._close_or_fetch(request, base.number, model.number, states)
+            closed = self._enclave.request(Operation.CLOSE, request, Closed, [base.number, *states])
         # The enclave has released. Until its model is in place, closing again fetches it again.
         self._model_pending = True
-        file = partial.read_bytes()
-        partial.replace(target)
-        self._model_pending = False
-        self._log(*closed.set_aside, closed.release)
+        self._statements.append(*closed.set_aside, closed.release)
         self._releases.append(closed.release)
-        self._superseded, self._base = self._base, target
-        self._store.clear()
-        return RoundResult(closed=closed, model=file)
-
-    @contextlib.contextmanager
-    def _recycling(self, partial: Path) -> Iterator[None]:
-        """Have the model before the base, whose pages are in memory (see `store`), written over.
-
-        Its file is given back where the block fails before the enclave has released: until then
-        nothing was written but the head, which all models share.
-        """
-        superseded, self._superseded = self._superseded, None
-        try:
-            if superseded is not None:
-                superseded.replace(partial)
-        except OSError:
-            superseded = None
-        try:
-            yield
-        except (RequestRefused, OSError):
-            if superseded is not None and not self._model_pending:
-                with contextlib.suppress(OSError):
-                    partial.replace(superseded)
-                    self._superseded = superseded
-            raise
-
-    def _close_or_fetch(
-        self, request: CloseRequest, base: int, model: int, states: Sequence[int]
-    ) -> Closed:
-        """Close the round; or fetch its release again, where only the write of it failed before."""
-        if self._model_pending:
-            return self._enclave.request(Operation.FETCH, request, Closed, [model])
-        try:
-            closed = self._enclave.request(Operation.CLOSE, request, Closed, [base, model, *states])
-        except RequestRefused as refused:
-            released = refused.refusal is Refusal.STORAGE and self.status().state == "idle"
-            self._model_pending = released
-            if released:
-                self._optimiser.promote()
-            raise
-        self._optimiser.promote()
         return closed
+
+    def _write_model(self) -> None:
+        request = FetchRequest(model_offset=len(self._models.head))
+        self._optimiser.promote(self._round, self._models.round, flushed=self._flushed)
+        self._models.write(
+            self._round,
+            lambda file: self._enclave.request(Operation.FETCH, request, Closed, [file]),
+        )
+        self._model_pending = False
+        self._store.clear()
 
     def abort_round(self) -> bytes:
         """See `AggregatorApi`."""
         request = AbortRequest(time=int(time.time()))
         with self._lock:
             signed = self._enclave.request(Operation.ABORT, request, SignedStatement).statement
-            self._log(signed)
+            self._statements.append(signed)
             self._store.clear()
         return signed
 
     def leaves(self, first: int) -> tuple[Digest, ...]:
         """See `AggregatorApi`."""
-        return tuple(self._leaves[first:])
+        return tuple(self._statements.leaves[first:])
 
     def releases(self) -> tuple[bytes, ...]:
         """See `AggregatorApi`."""
@@ -287,16 +346,18 @@ class Aggregator:
 
     def model(self) -> bytes:
         """See `AggregatorApi`."""
-        return self._base.read_bytes()
+        return self._models.newest.read_bytes()
 
     def status(self) -> StatusReply:
         """See `AggregatorApi`."""
         return self._enclave.request(Operation.STATUS, Empty(), StatusReply)
 
     def close(self) -> None:
-        """End the enclave and delete the ciphertext."""
+        """End the enclave. An open round's ciphertext stays where its state is sealed."""
         self._enclave.close()
-        self._store.close()
+        self._journal.close()
+        self._statements.close()
+        self._store.close(keep=self._journal.newest() is not None)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -305,6 +366,13 @@ class Aggregator:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+
+def _unusable(folder: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot use folder {folder}: {error.strerror}",
+        hint="name a folder that this user can write to",
+    )
 
 
 def with_parts(evidence: Evidence, parts: Mapping[str, bytes]) -> Evidence:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TypeVar
 
+from fedenclave.host.journal import JournalFiles
 from fedenclave.protocol.errors import (
     ConfigurationError,
     FedEnclaveError,
@@ -34,13 +35,20 @@ _GRACE_SECONDS = 5.0
 
 
 class EnclaveDied(FedEnclaveError):
-    """The enclave process has ended, and with it every key of the open round."""
+    """The enclave process has ended. What it knew is sealed on the disk, or lost."""
 
 
 class EnclaveProcess:
     """A running enclave process."""
 
-    def __init__(self, *, tee: str, code: Path | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        tee: str,
+        code: Path | None = None,
+        log: Path | None = None,
+        journal: JournalFiles | None = None,
+    ) -> None:
         """Start it.
 
         Args:
@@ -49,12 +57,14 @@ class EnclaveProcess:
             code: a folder that holds another copy of the `fedenclave` package to run instead of
                 the installed one; its measurement differs if a line of it does.
             log: a file for what the process writes to stderr; None for this process's stderr.
+            journal: for its sealed state; None where that is to be lost.
 
         Raises:
             EnclaveDied: it cannot be started.
             ConfigurationError: the log cannot be written.
         """
         self._lock, self._tee, self._log = threading.Lock(), tee, log
+        self._journal = journal
         with contextlib.ExitStack() as passed_on:
             errors = None if log is None else passed_on.enter_context(_appending(log))
             try:
@@ -90,6 +100,11 @@ class EnclaveProcess:
         """The process id."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
     def request(
         self,
         operation: Operation,
@@ -103,10 +118,14 @@ class EnclaveProcess:
             RequestRefused: the enclave refuses; its state is as before.
             EnclaveDied: it ended before it answered.
             ConfigurationError: it ended because `tee` gives no evidence on this machine.
+            StateUnwritten: the disk does not take its state; it is not asked, or nobody has
+                learned of its answer.
             MalformedMessage: its answer does not decode.
         """
         data = Request(operation=operation, body=body.to_bytes()).to_bytes()
         with self._lock:
+            if self._journal is not None and operation not in _LEAVE_NOTHING:
+                self._journal.check()
             try:
                 self._send(LENGTH.pack(len(data)), descriptors)
                 self._socket.sendall(data)
@@ -114,6 +133,8 @@ class EnclaveProcess:
                 reply = Reply.from_bytes(self._receive(size))
             except (OSError, EOFError) as error:
                 raise self._died() from error
+            if self._journal is not None and reply.transition:
+                self._journal.write(reply.transition)
         if reply.refusal:
             raise RequestRefused(
                 Refusal(reply.refusal), hint=_HINTS.get(Refusal(reply.refusal), "")
@@ -145,8 +166,8 @@ class EnclaveProcess:
             return _no_evidence(self._tee, b"" if self._log is None else self._log.read_bytes())
         return EnclaveDied(
             f"the enclave process ended (exit status {status}) before it answered",
-            hint="the open round is lost and its updates can never be opened; start the "
-            "aggregator again, and look into its log for the reason",
+            hint="start the aggregator again: where the machine seals its state, the round goes "
+            "on; its log says the reason",
         )
 
     def close(self) -> None:
@@ -158,6 +179,8 @@ class EnclaveProcess:
             self._process.kill()
             self._process.wait()
 
+
+_LEAVE_NOTHING = (Operation.EVIDENCE, Operation.STATUS)
 
 _HINTS = {
     Refusal.WRONG_STATE: "this operation is not possible now: is a round open, or not?",
@@ -171,6 +194,11 @@ _HINTS = {
     Refusal.DIFFERENCING: "a release to a cohort this close to an earlier one on the same model "
     "would show what single organisations contributed; abort the round",
     Refusal.STORAGE: "the host's file cannot be read or written: is the disk full?",
+    Refusal.STATE: "its sealed state is damaged, another federation's, or was sealed on another "
+    "machine or by other code; go back to those, or begin anew in an empty folder: to the clients "
+    "that is another enclave",
+    Refusal.ROLLED_BACK: "the machine's counter says that there is a newer state than this one: "
+    "put the newest back",
     Refusal.ATTESTATION: "the hardware gives no evidence just now; the enclave's log says why",
     Refusal.INTERNAL: "a defect; the enclave's log says where, without data",
 }

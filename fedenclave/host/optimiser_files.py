@@ -1,4 +1,8 @@
-"""Where the server optimiser's sealed state lies: a file that counts, and one in the making."""
+"""Where the server optimiser's sealed state lies: a file for each of the newest two releases.
+
+Named after their rounds. The file before the newest is kept: where a release's model was not
+written before a crash, it is computed again from there.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +33,14 @@ class Opened:
 
 
 class OptimiserFiles:
-    """The sealed state of the server optimiser: the file that counts, and the one being written."""
+    """The sealed state of the server optimiser."""
 
     def __init__(self, folder: Path, manifest: bytes) -> None:
-        """Find out whether there is any; what an earlier enclave left is of no use any more."""
+        """Find out whether there is any.
+
+        Raises:
+            OSError: the folder cannot be made.
+        """
         self._folder, self._wanted = folder, False
         try:
             rules = Manifest.from_bytes(manifest).rules
@@ -41,29 +49,41 @@ class OptimiserFiles:
         self._wanted = not isinstance(rules.server, NoOptimiser)
         if self._wanted:
             folder.mkdir(parents=True, exist_ok=True)
-            self._current.write_bytes(b"")
 
-    @property
-    def _current(self) -> Path:
-        return self._folder / "state.sealed"
+    def _path(self, round_: int) -> Path:
+        return self._folder / f"round-{round_}.sealed"
 
     @property
     def _next(self) -> Path:
         return self._folder / "next.partial"
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Sequence[int]]:
-        """Open both, the old one to read; nothing where the federation has no optimiser."""
+    def opened(self, base: int) -> Iterator[Sequence[int]]:
+        """Open the state of the release of round `base` to read, and a new one to write.
+
+        Before the first release it is empty. Without an optimiser there is nothing to open.
+        """
         if not self._wanted:
             yield ()
             return
+        flags = os.O_RDONLY if self._path(base).exists() else os.O_RDWR | os.O_CREAT
         with (
-            Opened(self._current, os.O_RDONLY) as old,
+            Opened(self._path(base), flags) as old,
             Opened(self._next, os.O_RDWR | os.O_CREAT) as new,
         ):
             yield old.number, new.number
 
-    def promote(self) -> None:
-        """Let the one that was written count: its round is released."""
-        if self._wanted:
-            self._next.replace(self._current)
+    def promote(self, round_: int, base: int, *, flushed: bool) -> None:
+        """Let the one that was written count for the release of `round_`, which follows `base`.
+
+        Done before: nothing happens.
+        """
+        if not self._wanted or not self._next.exists():
+            return
+        if flushed:
+            with Opened(self._next, os.O_RDWR) as new:
+                os.fsync(new.number)
+        self._next.replace(self._path(round_))
+        for path in self._folder.glob("round-*.sealed"):
+            if path not in (self._path(round_), self._path(base)):
+                path.unlink(missing_ok=True)

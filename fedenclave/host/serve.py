@@ -4,7 +4,8 @@ Rules:
   * An unknown key, a missing key or a wrong type in the configuration is an error.
   * Without TLS only where `insecure_plaintext = true` says so.
   * What is insecure is said on stderr, at every start.
-  * SIGTERM and SIGINT end the enclave and delete the ciphertext.
+  * SIGTERM and SIGINT end the enclave; an open round goes on at the next start.
+  * An enclave that has ended ends the aggregator, for whoever watches over it to start it again.
 
 The configuration's keys: `aggregator/README.md`.
 """
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedenclave.host.aggregator import Aggregator
+from fedenclave.host.enclave_process import EnclaveDied
 from fedenclave.host.endpoint import split_address
 from fedenclave.host.gateway import Gateway, TlsFiles
 from fedenclave.protocol.digests import to_text
@@ -36,6 +38,7 @@ READY = re.compile(r"ready: serving on \S+")
 
 APPROVAL_SUFFIX = ".approval"
 _MAX_STORE_BYTES = 1 << 50
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +114,7 @@ def serve(config: AggregatorConfig) -> None:
         ConfigurationError: a file, the folder, the address or the TLS files cannot be used, or
             `tee` gives no evidence on this machine.
         RequestRefused: the enclave does not take up this manifest, these approvals or this model.
-        EnclaveDied: the enclave ended while it started.
+        EnclaveDied: the enclave has ended.
     """
     with _until_signalled() as stop, _logging_to_stderr():
         manifest, model = _read(config.manifest, "manifest"), _read_model(config.model)
@@ -141,7 +144,13 @@ def serve(config: AggregatorConfig) -> None:
             measurement = to_text(aggregator.info()[2].measurement)
             _say(f"federation {rules.name}, enclave {measurement}")
             _say(f"ready: serving on {gateway.address}")
-            stop.wait()
+            while not stop.wait(_LOOK_SECONDS):
+                if not aggregator.alive:
+                    raise EnclaveDied(
+                        "the enclave process has ended",
+                        hint="started again, the aggregator goes on where its sealed state is; "
+                        "let systemd do that (`Restart=on-failure`)",
+                    )
             _say("ending")
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from grpc import StatusCode
 
 from fedenclave.host.enclave_process import EnclaveDied
+from fedenclave.host.journal import StateUnwritten
 from fedenclave.host.store import StoreFull
 from fedenclave.protocol.errors import (
     ConfigurationError,
@@ -36,6 +37,7 @@ _ERRORS: dict[str, tuple[type[FedEnclaveError], StatusCode]] = {
     # A proxy may send again what is UNAVAILABLE: nothing can be harmed here any more.
     "enclave-died": (EnclaveDied, StatusCode.UNAVAILABLE),
     "store-full": (StoreFull, StatusCode.RESOURCE_EXHAUSTED),
+    "state-unwritten": (StateUnwritten, StatusCode.RESOURCE_EXHAUSTED),
     "configuration": (ConfigurationError, StatusCode.FAILED_PRECONDITION),
     "malformed": (MalformedMessage, StatusCode.INVALID_ARGUMENT),
 }

@@ -11,7 +11,8 @@ Rules:
   * An update is deleted unless it is kept, and when the round is over nothing is an update any
     more: its file is a spare one, to be written over or deleted.
   * A file of an update is cut to the bytes that were written for it before anybody reads it.
-  * A folder belongs to one process; what an earlier one left in it is deleted.
+  * A folder belongs to one process, which first asks for what an earlier one has left, and keeps of
+    that what the enclave still waits for.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import fcntl
 import os
 import secrets
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
@@ -92,6 +94,17 @@ class StoredUpdate:
         self._store.release(self.room - self.size)
         self.room = self.size
 
+    def flush(self) -> None:
+        """Return once the disk has the update.
+
+        Raises:
+            StoreFull: the disk refuses.
+        """
+        try:
+            os.fdatasync(self.descriptor)
+        except OSError as error:
+            raise StoreFull(f"cannot flush a sealed update: {error.strerror}") from error
+
     def keep(self) -> None:
         """Close the file; it stays until the store is cleared."""
         self._close()
@@ -136,10 +149,21 @@ class CiphertextStore:
                 f"folder {folder} is in use by another aggregator",
                 hint="stop that one, or give each aggregator a folder of its own",
             ) from error
-        # Left by a process that was killed. The keys that opened these ended with its enclave.
-        for suffix in (_SUFFIX, _SPARE):
-            for left in folder.glob(f"*{suffix}"):
-                left.unlink(missing_ok=True)
+        for spare in folder.glob(f"*{_SPARE}"):
+            spare.unlink(missing_ok=True)
+
+    def left(self) -> Iterator[StoredUpdate]:
+        """Yield the updates that an earlier process has left; each is kept or discarded.
+
+        Raises:
+            StoreFull: the process's limits do not allow it.
+        """
+        for path in list(self._folder.glob(f"*{_SUFFIX}")):
+            update = StoredUpdate(self, path, path.stat().st_size)
+            update.size = update.room
+            with self._lock:
+                self._used += update.room
+            yield update
 
     def reserve(self, size: int) -> None:
         """Take room for `size` bytes.
@@ -211,9 +235,10 @@ class CiphertextStore:
         path.unlink(missing_ok=True)
         self._used -= size
 
-    def close(self) -> None:
-        """Delete every file, and let others use the folder."""
-        self.clear()
+    def close(self, *, keep: bool = False) -> None:
+        """Delete every file, but for the open round's where `keep`; let others use the folder."""
+        if not keep:
+            self.clear()
         with self._lock:
             while self._spare:
                 self._delete_spare()

@@ -86,6 +86,8 @@ class Refusal(StrEnum):
     PEER_MESSAGE = "peer-message-unusable"
     SET_ASIDE = "update-set-aside"
     STORAGE = "storage-unreadable"
+    STATE = "state-unusable"
+    ROLLED_BACK = "state-rolled-back"
     ATTESTATION = "attestation-unavailable"
     INTERNAL = "internal"
 

@@ -25,11 +25,14 @@ class Operation(StrEnum):
     """What the host can ask."""
 
     START = "start"
+    RESUME = "resume"
     EVIDENCE = "evidence"
     OPEN = "open"
     ADMIT = "admit"
+    ATTACH = "attach"
     CLOSE = "close"
     FETCH = "fetch"
+    REPEAT = "repeat"
     ABORT = "abort"
     REPORT = "report"
     TOTAL = "total"
@@ -51,12 +54,17 @@ class Request(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply(Record):
-    """An answer: the operation's encoded result, or a refusal (then `body` is empty)."""
+    """An answer: the operation's encoded result, or a refusal (then `body` is empty).
 
-    MAX_SIZE: ClassVar[int] = MAX_FRAME
+    `transition` is what the host must have on its disk before it passes anything of this on; see
+    `segment.py`.
+    """
+
+    MAX_SIZE: ClassVar[int] = 2 * MAX_FRAME + (1 << 20)
 
     refusal: str
     body: bytes
+    transition: bytes
 
     def __post_init__(self) -> None:
         """Refuse a refusal that is not in the closed list."""
@@ -91,6 +99,38 @@ class Started(Record):
     measurement: Digest
     protections: tuple[str, ...]
     warnings: tuple[str, ...]
+    sealing: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeRequest(Record):
+    """Go on where an earlier run was. Beside it: the newest model's file, the newest segment's."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    manifest: bytes
+    approvals: tuple[bytes, ...]
+    schema: bytes
+    payload_offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed(Record):
+    """What the enclave is, and what its segment holds.
+
+    `size` is how much of the segment counts. `statements` are those signed since the log had
+    `first_leaf` entries. `awaits` are the updates whose files must be attached, `closed` is the
+    encoded `Closed` of a release that nobody has opened a round after, or empty.
+    """
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    started: Started
+    size: int
+    first_leaf: int
+    statements: tuple[bytes, ...]
+    awaits: tuple[Digest, ...]
+    closed: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +174,24 @@ class AdmissionResult(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseRequest(Record):
-    """Aggregate and release. Beside it: the base model's file, and the file for the new model."""
+    """Aggregate and release. Beside it: the base model's file. The model is then there to fetch."""
 
     base_offset: int
-    model_offset: int
     time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchRequest(Record):
+    """Write the newest released model. Beside it: a file for it."""
+
+    model_offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatRequest(Record):
+    """Compute the newest released model again. Beside it: what comes beside a close."""
+
+    base_offset: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +273,6 @@ class MergeRequest(Record):
 
     partial_sums: tuple[bytes, ...]
     base_offset: int
-    model_offset: int
     time: int
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fedenclave.protocol.digests import Digest, equal
+from fedenclave.protocol.errors import MalformedMessage
 
 
 def leaf_hash(data: bytes) -> Digest:
@@ -92,6 +93,22 @@ class Frontier:
 
     size: int = 0
     _roots: list[Digest] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, size: int, roots: Sequence[bytes]) -> Frontier:
+        """Return the tree of `size` leaves whose complete subtrees have these roots, left to right.
+
+        Raises:
+            MalformedMessage: a tree of that size has another number of them.
+        """
+        if len(roots) != size.bit_count():
+            raise MalformedMessage(f"{len(roots)} roots of a tree of {size} leaves")
+        return cls(size, [Digest(root) for root in roots])
+
+    @property
+    def roots(self) -> tuple[Digest, ...]:
+        """The roots of the complete subtrees, left to right: as many as `size` has bits set."""
+        return tuple(self._roots)
 
     def append(self, data: bytes) -> int:
         """Add a leaf and return its index."""

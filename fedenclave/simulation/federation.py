@@ -196,6 +196,7 @@ class SimulatedFederation:
             model=model,
             tee=INSECURE,
             code=code,
+            flushed=False,
         )
         stores = {name: MemoryStore() for name in names}
         sessions = {

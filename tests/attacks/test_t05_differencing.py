@@ -3,10 +3,13 @@
 import pytest
 
 from fedenclave.enclave.differencing import CohortHistory
+from fedenclave.enclave.journal import Journal
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import Refusal, RequestRefused
+from fedenclave.simulation.federation import DEFAULT_RULES
 from tests.attacks.conftest import NewWorld
 from tests.attacks.world import World, value_of
+from tests.enclave.shards import manifest_of
 
 
 def refused(world: World) -> None:
@@ -84,7 +87,7 @@ BASE = Digest(bytes(32))
 def test_cohorts_on_one_base_are_equal_or_differ_by_enough(
     first: dict[str, str], second: dict[str, str], allowed: bool
 ) -> None:
-    history = CohortHistory(min_cohort=2)
+    history = CohortHistory(2, Journal(None, manifest_of(DEFAULT_RULES)))
     history.add(BASE, first)
     history.check(Digest(b"o" * 32), second)
     if allowed:

@@ -22,8 +22,7 @@ def test_host_restarting_the_enclave_on_the_same_manifest_is_refused_by_its_clie
     world.open()
     world.contribute({"a": 1, "b": 1, "c": 1})
     world.release("abc")
-    world.close()
-    world.start()
+    world.restart(state=False)
     world.open()  # round 1 once more, on the first model
     for name, session in world.sessions.items():
         before = session.state
@@ -39,8 +38,7 @@ def test_host_restarting_the_enclave_on_the_same_manifest_is_refused_by_its_clie
 def test_host_giving_a_restarted_enclave_the_old_updates_opens_nothing(world: World) -> None:
     world.open()
     sealed = [world.sealed(name, 1) for name in "abc"]
-    world.close()
-    world.start()
+    world.restart(state=False)
     world.aggregator.open_round(["a", "b", "c"], NO_TRAINING_CONFIG)
     for update in sealed:
         result = world.aggregator.submit([update])

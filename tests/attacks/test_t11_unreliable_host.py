@@ -15,7 +15,7 @@ from fedenclave.audit.receipt import ReceiptInvalid, Verdict
 from fedenclave.host.enclave_process import EnclaveDied
 from fedenclave.protocol.errors import EnclaveRefused, Refusal, RequestRefused
 from fedenclave.protocol.exchange import Delivery
-from fedenclave.protocol.frames import Closed, CloseRequest, Operation
+from fedenclave.protocol.frames import Closed, CloseRequest, FetchRequest, Operation
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.statements import CohortReport
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
@@ -25,10 +25,13 @@ from tests.attacks.world import FIRST, World, now, payload_of, value_of
 def pass_request(
     world: World, operation: Operation, base: Path | None, target: Path, *, offset: int = 0
 ) -> Closed:
-    """Ask the enclave itself to close or to fetch, with files of the host's choice."""
-    request = CloseRequest(base_offset=offset, model_offset=0, time=now())
-    paths = [(base, os.O_RDONLY)] if base is not None else []
-    descriptors = [os.open(p, flags) for p, flags in [*paths, (target, os.O_RDWR | os.O_CREAT)]]
+    """Ask the enclave itself to close (`base` given) or to fetch into `target`."""
+    request: CloseRequest | FetchRequest = FetchRequest(model_offset=0)
+    file, flags = target, os.O_RDWR | os.O_CREAT
+    if base is not None:
+        request = CloseRequest(base_offset=offset, time=now())
+        file, flags = base, os.O_RDONLY
+    descriptors = [os.open(file, flags)]
     try:
         return world.aggregator._enclave.request(operation, request, Closed, descriptors)
     finally:
@@ -77,10 +80,12 @@ def test_host_that_lost_the_released_model_gets_the_same_again(
     world.contribute({"a": 1, "b": 1})
     good = tmp_path / "base"
     good.write_bytes(FIRST.payload)
+    closed = pass_request(world, Operation.CLOSE, good, tmp_path / "none")
     read_only = os.open(good, os.O_RDONLY)
-    request = CloseRequest(base_offset=0, model_offset=0, time=now())
     with pytest.raises(RequestRefused) as refused:
-        world.aggregator._enclave.request(Operation.CLOSE, request, Closed, [read_only, read_only])
+        world.aggregator._enclave.request(
+            Operation.FETCH, FetchRequest(model_offset=0), Closed, [read_only]
+        )
     os.close(read_only)
     assert refused.value.refusal is Refusal.STORAGE
     # Released it is all the same: closing again would be a second release.
@@ -88,6 +93,7 @@ def test_host_that_lost_the_released_model_gets_the_same_again(
     with pytest.raises(RequestRefused, match="wrong-state"):
         pass_request(world, Operation.CLOSE, good, tmp_path / "x")
     first = pass_request(world, Operation.FETCH, None, tmp_path / "one")
+    assert first == closed
     assert pass_request(world, Operation.FETCH, None, tmp_path / "two") == first
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert np.frombuffer((tmp_path / "one").read_bytes()[:4], np.float32)[0] == 1.5
@@ -124,8 +130,7 @@ def test_host_reordering_updates_changes_no_bit_of_the_release(world: World) -> 
             ).admitted
         result, _ = world.coordinator.close()
         models.add(bytes(Model.from_bytes(result.model).payload))
-        world.close()
-        world.start()
+        world.restart(state=False)
     assert len(models) == 1
 
 
@@ -161,7 +166,7 @@ def test_host_telling_a_client_of_an_admitted_update_that_the_round_was_aborted(
     assert world.session("a").state.pending == ()
 
 
-def test_host_killing_the_enclave_in_a_round_loses_the_round_and_nothing_else(
+def test_host_killing_the_enclave_in_a_round_and_losing_its_state_loses_that_round_alone(
     world: World,
 ) -> None:
     world.open()
@@ -171,8 +176,7 @@ def test_host_killing_the_enclave_in_a_round_loses_the_round_and_nothing_else(
         world.coordinator.close()
     assert world.session("a").state == world.sessions["a"].state
     assert world.sessions["a"].state.sealed_round == 1
-    world.close()
-    world.start()
+    world.restart(state=False)
     world.open()
     for name in "ab":
         with pytest.raises(EnclaveRefused, match="another enclave"):

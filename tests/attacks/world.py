@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -140,8 +141,12 @@ class World:
         )
 
     def start(self, code: Path | None = None) -> None:
-        """Start an enclave process."""
-        self.aggregator = Aggregator(
+        """Start an enclave process, and a ServerApp that knows of no round."""
+        self.aggregator = self._aggregator(code)
+        self.coordinator = RoundCoordinator(self.aggregator, send_manifest=True)
+
+    def _aggregator(self, code: Path | None = None) -> Aggregator:
+        return Aggregator(
             self.folder,
             manifest=self.manifest.source,
             approvals=self.approvals,
@@ -149,11 +154,22 @@ class World:
             tee="insecure",
             code=code,
         )
-        self.coordinator = RoundCoordinator(self.aggregator, send_manifest=True)
+
+    def resume(self) -> None:
+        """Start an enclave process for the ServerApp that lives on."""
+        self.aggregator = self._aggregator()
+        self.coordinator._aggregator = self.aggregator
 
     def close(self) -> None:
         """End the enclave."""
         self.aggregator.close()
+
+    def restart(self, *, state: bool = True) -> None:
+        """End the enclave and start it again, with its sealed state or without."""
+        self.close()
+        if not state:
+            shutil.rmtree(self.folder / "state")
+        self.start()
 
     # -- the host
 

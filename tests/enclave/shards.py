@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedenclave.enclave.agreed import Lent, agreed
 from fedenclave.enclave.federation import Federation
 from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.secret_memory import KeySlots, SecretMemory
@@ -126,16 +127,16 @@ class Enclave:
         ]
         self.files: dict[str, HostFile] = {}
         self.base = memory_file(FIRST.payload)
-        self.federation = Federation(
-            manifest=self.manifest,
-            approvals=approvals,
-            schema=SCHEMA,
+        self.federation = Federation.start(
+            agreed=agreed(self.manifest, approvals, SCHEMA),
+            lent=Lent(
+                attester=None,  # type: ignore[arg-type]  # nobody asks for evidence here
+                workers=_threads(),
+                slots=_slots(number),
+                memory=SecretMemory(),
+            ),
             first_model=self.base,
-            attester=None,  # type: ignore[arg-type]  # nobody asks for evidence here
             measurement=Digest(bytes(32)),
-            workers=_threads(),
-            slots=_slots(number),
-            memory=SecretMemory(),
             time=1,
         )
         self.states = [memory_file() for _ in range(self.federation.state_files)]

@@ -81,13 +81,9 @@ def test_keys_are_wiped_and_descriptors_closed_when_a_round_ends(
     assert held_open() == before + 2  # one for each update, until the end
     keys = np.asarray(peer.service._slots._area)
     assert keys[: 2 * 32].any()
-    with (
-        opened(tmp_path / "base", bytes(MODEL.payload)) as base,
-        opened(tmp_path / "next") as model,
-    ):
+    with opened(tmp_path / "base", bytes(MODEL.payload)) as base:
         if ending == "close":
-            request = CloseRequest(base_offset=0, model_offset=0, time=2)
-            ask(peer, "close", request, (base, model))
+            ask(peer, "close", CloseRequest(base_offset=0, time=2), (base,))
         else:
             ask(peer, "abort", AbortRequest(time=2))
     assert held_open() == before

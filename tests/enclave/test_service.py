@@ -25,6 +25,7 @@ from fedenclave.protocol.frames import (
     CloseRequest,
     Empty,
     EvidenceRequest,
+    FetchRequest,
     OpenRequest,
     Operation,
     Reply,
@@ -163,11 +164,12 @@ def test_a_request_with_any_body_and_any_descriptors_is_refused(
 def test_a_position_of_the_hosts_choice_is_refused(
     peer: Peer, base: int, model: int, operation: str
 ) -> None:
-    body = CloseRequest(base_offset=base, model_offset=model, time=1).to_bytes()
+    request = CloseRequest(base_offset=base, time=1)
+    if operation == "fetch":
+        request = FetchRequest(model_offset=model)
     with open(os.devnull, "rb") as null:  # noqa: PTH123
-        count = 2 if operation == "close" else 1
-        frame = Request(operation=operation, body=body).to_bytes()
-        refused(peer, frame, (null.fileno(),) * count)
+        frame = Request(operation=operation, body=request.to_bytes()).to_bytes()
+        refused(peer, frame, (null.fileno(),))
 
 
 def test_other_things_than_files_are_refused(peer: Peer, tmp_path: Path) -> None:

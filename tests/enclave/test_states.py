@@ -26,6 +26,8 @@ SHARED = {
     (State.ROOT, Operation.MERGE),
     (State.ROOT, Operation.ABORT),
 }
+# Where an earlier run was is no way of its own: `resume` leads there.
+RESTARTED = {(State.NEW, Operation.RESUME), (State.UNWRITTEN, Operation.REPEAT)}
 
 
 @pytest.mark.parametrize(("state", "operation"), EVERY_PAIR)
@@ -41,7 +43,7 @@ def test_a_pair_is_in_the_table_or_refused(state: State, operation: Operation) -
 def test_the_table_leads_in_and_out_of_a_round_by_these_ways_only() -> None:
     moves = {pair for pair, state in TRANSITIONS.items() if pair[0] is not state}
     start = {(State.NEW, Operation.START)}
-    assert moves == start | INTO_COLLECTING | OUT_OF_COLLECTING | SHARED
+    assert moves == start | INTO_COLLECTING | OUT_OF_COLLECTING | SHARED | RESTARTED
     back_to_new = [pair for pair, state in TRANSITIONS.items() if state is State.NEW]
     assert back_to_new == [(State.NEW, Operation.STATUS)]
 

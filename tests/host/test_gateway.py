@@ -292,7 +292,7 @@ def test_an_enclave_killed_midway_is_told_to_the_caller_and_to_health_checks(
     for ask in (remote.close_round, remote.status, lambda: remote.submit([sealed])):
         with pytest.raises(EnclaveDied, match="the enclave process ended") as died:
             ask()
-        assert "can never be opened" in died.value.hint
+        assert "the round goes on" in died.value.hint
     assert eventually(lambda: gateway.enclave_died)
     for service in ("", SERVICE):
         request = health_pb2.HealthCheckRequest(service=service)

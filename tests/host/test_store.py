@@ -19,7 +19,7 @@ def files(folder: Path) -> list[Path]:
     return list(folder.glob("*.feu"))
 
 
-def test_ciphertext_that_a_killed_process_left_is_deleted_by_the_next(tmp_path: Path) -> None:
+def test_ciphertext_that_a_killed_process_left_is_kept_or_deleted_by_the_next(tmp_path: Path) -> None:
     script = (
         "import pathlib, sys, time\n"
         "from fedenclave.host.store import CiphertextStore\n"
@@ -38,7 +38,19 @@ def test_ciphertext_that_a_killed_process_left_is_deleted_by_the_next(tmp_path: 
             CiphertextStore(tmp_path, 100)
         assert len(files(tmp_path)) == 1
         os.kill(process.pid, signal.SIGKILL)
-    CiphertextStore(tmp_path, 100).close()
+    store = CiphertextStore(tmp_path, 100)
+    (left,) = store.left()
+    assert (os.pread(left.descriptor, 100, 0), left.size) == (b"sealed", 6)
+    left.keep()
+    store.close(keep=True)
+    assert len(files(tmp_path)) == 1
+    store = CiphertextStore(tmp_path, 10)
+    (left,) = store.left()
+    with pytest.raises(StoreFull):
+        store.reserve(5)  # what is left counts
+    left.discard()
+    store.reserve(10)
+    store.close()
     assert files(tmp_path) == []
 
 

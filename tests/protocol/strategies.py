@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import fedenclave.attestation.revocations
 import fedenclave.client.state
+import fedenclave.enclave.transitions
 import fedenclave.protocol
 from fedenclave.protocol.digests import DIGEST_SIZE, Digest
 from fedenclave.protocol.errors import Reason, Refusal
@@ -61,7 +62,12 @@ def _subclasses(cls: type[Record]) -> set[type[Record]]:
 
 
 ABSTRACT = {Record, Statement, FederationStatement}
-PLACES = ("fedenclave.protocol", "fedenclave.client.state", "fedenclave.attestation.revocations")
+PLACES = (
+    "fedenclave.protocol",
+    "fedenclave.client.state",
+    "fedenclave.attestation.revocations",
+    "fedenclave.enclave.transitions",
+)
 
 
 def _is_current(cls: type[Record]) -> bool:

@@ -111,27 +111,27 @@ class TsmAttester:
 
     def __init__(self, kernel: Kernel, reports: Path, name: str) -> None:
         """Ask in the folder `reports` for evidence of the format `name`."""
-        self._kernel, self._reports, self._name = kernel, reports, name
+        self._kernel, self._reports, self.format = kernel, reports, name
 
     def evidence(self, report_data: bytes, key: Ed25519PrivateKey) -> Evidence:
         """See `Attester`."""
         with unavailable(f"get a report from {self._reports}", hint=HINT):
             for _ in range(_TRIES - 1):
                 try:
-                    return hardware_evidence(self._name, self._ask(report_data), key)
+                    return hardware_evidence(self.format, self._ask(report_data), key)
                 except OSError as error:
                     if error.errno not in _PASSING:
                         raise
-            return hardware_evidence(self._name, self._ask(report_data), key)
+            return hardware_evidence(self.format, self._ask(report_data), key)
 
     def _ask(self, report_data: bytes) -> dict[str, bytes]:
         report = _Report(self._kernel, self._reports)
         try:
             provider = report.text("provider")
             kind = _KINDS.get(provider)
-            if kind is None or kind.format != self._name:
+            if kind is None or kind.format != self.format:
                 raise AttestationUnavailable(
-                    f"reports are by {provider!a}, which does not make {self._name}",
+                    f"reports are by {provider!a}, which does not make {self.format}",
                     hint="name what this machine is, or `auto`",
                 )
             return self._read(report, kind, report_data)

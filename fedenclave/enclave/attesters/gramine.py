@@ -37,19 +37,19 @@ class GramineAttester:
 
     def __init__(self, kernel: Kernel, folder: Path) -> None:
         """Use the files in `folder`."""
-        self._kernel, self._folder = kernel, folder
+        self._kernel, self.folder = kernel, folder
 
     def evidence(self, report_data: bytes, key: Ed25519PrivateKey) -> Evidence:
         """See `Attester`."""
         with unavailable(
-            f"get a quote from {self._folder}", hint="those files are there only inside Gramine"
+            f"get a quote from {self.folder}", hint="those files are there only inside Gramine"
         ):
-            kind = self._kernel.read(self._folder / TYPE, _MAX_TYPE)
+            kind = self._kernel.read(self.folder / TYPE, _MAX_TYPE)
             if kind != _DCAP:
                 raise AttestationUnavailable(
                     f"Gramine's attestation type is {ascii(kind)[1:]}, want 'dcap'",
                     hint='set `sgx.remote_attestation = "dcap"` in the Gramine manifest',
                 )
-            self._kernel.write(self._folder / "user_report_data", report_data)
-            quote = self._kernel.read(self._folder / "quote", _MAX_QUOTE)
+            self._kernel.write(self.folder / "user_report_data", report_data)
+            quote = self._kernel.read(self.folder / "quote", _MAX_QUOTE)
         return hardware_evidence("sgx", {"quote": quote}, key)

@@ -55,7 +55,7 @@ class SevGuestAttester:
 
     def __init__(self, kernel: Kernel, device: Path) -> None:
         """Ask `device`."""
-        self._kernel, self._device = kernel, device
+        self._kernel, self.device = kernel, device
 
     def evidence(self, report_data: bytes, key: Ed25519PrivateKey) -> Evidence:
         """See `Attester`."""
@@ -68,10 +68,10 @@ class SevGuestAttester:
             _CALL.pack(_MESSAGE_VERSION, ctypes.addressof(request), ctypes.addressof(response), 0)
         )
         with unavailable(
-            f"get a report from {self._device}",
+            f"get a report from {self.device}",
             hint=_HINT,
         ):
-            self._kernel.ioctl(self._device, GET_EXTENDED_REPORT, call)
+            self._kernel.ioctl(self.device, GET_EXTENDED_REPORT, call)
         parts = {"report": self._report(response.raw)}
         if certificates := _filled(table.raw):
             parts["certificate-table"] = certificates
@@ -81,7 +81,7 @@ class SevGuestAttester:
         status, size = _RESPONSE_HEAD.unpack_from(response)
         if status or not 0 < size <= _RESPONSE_SIZE - _RESPONSE_HEAD.size:
             raise AttestationUnavailable(
-                f"{self._device} answers with status {status} and a report of {size} bytes"
+                f"{self.device} answers with status {status} and a report of {size} bytes"
             )
         return response[_RESPONSE_HEAD.size : _RESPONSE_HEAD.size + size]
 

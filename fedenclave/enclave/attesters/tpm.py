@@ -46,9 +46,9 @@ class TpmAttester:
         Raises:
             AttestationUnavailable: there is no TPM to use, or PCR 11 holds something else.
         """
-        self._device, self._measurement = str(device), measurement
+        self.device, self._measurement = str(device), measurement
         with reached():
-            measure(self._device, measurement)
+            measure(self.device, measurement)
         self._event_log = _event_log(kernel, device)
 
     def evidence(self, report_data: bytes, key: Ed25519PrivateKey) -> Evidence:
@@ -59,7 +59,7 @@ class TpmAttester:
         return hardware_evidence("tpm", parts, key)
 
     def _quoted(self, qualifying: bytes) -> dict[str, bytes]:
-        with reached(), connected(self._device) as tpm:
+        with reached(), connected(self.device) as tpm:
             signer = attestation_key.create(tpm)
             quote = pcrs.quote(tpm, signer.handle, qualifying, QUOTED)
             # A client would refuse it; the log here then says why.

@@ -10,8 +10,6 @@ What is unsealed was also sealed by this code. Anybody who can reach a TPM can s
 own choice to foreseeable register values; the TPM's own record of the registers at sealing, which
 it confirms, tells such a key apart.
 
-Not used yet: the enclave keeps no state from one start to the next.
-
 Not here: protection against an older sealed key of this same enclave. counter.py is for that.
 
 Source: TPM 2.0 Library, Part 2, section 15.1 (TPMS_CREATION_DATA).
