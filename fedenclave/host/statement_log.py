@@ -92,4 +92,6 @@ class StatementLog:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -19,7 +19,9 @@ def files(folder: Path) -> list[Path]:
     return list(folder.glob("*.feu"))
 
 
-def test_ciphertext_that_a_killed_process_left_is_kept_or_deleted_by_the_next(tmp_path: Path) -> None:
+def test_ciphertext_that_a_killed_process_left_is_kept_or_deleted_by_the_next(
+    tmp_path: Path,
+) -> None:
     script = (
         "import pathlib, sys, time\n"
         "from fedenclave.host.store import CiphertextStore\n"

@@ -1,5 +1,6 @@
 """A whole round with `tee = "tpm:..."`: the main job, on a (software) TPM."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,12 @@ from fedenclave.enclave.tpm import pcrs
 from fedenclave.enclave.tpm.connection import connected
 from fedenclave.host.enclave_process import collect_evidence
 from fedenclave.protocol import merkle
-from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused
+from fedenclave.protocol.errors import (
+    ConfigurationError,
+    EnclaveRefused,
+    Refusal,
+    RequestRefused,
+)
 from fedenclave.protocol.evidence import Evidence, report_data
 from fedenclave.protocol.exchange import Receipt, RoundOffer
 from fedenclave.protocol.manifest import Manifest
@@ -127,6 +133,7 @@ def test_evidence_of_another_machine_is_refused(
     world.close()
     world.tpm = other_tpm
     reference_values(other_tpm)  # which establishes its counter, as on the first machine
+    shutil.rmtree(world.folder / "state")
     world.start()
     try:
         world.open()
@@ -144,6 +151,7 @@ def test_the_approved_code_on_another_kernel_is_refused(tmp_path: Path, new_tpm:
     tpm.reboot()
     with connected(tpm.path) as connection:
         pcrs.extend(connection, 9, bytes([1] * 32))
+    shutil.rmtree(world.folder / "state")
     world.start()
     try:
         world.open()
@@ -159,6 +167,13 @@ def test_a_tpm_that_goes_away_ends_no_round(world: TpmWorld) -> None:
     world.tpm.switch_off()
     for name, update in sealed.items():
         assert world.submit(name, update).admitted
+    # No model leaves that the counter does not count; once the TPM is back, all is as before.
+    before = world.status()
+    with pytest.raises(RequestRefused) as refused:
+        world.coordinator.close()
+    assert refused.value.refusal is Refusal.STATE
+    assert world.status() == before
+    world.tpm.switch_on()
     assert world.release("abc")[0].clients == 3
 
 

@@ -82,7 +82,11 @@ class TpmWorld(World):
 
     def start(self, code: Path | None = None) -> None:
         """Start an enclave process on the machine."""
-        self.aggregator = Aggregator(
+        self.aggregator = self._aggregator(code)
+        self.coordinator = RoundCoordinator(self.aggregator, send_manifest=True)
+
+    def _aggregator(self, code: Path | None = None) -> Aggregator:
+        return Aggregator(
             self.folder,
             manifest=self.manifest.source,
             approvals=self.approvals,
@@ -90,7 +94,6 @@ class TpmWorld(World):
             tee=f"tpm:{self.tpm.path}",
             code=code,
         )
-        self.coordinator = RoundCoordinator(self.aggregator, send_manifest=True)
 
 
 def milliseconds_of_evidence(world: TpmWorld, times: int = 20) -> float:
