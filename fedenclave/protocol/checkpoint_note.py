@@ -56,9 +56,7 @@ def checkpoint_text(checkpoint: Checkpoint, origin: str) -> str:
     return f"{origin}\n{checkpoint.size}\n{base64.b64encode(checkpoint.root).decode()}\n"
 
 
-def sign_checkpoint(
-    checkpoint: Checkpoint, origin: str, private_key: Ed25519PrivateKey
-) -> bytes:
+def sign_checkpoint(checkpoint: Checkpoint, origin: str, private_key: Ed25519PrivateKey) -> bytes:
     """Return the signed note of a checkpoint. That the log has this root, the caller knows.
 
     Raises:

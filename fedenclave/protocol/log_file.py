@@ -32,7 +32,7 @@ _SIGNATURE_HEAD = b"\x69signature\x58\x40"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
-    """One entry: its number from 0, where its frame begins, and the signed statement, unverified."""
+    """One entry: its number from 0, where its frame begins, and the unverified statement."""
 
     index: int
     offset: int
@@ -132,7 +132,9 @@ def _may_begin(part: bytes, length: int) -> bool:
     place += 1 + width
     if place > len(part):
         return True
-    payload = int.from_bytes(part[place - width : place], "big") if width else part[place - 1] - 0x40
+    payload = (
+        int.from_bytes(part[place - width : place], "big") if width else part[place - 1] - 0x40
+    )
     return place + payload + len(_SIGNATURE_HEAD) + SIGNATURE_SIZE == length
 
 

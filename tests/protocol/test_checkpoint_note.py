@@ -83,7 +83,9 @@ def signed(text: str) -> bytes:
 def test_a_real_checkpoint_verifies_with_its_log_and_its_witnesses() -> None:
     found = verify_checkpoint(REAL.encode(), REAL_LOG, REAL_WITNESSES)
     assert (found.origin, found.checkpoint.size) == (REAL_LOG.name, 1432088532)
-    assert base64.b64encode(found.checkpoint.root) == b"U7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Ro="
+    assert (
+        base64.b64encode(found.checkpoint.root) == b"U7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Ro="
+    )
     assert found.witnesses == {key.name: REAL_TIME for key in REAL_WITNESSES}
     assert found.extensions == ()
 
@@ -148,9 +150,7 @@ def test_a_cosignature_moved_to_another_checkpoint_spoils_it() -> None:
 
 def test_a_witness_signs_nothing_that_the_log_has_not_signed() -> None:
     with pytest.raises(MalformedMessage, match="does not hold"):
-        cosign_checkpoint(
-            NOTE.replace(b"1234", b"1235"), LOG_KEY, WITNESS_KEY.name, WITNESS, 10
-        )
+        cosign_checkpoint(NOTE.replace(b"1234", b"1235"), LOG_KEY, WITNESS_KEY.name, WITNESS, 10)
 
 
 def test_another_logs_checkpoint_is_refused_also_by_the_same_key() -> None:

@@ -156,9 +156,10 @@ def test_another_file_is_no_log(data: bytes) -> None:
 def test_arbitrary_bytes_are_entries_or_one_error(data: bytes) -> None:
     for begin in (b"", MAGIC):
         try:
-            assert begin + data == MAGIC + b"".join(map(frame, whole(begin + data)))
-        except LogDamaged as error:
-            assert error.offset <= len(begin + data)
+            found = whole(begin + data)
+        except LogDamaged:
+            continue
+        assert begin + data == MAGIC + b"".join(map(frame, found))
 
 
 @pytest.mark.parametrize("signed", [b"", bytes(MAX_ENTRY + 1)])

@@ -130,7 +130,7 @@ def test_a_cosignature_holds_for_its_time_and_type_only() -> None:
         line.signature[:8] + sign_note(TEXT, NAME, KEY).signature,
     ):
         forged = Signature(name=NAME, key_id=witness.id, signature=changed)
-        with pytest.raises(MalformedMessage, match="cosignature|does not hold"):
+        with pytest.raises(MalformedMessage, match=r"cosignature|does not hold"):
             SignedNote(unverified_text=TEXT, signatures=(forged,)).verified_by(witness)
 
 
