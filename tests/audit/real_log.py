@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.aggregator_api import RoundResult
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.log_file import MAGIC, frame
 from fedenclave.protocol.signing import statement_digest
-from fedenclave.simulation.federation import SimulatedFederation
 
 
 @dataclass
@@ -21,9 +21,9 @@ class RecordingAggregator:
     by_digest: dict[Digest, bytes]
 
     @classmethod
-    def around(cls, federation: SimulatedFederation) -> RecordingAggregator:
-        """Note what the federation's aggregator hands out from now on, and its start."""
-        recorded, aggregator = cls({}), federation.aggregator
+    def of(cls, aggregator: Aggregator) -> RecordingAggregator:
+        """Note what an aggregator hands out from now on, and its start."""
+        recorded = cls({})
         recorded.note(aggregator.info()[2].start)
 
         def noting(method: Callable[..., Any], signed: Callable[[Any], Iterable[bytes]]) -> Any:

@@ -361,7 +361,7 @@ def trained(name: str, base: Arrays) -> tuple[Arrays, int]:
 def test_the_log_of_a_real_enclave_is_a_true_one() -> None:
     arrays: Arrays = {"w": np.zeros(4, np.float32)}
     with SimulatedFederation.create(arrays, clients=3) as federation:
-        recorded = RecordingAggregator.around(federation)
+        recorded = RecordingAggregator.of(federation.aggregator)
         federation.run_round(trained)
         cheats = {"client-1": lambda _, base: ({k: v + np.inf for k, v in base.items()}, 1)}
         federation.run_round(trained, cheats=cheats)
