@@ -11,7 +11,17 @@ from typing import Annotated
 
 import typer
 
-from fedenclave.cli import aggregator, attest, bench, client, demo, federation, receipts, simulate
+from fedenclave.cli import (
+    aggregator,
+    attest,
+    bench,
+    client,
+    demo,
+    federation,
+    log,
+    receipts,
+    simulate,
+)
 from fedenclave.cli.terminal import out, print_error, print_json
 from fedenclave.protocol.errors import FedEnclaveError
 
@@ -28,6 +38,7 @@ app = typer.Typer(
 app.add_typer(federation.app, name="federation")
 app.add_typer(client.app, name="client")
 app.add_typer(receipts.app, name="receipts")
+app.add_typer(log.app, name="log")
 app.add_typer(attest.app, name="attest")
 app.add_typer(aggregator.app, name="aggregator")
 app.add_typer(simulate.app, name="simulate")

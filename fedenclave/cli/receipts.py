@@ -13,6 +13,7 @@ from fedenclave.attestation.collateral import iso
 from fedenclave.attestation.endorsements import read_endorsements
 from fedenclave.attestation.policy import read_policies
 from fedenclave.audit.folder import JudgedFile, contradictions, judge_files, receipt_files
+from fedenclave.audit.lineage import Contains, ReleasedModel, models_with
 from fedenclave.audit.receipt import summary
 from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json
 from fedenclave.client.files import read_file
@@ -81,13 +82,66 @@ def list_receipts(
         _print_problems(judged)
 
 
+@app.command()
+def contains(
+    paths: Paths,
+    client: Annotated[str, typer.Option("--client", help="Whom to look for.")],
+    manifest: ManifestPath = None,
+    endorsements: EndorsementsPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which released models contain a client; exit 1 where the receipts cannot say of all.
+
+    A model contains a client whose update is in it, and so does every model that builds on it.
+    """
+    trusted = _trusted(paths, manifest)[0]
+    if client not in trusted.roster:
+        raise ConfigurationError(
+            f"client {client} is not on the roster",
+            hint=f"it names {', '.join(sorted(trusted.roster)[:10])}",
+        )
+    judged = _judge(paths, manifest, endorsements)
+    valid = [file.verified for file in judged if file.verified is not None]
+    models = models_with(valid, client, trusted.initial_model)
+    if as_json:
+        print_json([_model_as_json(model) for model in models])
+    else:
+        out.print(_models_table(models, client))
+    _print_problems(judged)
+    if len(valid) < len(judged) or any(m.contains is Contains.UNKNOWN for m in models):
+        err.print("error: receipts are missing, or prove nothing: this may not be all")
+        err.print("hint: add other members' receipts of the rounds between")
+        raise typer.Exit(1)
+
+
+def _model_as_json(model: ReleasedModel) -> dict[str, object]:
+    return {
+        "round": model.round,
+        "model": to_text(model.model),
+        "base_model": to_text(model.base_model),
+        "contains": model.contains.value,
+        "since": model.since or None,
+    }
+
+
+def _models_table(models: list[ReleasedModel], client: str) -> Table:
+    table = Table(title=f"released models and {printable(client)}")
+    for heading in ("round", "model", "contains it", "since round"):
+        table.add_column(heading, overflow="fold")
+    for model in models:
+        since = str(model.since) if model.since else ""
+        table.add_row(str(model.round), to_text(model.model), model.contains.value, since)
+    return table
+
+
 def _print_problems(judged: list[JudgedFile]) -> None:
     for file in judged:
         if file.problem:
             err.print(printable(f"{file.path.name}: {file.problem}"), markup=False)
 
 
-def _judge(paths: list[Path], manifest: Path | None, endorsements: Path | None) -> list[JudgedFile]:
+def _trusted(paths: list[Path], manifest: Path | None) -> tuple[Manifest, Path]:
+    """Return the manifest to judge by, and where it lies."""
     for path in paths:
         if not path.exists():
             raise ConfigurationError(f"there is no {path}", hint="is the path right?")
@@ -99,11 +153,15 @@ def _judge(paths: list[Path], manifest: Path | None, endorsements: Path | None) 
                 hint="name the one that you trust: --manifest federation.toml",
             )
         manifest = beside
-    trusted = Manifest.from_bytes(read_file(manifest, "manifest"))
+    return Manifest.from_bytes(read_file(manifest, "manifest")), manifest
+
+
+def _judge(paths: list[Path], manifest: Path | None, endorsements: Path | None) -> list[JudgedFile]:
+    trusted, beside = _trusted(paths, manifest)
     read_policies(trusted.attestation)
     if endorsements is not None and not endorsements.is_dir():
         raise ConfigurationError(f"there is no folder {endorsements}", hint="is the path right?")
-    held = read_endorsements(endorsements or manifest.parent, trusted)
+    held = read_endorsements(endorsements or beside.parent, trusted)
     return judge_files(receipt_files(paths), trusted, held)
 
 

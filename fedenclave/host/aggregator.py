@@ -134,7 +134,7 @@ class Aggregator:
     def _start(self, model: Model) -> Started:
         """Begin a new federation. What lies here is of one whose state is lost."""
         self._models.begin(model)
-        self._statements.rewind(0)
+        self._statements.begin()
         for update in self._store.left():
             update.discard()  # the key that opened it has ended with its enclave
         request = StartRequest(

@@ -1,24 +1,21 @@
-"""Everything that the enclave has signed, in order, in one file that only grows.
-
-    "FEL1" ‖ u32 length ‖ signed statement ‖ u32 length ‖ signed statement ‖ ...
+"""Everything that the enclave has signed, on this host's disk: a log file that only grows.
 
 It is the log that members mirror and auditors walk. The enclave's sealed state holds the statements
 of the newest segment, too: what a crash has cut off here is written again from there.
 
-SPEC.md, section 7.
+SPEC.md, section 7.1.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 from pathlib import Path
 
 from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.log_file import MAGIC, LogDamaged, LogTorn, frame, read_log
+from fedenclave.protocol.merkle import Tree
 from fedenclave.protocol.signing import statement_digest
-
-MAGIC = b"FEL1"
-_LENGTH = struct.Struct(">I")
 
 
 class StatementLog:
@@ -29,23 +26,51 @@ class StatementLog:
 
         Raises:
             OSError: it cannot be used.
+            ConfigurationError: it is damaged.
         """
-        self._flushed = flushed
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self.leaves: list[Digest] = []
-        self._ends = [len(MAGIC)]
-        self._read(path.read_bytes())
+        self._path, self._flushed = path, flushed
+        self._descriptor = -1
+        self._open()
+
+    def _open(self) -> None:
+        self._forget()
+        if self._path.exists() and self._path.stat().st_size:
+            self._read()
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self.rewind(len(self.leaves))
 
-    def _read(self, data: bytes) -> None:
-        at = len(MAGIC)
-        while data.startswith(MAGIC) and at + _LENGTH.size <= len(data):
-            (size,) = _LENGTH.unpack_from(data, at)
-            start, at = at + _LENGTH.size, at + _LENGTH.size + size
-            if at > len(data):
-                return
-            self.leaves.append(statement_digest(data[start:at]))
-            self._ends.append(at)
+    def _forget(self) -> None:
+        self.leaves: list[Digest] = []
+        self._ends = [len(MAGIC)]
+
+    def _read(self) -> None:
+        try:
+            with self._path.open("rb") as stream:
+                for entry in read_log(stream):
+                    self._note(entry.unverified)
+        except LogTorn:
+            pass  # nobody has been told of it: `rewind` cuts it off
+        except LogDamaged as error:
+            raise ConfigurationError(
+                f"{self._path} is damaged: {error.message}",
+                hint="put it back from a member's mirror or a backup",
+            ) from error
+
+    def _note(self, signed: bytes) -> None:
+        self.leaves.append(statement_digest(signed))
+        self._ends.append(self._ends[-1] + len(frame(signed)))
+
+    def begin(self) -> None:
+        """Begin a new log; an older one, of another enclave, is kept beside it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if not self.leaves:
+            return
+        self._path.replace(self._path.with_name(f"statements-{self.leaves[0].hex()[:16]}.fel"))
+        self.close()
+        self._open()
 
     def rewind(self, count: int) -> None:
         """Keep the first `count` statements.
@@ -63,13 +88,11 @@ class StatementLog:
         Raises:
             OSError: the file cannot be written; none of them was added.
         """
-        data = b"".join(_LENGTH.pack(len(each)) + each for each in signed)
-        written = 0
+        data, written = b"".join(map(frame, signed)), 0
         while written < len(data):
             written += os.pwrite(self._descriptor, data[written:], self._ends[-1] + written)
         for each in signed:
-            self.leaves.append(statement_digest(each))
-            self._ends.append(self._ends[-1] + _LENGTH.size + len(each))
+            self._note(each)
 
     def statements(self) -> list[bytes]:
         """Return everything signed so far.
@@ -77,9 +100,15 @@ class StatementLog:
         Raises:
             OSError: the file cannot be read.
         """
-        data = os.pread(self._descriptor, self._ends[-1], 0)
-        starts = (end + _LENGTH.size for end in self._ends)
-        return [data[start:end] for start, end in zip(starts, self._ends[1:], strict=False)]
+        with self._path.open("rb") as stream:
+            return [entry.unverified for entry in read_log(stream)]
+
+    def tree(self) -> Tree:
+        """Return the log's Merkle tree, for proofs."""
+        tree = Tree()
+        for leaf in self.leaves:
+            tree.append(leaf)
+        return tree
 
     def flush(self) -> None:
         """Return once the disk has all of it.

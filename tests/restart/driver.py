@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.frames import AdmissionResult
+from fedenclave.protocol.log_file import read_log
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import PublicKey, Signed, verify
 from fedenclave.protocol.statements import (
@@ -72,7 +73,8 @@ class Driver:
         """Hold the host to everything that it and its enclave have said."""
         aggregator = self.world.aggregator
         key = PublicKey(aggregator.info()[2].signing_key)
-        signed = statements_in((self.world.folder / "statements.fel").read_bytes())
+        with (self.world.folder / "statements.fel").open("rb") as log:
+            signed = [entry.unverified for entry in read_log(log)]
         kinds = [Signed.from_bytes(each).type for each in signed]
         ends = [
             verify(cls, each, key).round
@@ -97,13 +99,3 @@ class Driver:
     def model(self) -> bytes:
         """Return the newest model's payload."""
         return bytes(Model.from_bytes(self.world.aggregator.model()).payload)
-
-
-def statements_in(log: bytes) -> list[bytes]:
-    """Return the signed statements of a log file."""
-    found, at = [], 4
-    while at < len(log):
-        size = int.from_bytes(log[at : at + 4], "big")
-        found.append(log[at + 4 : at + 4 + size])
-        at += 4 + size
-    return found

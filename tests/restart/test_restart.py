@@ -217,3 +217,26 @@ def test_a_disk_that_fails_all_the_same_stops_everything_until_a_restart(
     assert world.submit("a", sealed).admitted
     RoundCoordinator(world.aggregator, send_manifest=True)
     assert world.status().state == "idle"
+
+
+def test_a_log_of_an_enclave_whose_state_is_gone_is_kept_beside_the_new_one(world: World) -> None:
+    one_round(world, {"a": 1, "b": 1, "c": 1})
+    path = world.folder / "statements.fel"
+    old = path.read_bytes()
+    world.restart(state=False)
+    (kept,) = world.folder.glob("statements-*.fel")
+    assert kept.read_bytes() == old
+    assert world.status().log_size == len(world.aggregator.leaves(0)) == 1
+
+
+def test_a_damaged_log_is_said_and_stays_as_it_is(world: World) -> None:
+    one_round(world, {"a": 1, "b": 1, "c": 1})
+    world.close()
+    path = world.folder / "statements.fel"
+    right = path.read_bytes()
+    path.write_bytes(b"FEL2" + right[4:])
+    with pytest.raises(ConfigurationError, match=r"statements\.fel is damaged"):
+        world.start()
+    assert path.read_bytes() == b"FEL2" + right[4:]
+    path.write_bytes(right)
+    world.start()

@@ -1,0 +1,230 @@
+"""Show that an enclave keeps two logs: two statements of its key that cannot both be in one.
+
+Needs no log, no server and no trust in whoever hands the statements over: the key has signed both.
+
+Rules:
+  * A proof is handed out only after it has been checked as its reader will check it.
+  * Where two statements could be in one log, nothing is said against anybody.
+
+The reasons are SPEC.md's, section 7.4, with its numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from fedenclave.audit.log_entry import KeyCheck, open_entry
+from fedenclave.protocol.digests import Digest, equal, to_text
+from fedenclave.protocol.errors import FedEnclaveError, MalformedMessage
+from fedenclave.protocol.exchange import Receipt
+from fedenclave.protocol.fork_proof import ForkProof
+from fedenclave.protocol.log_file import LogEntry, read_log
+from fedenclave.protocol.signing import PublicKey, key_to_text, statement_digest
+from fedenclave.protocol.statements import (
+    VERSION,
+    Abort,
+    Admission,
+    Adoption,
+    Announcement,
+    FederationStatement,
+    Release,
+    Start,
+)
+
+Committing = Announcement | Release | Abort | Adoption
+"""Statements with a checkpoint: they say what the whole log was before them."""
+
+
+class NoFork(FedEnclaveError):
+    """Two statements, or logs, prove no fork: one log may hold both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """What has been proved: who signed what, and why one log cannot hold both."""
+
+    key: PublicKey
+    federation: str
+    why: str
+    first: Digest
+    second: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    statement: FederationStatement
+    digest: Digest
+
+
+def denounce(first: bytes, second: bytes, key: PublicKey) -> ForkProof:
+    """Return the proof that two signed statements of one key cannot be in one log.
+
+    Raises:
+        NoFork: they can.
+        MalformedMessage: one is no statement of an enclave's, or the key has not signed it.
+    """
+    check = KeyCheck(key)
+    why = _why(_opened(first, check), _opened(second, check))
+    if not why:
+        raise NoFork(
+            "both statements can be in one log", hint="compare what was said later, or elsewhere"
+        )
+    proof = ForkProof(version=VERSION, key=key, first=first, second=second)
+    verify_fork(proof.to_bytes(), key)
+    return proof
+
+
+def verify_fork(proof: bytes, key: PublicKey) -> Fork:
+    """Return what a proof shows to somebody who knows the enclave's key.
+
+    Raises:
+        NoFork: its statements can be in one log.
+        MalformedMessage: it is no proof, is about another key, or the key has not signed both.
+    """
+    claim = ForkProof.from_bytes(proof)
+    if claim.version != VERSION:
+        raise MalformedMessage(f"fork proof has version {claim.version}, want {VERSION}")
+    if not equal(claim.key, key):
+        raise MalformedMessage(
+            f"fork proof is about {key_to_text(claim.key)}, want {key_to_text(key)}",
+            hint="it is about another enclave: name that one's key, if you know it for one",
+        )
+    check = KeyCheck(key)
+    first, second = _opened(claim.first, check), _opened(claim.second, check)
+    why = _why(first, second)
+    if not why:
+        raise NoFork("both statements can be in one log", hint="the proof shows nothing")
+    return Fork(
+        key=key,
+        federation=first.statement.federation,
+        why=why,
+        first=first.digest,
+        second=second.digest,
+    )
+
+
+def denounce_logs(first: BinaryIO, second: BinaryIO, key: PublicKey) -> ForkProof:
+    """Return the proof that two log files are of two logs.
+
+    It is two statements at the first place where they differ, or the next of each that says what
+    the log before it was.
+
+    Raises:
+        NoFork: one begins with the other, or nothing in one of them stands for its difference yet.
+        LogDamaged, MalformedMessage: one cannot be read so far, or the key has not signed it.
+    """
+    pairs = read_log(first), read_log(second)
+    for a, b in zip(*pairs, strict=False):
+        if a.unverified != b.unverified:
+            break
+    else:
+        raise NoFork("one log begins with the other", hint="one is an older copy of the other")
+    ways = _until_committing(a, pairs[0]), _until_committing(b, pairs[1])
+    found = denounce_any(ways[0], ways[1], key)
+    if found is None:
+        raise NoFork(
+            f"the logs differ from entry {a.index} on, and one log can hold what they say after it",
+            hint="wait for the end of the round in both: it says what the log before it was",
+        )
+    return found
+
+
+def _until_committing(entry: LogEntry, later: Iterator[LogEntry]) -> list[bytes]:
+    """Return the entry, and the next that has a checkpoint of the log with this entry in it."""
+    for each in later:
+        if isinstance(open_entry(each.unverified).unverified, Committing):
+            return [entry.unverified, each.unverified]
+    return [entry.unverified]
+
+
+def denounce_any(
+    first: Sequence[bytes], second: Iterable[bytes], key: PublicKey
+) -> ForkProof | None:
+    """Return the first proof that a statement of `first` and one of `second` give; or None.
+
+    Raises:
+        MalformedMessage: one is no statement of an enclave's, or the key has not signed it.
+    """
+    check = KeyCheck(key)
+    own = [_opened(signed, check) for signed in first]
+    for signed in second:
+        other = _opened(signed, check)
+        for mine, said in zip(first, own, strict=True):
+            if _why(said, other):
+                return denounce(mine, signed, key)
+    return None
+
+
+def statements_of(receipt: Receipt) -> list[bytes]:
+    """Return what the enclave has signed in a receipt, unverified."""
+    delivery = receipt.delivery
+    found = (receipt.participation.announcement, delivery.answer, delivery.release, delivery.abort)
+    return [signed for signed in found if signed]
+
+
+def _opened(signed: bytes, check: KeyCheck) -> _Said:
+    opened = open_entry(signed)
+    if not check.holds(opened.type, opened.payload, opened.signature):
+        raise MalformedMessage(
+            f"signature of the {opened.type} does not hold",
+            hint="it is another enclave's, or was changed: it proves nothing against this one",
+        )
+    return _Said(statement=opened.unverified, digest=statement_digest(signed))
+
+
+def _why(first: _Said, second: _Said) -> str:
+    """Return why no log can hold both; nothing where one can."""
+    a, b = first.statement, second.statement
+    if a == b:
+        return ""
+    # 1. A log is about one federation, under one manifest.
+    if (a.federation, a.manifest) != (b.federation, b.manifest):
+        return "they are of two federations, or under two manifests"
+    # 2. It has one start.
+    if isinstance(a, Start) and isinstance(b, Start):
+        return "they are two starts"
+    # 3. Of a client one update is admitted to a round.
+    if isinstance(a, Admission) and isinstance(b, Admission):
+        twice = (a.round, a.client) == (b.round, b.client)
+        return f"they admit two updates of {a.client} to round {a.round}" if twice else ""
+    if isinstance(a, Committing) and isinstance(b, Committing):
+        return _why_committing(a, b, first.digest, second.digest)
+    return ""
+
+
+def _why_committing(a: Committing, b: Committing, first: Digest, second: Digest) -> str:
+    """Return why no log can hold both of two statements with checkpoints."""
+    # 4. A round is announced once, and ends once.
+    if _at(a) == _at(b):
+        ways = "announcements" if isinstance(a, Announcement) else "ends"
+        return f"they are two {ways} of round {a.round}"
+    # 5. No two statements have the same log before them.
+    if a.checkpoint.size == b.checkpoint.size:
+        return f"both have a log of {a.checkpoint.size} entries before them"
+    (earlier, digest), (later, _) = sorted([(a, first), (b, second)], key=_place)
+    # 6. What comes later has the longer log before it.
+    if earlier.checkpoint.size > later.checkpoint.size:
+        return (
+            f"the later has {later.checkpoint.size} entries before it, and the earlier "
+            f"{earlier.checkpoint.size}"
+        )
+    # 7. A release names the announcement of its round.
+    if isinstance(later, Release) and earlier.round == later.round and later.announcement != digest:
+        return f"the release of round {later.round} names another announcement"
+    # 8. The next round builds on what was released or adopted.
+    if isinstance(earlier, Release | Adoption) and isinstance(later, Announcement):
+        follows = later.round == earlier.round + 1
+        if follows and later.base_model != earlier.model:
+            return f"round {later.round} does not build on {to_text(earlier.model)}, the one before"
+    return ""
+
+
+def _at(statement: Committing) -> tuple[int, bool]:
+    """Return where in the order of rounds it is: a round's announcement comes before its end."""
+    return statement.round, not isinstance(statement, Announcement)
+
+
+def _place(said: tuple[Committing, Digest]) -> tuple[int, bool]:
+    return _at(said[0])

@@ -1,0 +1,255 @@
+"""Verify a whole log: everything that one enclave ever signed under one manifest, in order.
+
+Says what a receipt cannot: that nothing else was signed. That everybody was shown this log, it does
+not say; for that compare it with receipts, with other copies, and with witnesses' cosignatures.
+
+A statement's signature is either checked itself, or vouched for: a later statement's checkpoint, of
+which the signature is checked, names the root over all entries before it, signatures included.
+
+SPEC.md, section 7.2.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from multiprocessing import get_context
+from typing import BinaryIO, Self
+
+from fedenclave.audit.log_entry import CommonForms, KeyCheck, Opened
+from fedenclave.audit.log_rounds import End, LogInvalid, LogRounds, RoundHistory
+from fedenclave.protocol.digests import Digest, to_text
+from fedenclave.protocol.errors import MalformedMessage
+from fedenclave.protocol.log_file import LogEntry, read_log
+from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.signing import PublicKey, key_to_text, statement_digest
+from fedenclave.protocol.statements import Checkpoint, FederationStatement
+
+Signed = tuple[str, bytes, bytes]
+"""Type, payload, signature."""
+
+_BATCH = 2048
+_BATCHES_PER_PROCESS = 4
+"""In flight at most, so that a log of any length is read with the same memory."""
+
+
+class Signatures(StrEnum):
+    """Which signatures are checked one by one."""
+
+    ALL = "all"
+    CHECKPOINTS = "checkpoints"
+    """Those of statements with a checkpoint, and of what comes after the last of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedLog:
+    """What a log has been found to say.
+
+    Attributes:
+        federation: its name.
+        manifest: the digest of the manifest.
+        key: the enclave's.
+        checkpoint: size and root of the whole log.
+        rounds: every round, an open one last.
+        admissions: how many updates were admitted.
+        rejections: how many were refused, by reason.
+        model: the newest.
+        signatures: which were checked one by one.
+    """
+
+    federation: str
+    manifest: Digest
+    key: PublicKey
+    checkpoint: Checkpoint
+    rounds: tuple[RoundHistory, ...]
+    admissions: int
+    rejections: dict[str, int]
+    model: Digest
+    signatures: Signatures
+
+    def ended(self, end: End) -> int:
+        """Return how many rounds ended so."""
+        return sum(each.end is end for each in self.rounds)
+
+    def releases_with(self, client: str) -> tuple[int, ...]:
+        """Return the rounds whose release has the client's own update in it."""
+        released = (each for each in self.rounds if each.end is End.RELEASED)
+        return tuple(each.round for each in released if client in each.included)
+
+
+def verify_log(
+    stream: BinaryIO,
+    key: PublicKey,
+    manifest: Manifest,
+    *,
+    signatures: Signatures = Signatures.ALL,
+    processes: int = 1,
+    progress: Callable[[int], None] = lambda _: None,
+) -> VerifiedLog:
+    """Return what the log says, after every check of every entry.
+
+    Args:
+        stream: the log file, from its beginning.
+        key: the enclave's signing key, as evidence or a receipt gives it.
+        manifest: the one that the reader trusts.
+        signatures: which are checked one by one; what a valid log says is the same.
+        processes: that check signatures; with 1 it is this one.
+        progress: is told now and then how many bytes have been read.
+
+    Raises:
+        LogInvalid: an entry cannot be there.
+        LogTorn: the last entry is cut. LogDamaged: the file is none, or damaged.
+        MalformedMessage: the key is none.
+    """
+    forms = CommonForms(manifest.name, manifest.digest)
+    rounds = LogRounds(key, manifest)
+    with _SignatureChecks(key, processes) as checks:
+        # Entries that only a later checkpoint vouches for. Their number is that of a round's.
+        unvouched: list[tuple[int, Signed]] = []
+        # 1. The file is whole.
+        for entry in read_log(stream):
+            opened = _open(forms, entry)
+            rounds.add(opened.unverified, statement_digest(entry.unverified))
+            signed = opened.type, opened.payload, opened.signature
+            if signatures is Signatures.ALL or _vouches(opened.unverified):
+                checks.add(entry.index, signed)
+                unvouched.clear()
+            else:
+                unvouched.append((entry.index, signed))
+            if entry.index % _BATCH == 0:
+                progress(entry.offset)
+        for index, signed in unvouched:
+            checks.add(index, signed)
+        checks.finish()
+    # 10. There is something in it.
+    if not rounds.checkpoint().size:
+        raise LogInvalid(
+            "log proves nothing: it has no entry", hint="a log begins with the enclave's start"
+        )
+    return VerifiedLog(
+        federation=manifest.name,
+        manifest=manifest.digest,
+        key=key,
+        checkpoint=rounds.checkpoint(),
+        rounds=tuple(rounds.history()),
+        admissions=rounds.admissions,
+        rejections={reason.value: count for reason, count in sorted(rounds.rejections.items())},
+        model=rounds.model,
+        signatures=signatures,
+    )
+
+
+def _open(forms: CommonForms, entry: LogEntry) -> Opened:
+    # 2. An entry is a statement that enclaves make, and the key has signed it (`_SignatureChecks`).
+    try:
+        return forms.open(entry.unverified)
+    except MalformedMessage as error:
+        raise _cannot_be(entry.index, error.message) from error
+
+
+def _vouches(statement: FederationStatement) -> bool:
+    """Return whether the statement's own signature stands for the entries before it."""
+    return hasattr(statement, "checkpoint")
+
+
+def _cannot_be(index: int, why: str) -> LogInvalid:
+    return LogInvalid(
+        f"log proves nothing: entry {index}: {why}",
+        hint="the log was changed, or is another enclave's: is the key the right one?",
+    )
+
+
+class _SignatureChecks(AbstractContextManager["_SignatureChecks"]):
+    """Checks signatures in batches, here or in several processes; a bad one is an error."""
+
+    def __init__(self, key: PublicKey, processes: int) -> None:
+        self._key, self._check = key, KeyCheck(key)
+        self._batch: list[tuple[int, Signed]] = []
+        self._running: deque[tuple[list[int], Future[int | None]]] = deque()
+        self._most = processes * _BATCHES_PER_PROCESS
+        # Spawned, for a fork of a process with threads may hang.
+        self._pool = (
+            ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+            if processes > 1
+            else None
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def add(self, index: int, signed: Signed) -> None:
+        """Have one more checked, at once or later."""
+        self._batch.append((index, signed))
+        if len(self._batch) == _BATCH:
+            self._start()
+
+    def finish(self) -> None:
+        """Wait for all.
+
+        Raises:
+            LogInvalid: the key has not signed one of them.
+        """
+        self._start()
+        while self._running:
+            self._judge(*self._next())
+
+    def _start(self) -> None:
+        indices = [index for index, _ in self._batch]
+        signed = [each for _, each in self._batch]
+        self._batch = []
+        if self._pool is None:
+            self._judge(indices, self._check.first_unsigned(signed))
+            return
+        self._running.append((indices, self._pool.submit(first_unsigned, self._key, signed)))
+        while len(self._running) > self._most or (self._running and self._running[0][1].done()):
+            self._judge(*self._next())
+
+    def _next(self) -> tuple[list[int], int | None]:
+        indices, future = self._running.popleft()
+        return indices, future.result()
+
+    @staticmethod
+    def _judge(indices: list[int], unsigned: int | None) -> None:
+        if unsigned is not None:
+            raise _cannot_be(indices[unsigned], "the key has not signed it")
+
+
+def first_unsigned(key: PublicKey, entries: list[Signed]) -> int | None:
+    """Return the place of the first that the key has not signed; what a helping process runs."""
+    return KeyCheck(key).first_unsigned(entries)
+
+
+def summary(verified: VerifiedLog) -> dict[str, object]:
+    """Return the result as plain values for JSON."""
+    return {
+        "federation": verified.federation,
+        "manifest": to_text(verified.manifest),
+        "key": key_to_text(verified.key),
+        "entries": verified.checkpoint.size,
+        "root": to_text(verified.checkpoint.root),
+        "model": to_text(verified.model),
+        "releases": verified.ended(End.RELEASED),
+        "aborts": verified.ended(End.ABORTED),
+        "adoptions": verified.ended(End.ADOPTED),
+        "admissions": verified.admissions,
+        "rejections": verified.rejections,
+        "signatures": verified.signatures.value,
+        "rounds": [_round_summary(each) for each in verified.rounds],
+    }
+
+
+def _round_summary(each: RoundHistory) -> dict[str, object]:
+    digests = ("base_model", "training_config", "model")
+    texts = {
+        name: to_text(value) if (value := getattr(each, name)) is not None else None
+        for name in digests
+    }
+    return {**asdict(each), "end": each.end.value, **texts}

@@ -1,0 +1,335 @@
+"""What one log says of the rounds, statement by statement: the checks that need no signature.
+
+Does no I/O: `log.py` feeds it statements whose signatures it has checked, or will have checked
+before it hands out a result.
+
+Rules:
+  * A statement that an honest enclave could not have made at its place ends the history.
+  * Who is in a release follows from the log alone, but where several enclaves shared the cohort.
+
+SPEC.md, section 7.2.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import NoReturn
+
+from fedenclave.protocol.digests import Digest, equal, to_text
+from fedenclave.protocol.errors import FedEnclaveError, Reason
+from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.merkle import Frontier
+from fedenclave.protocol.peers import PeerMessage, Purpose
+from fedenclave.protocol.signing import PublicKey
+from fedenclave.protocol.statements import (
+    Abort,
+    Admission,
+    Adoption,
+    Announcement,
+    Checkpoint,
+    FederationStatement,
+    Rejection,
+    Release,
+    Start,
+)
+
+
+class LogInvalid(FedEnclaveError):
+    """A log proves nothing: the message says which entry is the first that cannot be there."""
+
+
+class End(StrEnum):
+    """How a round ended."""
+
+    OPEN = "open"
+    RELEASED = "released"
+    ABORTED = "aborted"
+    ADOPTED = "adopted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundHistory:
+    """One round: what it was about, who took part, and what became of it.
+
+    Attributes:
+        round: its number.
+        end: how it ended.
+        base_model: what updates were relative to.
+        model: what it released or adopted; None without either.
+        training_config: what all clients were told about how to train.
+        cohort: who was chosen.
+        included: whose updates are in the model, or were admitted in a round without a release.
+        set_aside: whose updates changed after their admission.
+        rejected: how many updates were refused, those set aside left out.
+        clients: how many the release counts; more than are included where enclaves shared it.
+        organisations: likewise.
+        announced: the host's clock.
+        ended: the host's clock; 0 while the round is open.
+    """
+
+    round: int
+    end: End = End.OPEN
+    base_model: Digest
+    model: Digest | None = None
+    training_config: Digest
+    cohort: tuple[str, ...]
+    included: tuple[str, ...] = ()
+    set_aside: tuple[str, ...] = ()
+    rejected: int = 0
+    clients: int = 0
+    organisations: int = 0
+    announced: int
+    ended: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _OpenRound:
+    announcement: Announcement
+    digest: Digest
+    admitted: dict[str, Digest] = field(default_factory=dict)
+    set_aside: set[str] = field(default_factory=set)
+    rejected: int = 0
+    is_root: bool = False
+
+
+class LogRounds:
+    """The history of one enclave under one manifest, as far as it has been read."""
+
+    def __init__(self, key: PublicKey, manifest: Manifest) -> None:
+        """Begin before the first entry."""
+        self._key, self._manifest = key, manifest
+        self._tree = Frontier()
+        self.model = manifest.initial_model
+        self._open: _OpenRound | None = None
+        self.rounds: list[RoundHistory] = []
+        self.admissions = 0
+        self.rejections: Counter[Reason] = Counter()
+
+    def checkpoint(self) -> Checkpoint:
+        """Return size and root of what has been read."""
+        return Checkpoint(size=self._tree.size, root=self._tree.root())
+
+    def history(self) -> list[RoundHistory]:
+        """Return every round, an open one last."""
+        return [*self.rounds, *([self._as_history(self._open)] if self._open else [])]
+
+    def add(self, statement: FederationStatement, digest: Digest) -> None:
+        """Take the next statement, of that statement digest.
+
+        Raises:
+            LogInvalid: no honest enclave makes it at this place.
+        """
+        # 3. It is of this federation and manifest.
+        self._require(
+            statement.federation == self._manifest.name, "it is of another federation than yours"
+        )
+        self._require(
+            equal(statement.manifest, self._manifest.digest),
+            "it is under another manifest",
+        )
+        # 4. The first is the start, on the agreed model, and no other is.
+        first = self._tree.size == 0
+        self._require(
+            isinstance(statement, Start) == first,
+            "it is no start, want one first" if first else "it is a second start",
+        )
+        match statement:
+            case Start():
+                self._start(statement)
+            case Announcement():
+                self._announcement(statement, digest)
+            case Admission():
+                self._admission(statement)
+            case Rejection():
+                self._rejection(statement)
+            case PeerMessage():
+                self._message(statement)
+            case Release():
+                self._release(statement)
+            case Abort():
+                self._abort(statement)
+            case Adoption():
+                self._adoption(statement)
+        self._tree.append(digest)
+
+    def _start(self, start: Start) -> None:
+        self._require(
+            equal(start.model, self._manifest.initial_model),
+            "it starts from another model than the agreed one",
+        )
+        self._require(equal(start.schema, self._manifest.schema), "it starts with another schema")
+
+    def _announcement(self, announcement: Announcement, digest: Digest) -> None:
+        # 5. Rounds follow each other, each on the newest model, for clients of enough members.
+        wanted = len(self.rounds) + 1
+        self._require(self._open is None, f"round {wanted} has no end before it")
+        self._require(
+            announcement.round == wanted, f"it announces round {announcement.round}, want {wanted}"
+        )
+        self._require_model(announcement.base_model)
+        self._require(equal(announcement.schema, self._manifest.schema), "it has another schema")
+        self._require(announcement.suite == self._manifest.suite, "it has another hpke suite")
+        cohort = announcement.cohort
+        self._require(list(cohort) == sorted(set(cohort)), "its cohort is not sorted, each once")
+        strangers = [client for client in cohort if client not in self._manifest.roster]
+        self._require(not strangers, f"its cohort names {', '.join(strangers)}, not on the roster")
+        self._require_members(len(self._manifest.organisations(cohort)))
+        self._require_checkpoint(announcement.checkpoint)
+        self._open = _OpenRound(announcement=announcement, digest=digest)
+
+    def _admission(self, admission: Admission) -> None:
+        # 6. An answer is of the open round; of a client of its cohort one update is admitted.
+        open_round = self._of_open_round(admission.round)
+        client = admission.client
+        self._require(
+            client in open_round.announcement.cohort, f"it admits {client}, not of the cohort"
+        )
+        self._require(
+            client not in open_round.admitted and client not in open_round.set_aside,
+            f"it admits a second update of {client}",
+        )
+        open_round.admitted[client] = admission.update
+        self.admissions += 1
+
+    def _rejection(self, rejection: Rejection) -> None:
+        open_round = self._of_open_round(rejection.round)
+        self.rejections[rejection.reason] += 1
+        if rejection.reason is not Reason.CHANGED_AFTER_ADMISSION:
+            open_round.rejected += 1
+            return
+        admitted = open_round.admitted.pop(rejection.client, None)
+        self._require(
+            admitted is not None and equal(admitted, rejection.update),
+            f"it sets an update of {rejection.client} aside that was not admitted",
+        )
+        open_round.set_aside.add(rejection.client)
+
+    def _message(self, message: PeerMessage) -> None:
+        open_round = self._of_open_round(message.round)
+        self._require(message.sender == self._key, "it is another enclave's message")
+        open_round.is_root |= message.purpose is Purpose.TOTAL
+
+    def _release(self, release: Release) -> None:
+        # 8. A release is the end of the open round, on its base model, of those it has admitted.
+        open_round = self._of_open_round(release.round)
+        self._require(
+            equal(release.announcement, open_round.digest), "it names another announcement"
+        )
+        self._require_model(release.base_model)
+        self._require(equal(release.schema, self._manifest.schema), "it has another schema")
+        metrics = tuple(metric.name for metric in release.metrics)
+        self._require(
+            metrics == self._manifest.rules.metrics, "it releases other metrics than the manifest"
+        )
+        own = len(open_round.admitted), len(self._manifest.organisations(list(open_round.admitted)))
+        counted = release.clients, release.organisations
+        # The root of a shared cohort counts other enclaves' clients, too: they are in their logs.
+        fits = own == counted or (
+            open_round.is_root and own[0] <= counted[0] and own[1] <= counted[1]
+        )
+        self._require(
+            fits,
+            f"it counts {counted[0]} clients of {counted[1]} organisations, "
+            f"and the log admits {own[0]} of {own[1]}",
+        )
+        self._require_members(release.organisations)
+        self._require_checkpoint(release.checkpoint)
+        self.model = release.model
+        self._end(
+            End.RELEASED,
+            release.time,
+            model=release.model,
+            clients=release.clients,
+            organisations=release.organisations,
+        )
+
+    def _abort(self, abort: Abort) -> None:
+        # 9. An abort or an adoption ends the open round, too; an adoption gives the next base.
+        self._of_open_round(abort.round)
+        self._require_checkpoint(abort.checkpoint)
+        self._end(End.ABORTED, abort.time)
+
+    def _adoption(self, adoption: Adoption) -> None:
+        self._of_open_round(adoption.round)
+        self._require(adoption.root != self._key, "it adopts a release of its own")
+        self._require_checkpoint(adoption.checkpoint)
+        self.model = adoption.model
+        self._end(End.ADOPTED, adoption.time, model=adoption.model)
+
+    def _of_open_round(self, round_: int) -> _OpenRound:
+        if self._open is None:
+            self._refuse(f"it is of round {round_}, and none is open")
+        number = self._open.announcement.round
+        self._require(round_ == number, f"it is of round {round_}, want {number}, which is open")
+        return self._open
+
+    def _end(
+        self,
+        end: End,
+        time: int,
+        *,
+        model: Digest | None = None,
+        clients: int = 0,
+        organisations: int = 0,
+    ) -> None:
+        if self._open is None:
+            raise AssertionError("a round ends that is not open")
+        self.rounds.append(
+            replace(
+                self._as_history(self._open),
+                end=end,
+                ended=time,
+                model=model,
+                clients=clients,
+                organisations=organisations,
+            )
+        )
+        self._open = None
+
+    @staticmethod
+    def _as_history(open_round: _OpenRound) -> RoundHistory:
+        announcement = open_round.announcement
+        return RoundHistory(
+            round=announcement.round,
+            base_model=announcement.base_model,
+            training_config=announcement.training_config,
+            cohort=announcement.cohort,
+            included=tuple(sorted(open_round.admitted)),
+            set_aside=tuple(sorted(open_round.set_aside)),
+            rejected=open_round.rejected,
+            announced=announcement.time,
+        )
+
+    def _require_model(self, base_model: Digest) -> None:
+        self._require(
+            equal(base_model, self.model),
+            f"it builds on {to_text(base_model)}, want {to_text(self.model)}",
+        )
+
+    def _require_members(self, organisations: int) -> None:
+        wanted = self._manifest.rules.min_cohort
+        self._require(
+            organisations >= wanted, f"it has {organisations} organisations, want {wanted}"
+        )
+
+    def _require_checkpoint(self, checkpoint: Checkpoint) -> None:
+        # 7. A checkpoint in a statement is the log before this statement.
+        self._require(
+            checkpoint == self.checkpoint(),
+            f"its checkpoint is of {checkpoint.size} entries, and not of the {self._tree.size} "
+            "before it"
+            if checkpoint.size != self._tree.size
+            else "its checkpoint has another root than the entries before it",
+        )
+
+    def _require(self, holds: bool, what: str) -> None:
+        if not holds:
+            self._refuse(what)
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise LogInvalid(
+            f"log proves nothing: entry {self._tree.size}: {what}",
+            hint="the log was changed, or its enclave is not what it should be: compare receipts",
+        )

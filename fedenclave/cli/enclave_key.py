@@ -1,0 +1,69 @@
+"""Which enclave to judge by: its key as somebody names it, or as receipts' evidence proves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedenclave.attestation.endorsements import read_endorsements
+from fedenclave.audit.folder import judge_files, receipt_files
+from fedenclave.cli.terminal import print_insecure
+from fedenclave.client.files import read_file
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.signing import PublicKey, key_from_text, key_to_text
+
+NAME_IT = "name the enclave's key: --key ed25519:…, or a client folder with its receipts: --client"
+
+
+def trusted_manifest(file: Path, manifest: Path | None, client: Path | None) -> Manifest:
+    """Return the manifest that is named, or the client folder's, or the one beside `file`.
+
+    Raises:
+        ConfigurationError: there is none, or it cannot be used.
+    """
+    beside = (client if client is not None else file.parent) / "federation.toml"
+    if manifest is None and not beside.is_file():
+        raise ConfigurationError(
+            "no manifest to judge by",
+            hint="name the one that you trust: --manifest federation.toml",
+        )
+    return Manifest.from_bytes(read_file(manifest or beside, "manifest"))
+
+
+def named_key(text: str) -> PublicKey:
+    """Return the key that an option names.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        return key_from_text(text)
+    except MalformedMessage as error:
+        raise ConfigurationError(error.message, hint=NAME_IT) from error
+
+
+def enclave_key(named: str | None, client: Path | None, manifest: Path | None) -> PublicKey:
+    """Return the named key, or the one that the client folder's receipts prove.
+
+    Raises:
+        ConfigurationError: neither is given, no receipt proves one, or they prove several.
+    """
+    if named is not None:
+        return named_key(named)
+    if client is None:
+        raise ConfigurationError("no key to judge by", hint=NAME_IT)
+    trusted = trusted_manifest(client, manifest, client)
+    judged = judge_files(receipt_files([client]), trusted, read_endorsements(client, trusted))
+    valid = [file.verified.attestation for file in judged if file.verified is not None]
+    keys = {attestation.signing_key for attestation in valid}
+    if len(keys) != 1:
+        texts = ", ".join(sorted(map(key_to_text, keys))) or "none"
+        raise ConfigurationError(
+            f"receipts in {client} prove {len(keys)} enclaves' keys, want one: {texts}",
+            hint="name the one whose log this is: --key ed25519:…"
+            if keys
+            else "fedenclave receipts verify says what is wrong with them",
+        )
+    if any(attestation.insecure for attestation in valid):
+        print_insecure("development evidence: the key is what the enclave process said of itself")
+    return keys.pop()

@@ -1,0 +1,243 @@
+"""`fedenclave log`: judge an enclave's log, look into it, and prove that there are two."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fedenclave.attestation.collateral import iso
+from fedenclave.audit.fork import Fork, verify_fork
+from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
+from fedenclave.audit.log_entry import open_entry
+from fedenclave.audit.log_rounds import End, RoundHistory
+from fedenclave.cli.enclave_key import enclave_key, trusted_manifest
+from fedenclave.cli.fork_files import denounce_files
+from fedenclave.cli.terminal import cell, err, out, print_json, say
+from fedenclave.client.files import read_file, write_whole
+from fedenclave.protocol.digests import to_text
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.log_file import LogEntry, read_log
+from fedenclave.protocol.signing import PublicKey, key_to_text, statement_digest
+
+app = typer.Typer(
+    help="Judge an enclave's log, offline, and prove that there are two.", no_args_is_help=True
+)
+LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="The log file.")]
+Key = Annotated[
+    str | None, typer.Option("--key", metavar="ed25519:…", help="The enclave's signing key.")
+]
+Client = Annotated[
+    Path | None,
+    typer.Option(
+        "--client", metavar="FOLDER", help="A client folder: its receipts prove the enclave's key."
+    ),
+]
+ManifestPath = Annotated[
+    Path | None,
+    typer.Option("--manifest", help="The agreed federation.toml; default: the folder's."),
+]
+AsJson = Annotated[bool, typer.Option("--json")]
+
+_LONG = 8 << 20
+"""Bytes of a file that takes a second or more: it gets a progress bar, and every core."""
+
+
+@app.command()
+def verify(
+    file: LogFile,
+    manifest: ManifestPath = None,
+    key: Key = None,
+    client: Client = None,
+    signatures: Annotated[
+        Signatures,
+        typer.Option(
+            help="Check all one by one, or those of statements that stand for all before them."
+        ),
+    ] = Signatures.ALL,
+    as_json: AsJson = False,
+) -> None:
+    """Verify every entry of a log; exit 1 at the first that cannot be there."""
+    trusted = trusted_manifest(file, manifest, client)
+    judged_by = enclave_key(key, client, manifest)
+    with _opened(file) as (stream, size), _progress(size) as advance:
+        found = verify_log(
+            stream,
+            judged_by,
+            trusted,
+            signatures=signatures,
+            processes=len(os.sched_getaffinity(0)) if size > _LONG else 1,
+            progress=advance,
+        )
+    if as_json:
+        print_json(summary(found))
+        return
+    out.print(_rounds_table(found))
+    _say_totals(found)
+
+
+@app.command()
+def show(file: LogFile, as_json: AsJson = False) -> None:
+    """List the entries of a log, not verified."""
+    with _opened(file) as (stream, _):
+        _list(read_log(stream), as_json=as_json)
+
+
+@app.command()
+def tail(
+    file: LogFile,
+    number: Annotated[int, typer.Option("-n", min=1, max=100_000, help="How many.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest entries of a log, not verified."""
+    with _opened(file) as (stream, _):
+        _list(deque(read_log(stream), maxlen=number), as_json=as_json)
+
+
+@app.command()
+def denounce(
+    first: Annotated[Path, typer.Argument(help="A log, a receipt, or a signed statement.")],
+    second: Annotated[Path, typer.Argument(help="Another one, of the same enclave.")],
+    proof: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the proof goes.")],
+    key: Key = None,
+) -> None:
+    """Write the proof that an enclave keeps two logs; exit 1 where there is none."""
+    found = denounce_files(first, second, key)
+    write_whole(proof, found.to_bytes())
+    fork = verify_fork(found.to_bytes(), PublicKey(found.key))
+    out.print(_fork_table(fork))
+    say(f"the proof: {proof}")
+
+
+@app.command("verify-fork")
+def verify_fork_file(
+    file: Annotated[Path, typer.Argument(help="The proof that `denounce` wrote.")],
+    key: Key = None,
+    client: Client = None,
+    manifest: ManifestPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify a proof that an enclave keeps two logs; exit 0 where it holds."""
+    fork = verify_fork(read_file(file, "proof"), enclave_key(key, client, manifest))
+    if as_json:
+        print_json(_fork_summary(fork))
+    else:
+        out.print(_fork_table(fork))
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a log file; its size says how long it will take."""
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read log {file}: {error.strerror}",
+            hint="is the path right, and may this user read it?",
+        ) from error
+    with stream:
+        yield stream, os.fstat(stream.fileno()).st_size
+
+
+@contextmanager
+def _progress(size: int) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("verifying"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=size <= _LONG) as progress:
+        task = progress.add_task("verifying", total=size)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def _list(entries: Iterable[LogEntry], *, as_json: bool) -> None:
+    """Print entries as they are; what cannot be decoded is said to be so, and the rest goes on."""
+    listed = (_entry_summary(entry) for entry in entries)
+    if as_json:
+        print_json(list(listed))
+    else:
+        table = Table(title="log, not verified")
+        for heading in ("entry", "type", "round", "client", "digest"):
+            table.add_column(heading, overflow="fold")
+        for each in listed:
+            table.add_row(*(cell("" if value is None else value) for value in each.values()))
+        out.print(table)
+    err.print("warning: nothing here is verified: fedenclave log verify does that", markup=False)
+
+
+def _entry_summary(entry: LogEntry) -> dict[str, object]:
+    digest = to_text(statement_digest(entry.unverified))
+    try:
+        opened = open_entry(entry.unverified)
+    except MalformedMessage:
+        return {"entry": entry.index, "type": "?", "round": None, "client": None, "digest": digest}
+    return {
+        "entry": entry.index,
+        "type": opened.type,
+        "round": getattr(opened.unverified, "round", None),
+        "client": getattr(opened.unverified, "client", None),
+        "digest": digest,
+    }
+
+
+def _rounds_table(found: VerifiedLog) -> Table:
+    table = Table(title=f"log of {found.federation}")
+    for heading in ("round", "end", "model", "on", "cohort", "with", "rejected", "announced"):
+        table.add_column(heading, overflow="fold")
+    for each in found.rounds:
+        table.add_row(
+            str(each.round),
+            each.end.value,
+            _short(each.model) if each.model is not None else "none",
+            _short(each.base_model),
+            str(len(each.cohort)),
+            _with(each),
+            str(each.rejected + len(each.set_aside)),
+            iso(each.announced),
+        )
+    return table
+
+
+def _with(each: RoundHistory) -> str:
+    if each.end is not End.RELEASED:
+        return "nobody"
+    return f"{each.clients} of {each.organisations} orgs"
+
+
+def _short(digest: bytes) -> str:
+    return digest.hex()[:8]
+
+
+def _say_totals(found: VerifiedLog) -> None:
+    refused = sum(found.rejections.values())
+    reasons = ", ".join(f"{reason} {count}" for reason, count in found.rejections.items())
+    checked = "every signature" if found.signatures is Signatures.ALL else "signed checkpoints"
+    say(f"{found.checkpoint.size} entries, verified by {checked}, of {key_to_text(found.key)}")
+    say(f"root: {to_text(found.checkpoint.root)}")
+    say(
+        f"{found.ended(End.RELEASED)} releases, {found.ended(End.ABORTED)} aborts, "
+        f"{found.ended(End.ADOPTED)} adoptions; {found.admissions} admissions, "
+        f"{refused} rejections{f' ({reasons})' if reasons else ''}"
+    )
+    say(f"newest model: {to_text(found.model)}")
+
+
+def _fork_summary(fork: Fork) -> dict[str, object]:
+    return {
+        "key": key_to_text(fork.key),
+        "federation": fork.federation,
+        "why": fork.why,
+        "first": to_text(fork.first),
+        "second": to_text(fork.second),
+    }
+
+
+def _fork_table(fork: Fork) -> Table:
+    table = Table(title="a fork is proved", show_header=False)
+    for name, value in _fork_summary(fork).items():
+        table.add_row(name, cell(value))
+    return table

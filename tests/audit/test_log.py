@@ -1,0 +1,393 @@
+"""Whole logs: what a true one says, and that each check sees the one lie that is its own."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
+from fedenclave.audit.log_rounds import End, LogInvalid
+from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.errors import FedEnclaveError, MalformedMessage, Reason
+from fedenclave.protocol.log_file import MAGIC, LogDamaged, LogTorn, frame
+from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.peers import Purpose
+from fedenclave.protocol.signing import Signed, public_key, sign
+from fedenclave.protocol.statements import Approval, Checkpoint, ReleasedMetric, Suite
+from fedenclave.simulation.federation import Arrays, SimulatedFederation
+from tests.audit.log_builder import KEY, ZERO, LogBuilder, model_of, three_rounds
+from tests.audit.lying_receipt import BASICS, MANIFEST
+from tests.audit.real_log import RecordingAggregator
+
+Lie = Callable[[LogBuilder], Any]
+BOTH = pytest.mark.parametrize("signatures", list(Signatures))
+
+
+def refused(log: LogBuilder, match: str, **options: Any) -> None:
+    with pytest.raises(LogInvalid, match=match) as caught:
+        log.verified(**options)
+    assert caught.value.hint
+
+
+@BOTH
+def test_a_true_log_says_what_became_of_every_round(signatures: Signatures) -> None:
+    log = three_rounds()
+    found = log.verified(signatures=signatures)
+    assert (found.federation, found.key) == (MANIFEST.name, public_key(KEY))
+    assert found.checkpoint == log.checkpoint()
+    assert found.signatures is signatures
+    first, second, third = found.rounds
+    assert (first.end, first.included, first.set_aside) == (End.RELEASED, ("a", "b"), ("c",))
+    assert (first.base_model, first.model) == (MANIFEST.initial_model, model_of(1))
+    assert (first.clients, first.organisations, first.rejected) == (2, 2, 2)
+    assert (first.announced, first.ended) == (100, 150)
+    assert (second.end, second.model, second.base_model) == (End.ABORTED, None, model_of(1))
+    assert (second.cohort, second.included) == (("a", "b"), ("a",))
+    assert (third.end, third.base_model, third.model) == (End.RELEASED, model_of(1), model_of(3))
+    assert found.model == model_of(3)
+    assert found.admissions == 6
+    assert found.rejections == {
+        "changed-after-admission": 1,
+        "malformed": 1,
+        "unknown-client": 1,
+    }
+    assert [found.ended(end) for end in End] == [0, 2, 1, 0]
+    assert [found.releases_with(client) for client in "abcd"] == [(1,), (1, 3), (3,), ()]
+
+
+def test_the_summary_is_json_with_the_lineage_in_it() -> None:
+    said = json.loads(json.dumps(summary(three_rounds().verified())))
+    assert (said["entries"], said["releases"], said["aborts"]) == (16, 2, 1)
+    assert said["rounds"][0]["cohort"] == ["a", "b", "c"]
+    assert said["rounds"][1]["model"] is None
+    assert said["rounds"][2]["base_model"] == said["rounds"][0]["model"]
+    assert said["rounds"][2]["end"] == "released"
+
+
+def test_a_log_may_end_in_an_open_round() -> None:
+    log = LogBuilder()
+    log.start()
+    log.announce()
+    log.admit("b")
+    (only,) = log.verified().rounds
+    assert (only.end, only.model, only.included, only.ended) == (End.OPEN, None, ("b",), 0)
+    assert log.verified().releases_with("b") == ()
+
+
+def test_a_root_counts_other_enclaves_clients_and_a_shard_adopts() -> None:
+    root = LogBuilder()
+    root.start()
+    root.announce(("a", "b"))
+    root.admit("a")
+    root.admit("b")
+    root.message(Purpose.TOTAL)
+    root.release(clients=5, organisations=3)
+    found = root.verified().rounds[0]
+    assert (found.included, found.clients, found.organisations) == (("a", "b"), 5, 3)
+    shard = LogBuilder()
+    shard.start()
+    shard.announce(("a", "b"))
+    shard.admit("a")
+    shard.message(Purpose.REPORT)
+    shard.message(Purpose.PARTIAL_SUM)
+    shard.adopt()
+    shard.round()
+    found = shard.verified()
+    assert [each.end for each in found.rounds] == [End.ADOPTED, End.RELEASED]
+    assert found.rounds[1].base_model == found.rounds[0].model == model_of(1)
+    assert found.ended(End.ADOPTED) == 1
+
+
+# -- one lie each
+
+
+def in_round(*steps: Lie) -> Lie:
+    """Return what makes these steps after a start and an announcement."""
+
+    def make(log: LogBuilder) -> None:
+        log.start()
+        log.announce()
+        for step in steps:
+            step(log)
+
+    return make
+
+
+def ended(**changes: Any) -> Lie:
+    """Return what releases a round of everybody, with a lie in the release."""
+
+    def make(log: LogBuilder) -> None:
+        for client in "abc":
+            log.admit(client)
+        log.release(**changes)
+
+    return make
+
+
+def next_round(**changes: Any) -> Lie:
+    """Return what announces a round after a released one, with a lie in the announcement."""
+
+    def make(log: LogBuilder) -> None:
+        log.start()
+        log.round()
+        log.announce(**changes)
+
+    return make
+
+
+WRONG_ROOT = {"checkpoint": Checkpoint(size=2, root=ZERO)}
+WRONG_SIZE = {"checkpoint": Checkpoint(size=9, root=ZERO)}
+
+# What the refusal says, and the lie. Blanks at the end tell equal ones apart.
+LIES: dict[str, Lie] = {
+    "another federation": lambda log: log.start(federation="other"),
+    "another manifest": lambda log: log.start(manifest=ZERO),
+    "another manifest ": in_round(lambda log: log.admit("a", manifest=ZERO)),
+    "another federation ": in_round(lambda log: log.reject("a", federation="other")),
+    "it is no start": lambda log: log.announce(),
+    "second start": in_round(lambda log: log.start()),
+    "another model than the agreed": lambda log: log.start(model=ZERO),
+    "another schema": lambda log: log.start(schema=ZERO),
+    "announces round 2, want 1": lambda log: (log.start(), log.announce(round=2)),
+    "announces round 1, want 2": next_round(round=1),
+    "round 1 has no end": in_round(lambda log: log.announce()),
+    "it builds on": next_round(base_model=MANIFEST.initial_model),
+    "it has another schema": next_round(schema=ZERO),
+    "another hpke suite": next_round(suite=Suite.HYBRID),
+    "not sorted": next_round(cohort=("b", "a")),
+    "not sorted ": next_round(cohort=("a", "a", "b")),
+    "names d, not on the roster": next_round(cohort=("a", "d")),
+    "1 organisations, want 2": next_round(cohort=("a",)),
+    "admits d, not of the cohort": in_round(lambda log: log.admit("d")),
+    "admits a second update of a": in_round(lambda log: log.admit("a"), lambda log: log.admit("a")),
+    "admits a second update of a ": in_round(
+        lambda log: log.admit("a"),
+        lambda log: log.reject("a", Reason.CHANGED_AFTER_ADMISSION),
+        lambda log: log.admit("a"),
+    ),
+    "of round 2, want 1": in_round(lambda log: log.admit("a", round=2)),
+    "of round 2, want 1 ": in_round(lambda log: log.reject("a", round=2)),
+    "of round 2, want 1  ": in_round(lambda log: log.message(Purpose.REPORT, round=2)),
+    "none is open": lambda log: (log.start(), log.admit("a")),
+    "none is open ": lambda log: (log.start(), log.round(), log.reject("a")),
+    "none is open  ": lambda log: (log.start(), log.round(), log.release()),
+    "none is open   ": lambda log: (log.start(), log.round(), log.abort()),
+    "none is open    ": lambda log: (log.start(), log.round(), log.adopt()),
+    "aside that was not admitted": in_round(
+        lambda log: log.reject("a", Reason.CHANGED_AFTER_ADMISSION)
+    ),
+    "aside that was not admitted ": in_round(
+        lambda log: log.admit("a", update=ZERO),
+        lambda log: log.reject("a", Reason.CHANGED_AFTER_ADMISSION),
+    ),
+    "another enclave's message": in_round(
+        lambda log: log.message(Purpose.REPORT, sender=b"x" * 32)
+    ),
+    "another announcement": in_round(ended(announcement=ZERO)),
+    "of round 2, want 1   ": in_round(ended(round=2)),
+    "it builds on ": in_round(ended(base_model=ZERO)),
+    "it has another schema ": in_round(ended(schema=ZERO)),
+    "other metrics": in_round(ended(metrics=(ReleasedMetric.of("loss", 1.0),))),
+    "counts 4 clients of 3": in_round(ended(clients=4)),
+    "counts 2 clients of 3": in_round(ended(clients=2)),
+    "counts 3 clients of 2": in_round(ended(organisations=2)),
+    "counts 1 clients of 1 organisations, and the log admits 2 of 2": in_round(
+        lambda log: log.admit("a"),
+        lambda log: log.admit("b"),
+        lambda log: log.message(Purpose.TOTAL),
+        lambda log: log.release(clients=1, organisations=1),
+    ),
+    "1 organisations, want 2 ": in_round(lambda log: log.admit("a"), lambda log: log.release()),
+    "of round 2, want 1    ": in_round(lambda log: log.abort(round=2)),
+    "of round 2, want 1     ": in_round(lambda log: log.adopt(round=2)),
+    "release of its own": in_round(lambda log: log.adopt(root=public_key(KEY))),
+    "another root": in_round(lambda log: log.abort(**WRONG_ROOT)),
+    "another root ": in_round(lambda log: log.adopt(**WRONG_ROOT)),
+    "another root  ": lambda log: (
+        log.start(),
+        log.announce(checkpoint=Checkpoint(size=1, root=ZERO)),
+    ),
+    "is of 9 entries": in_round(lambda log: log.abort(**WRONG_SIZE)),
+    "is of 9 entries ": in_round(ended(**WRONG_SIZE)),
+    "is of 9 entries  ": next_round(**WRONG_SIZE),
+    "no entry": lambda log: None,
+}
+
+
+@BOTH
+@pytest.mark.parametrize("refusal", LIES)
+def test_each_check_sees_its_lie(refusal: str, signatures: Signatures) -> None:
+    log = LogBuilder()
+    LIES[refusal](log)
+    refused(log, refusal.strip(), signatures=signatures)
+
+
+def test_two_ends_of_a_round_and_a_round_released_twice_are_seen() -> None:
+    log = three_rounds()
+    log.signed.append(log.signed[-1])
+    refused(log, "none is open")
+
+
+@BOTH
+@pytest.mark.parametrize("place", range(16))
+def test_a_statement_by_another_key_is_seen_wherever_it_is(
+    place: int, signatures: Signatures
+) -> None:
+    log = three_rounds()
+    entry = Signed.from_bytes(log.signed[place])
+    log.signed[place] = replace(entry, signature=bytes(64)).to_bytes()
+    refused(log, "not signed|another root|another announcement", signatures=signatures)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_whoever_has_the_key_may_vouch_for_what_it_has_not_signed(place: int) -> None:
+    log = LogBuilder()
+    steps: list[Lie] = [
+        lambda each: each.start(),
+        lambda each: each.announce(),
+        lambda each: each.admit("a"),
+        lambda each: each.admit("b"),
+        lambda each: each.release(),
+    ]
+    for number, step in enumerate(steps):
+        log.key = Ed25519PrivateKey.generate() if number == place else KEY
+        step(log)
+    log.key = KEY
+    refused(log, f"entry {place}: the key has not signed it", signatures=Signatures.ALL)
+    # The release stands for the entries before it, not for itself; so does the announcement.
+    if place in (1, 4):
+        refused(log, f"entry {place}: the key", signatures=Signatures.CHECKPOINTS)
+    else:
+        assert log.verified(signatures=Signatures.CHECKPOINTS).admissions == 2
+
+
+def test_the_key_and_the_manifest_are_the_readers() -> None:
+    data = io.BytesIO(three_rounds().file())
+    other = public_key(Ed25519PrivateKey.generate())
+    with pytest.raises(LogInvalid, match="entry 0: the key has not signed it"):
+        verify_log(data, other, MANIFEST)
+    data.seek(0)
+    with pytest.raises(LogInvalid, match="entry 0: it is under another manifest"):
+        verify_log(data, public_key(KEY), Manifest.from_bytes(MANIFEST.source + b"\n"))
+
+
+def test_a_statement_that_no_enclave_makes_is_no_entry() -> None:
+    log = three_rounds()
+    log.signed.append(sign(Approval(**BASICS, member="alpha"), KEY))
+    refused(log, "entry 16: statement is of type 'approval'")
+    log.signed[-1] = b"\xa0"
+    refused(log, "entry 16: Signed has missing")
+    log.signed[-1] = replace(Signed.from_bytes(log.signed[2]), payload=b"\xa0").to_bytes()
+    refused(log, "entry 16: Admission has missing")
+
+
+@BOTH
+@pytest.mark.parametrize("gone", range(15))
+def test_an_entry_taken_out_moved_or_doubled_is_seen(gone: int, signatures: Signatures) -> None:
+    # The last entry may be missing: a log ends where it ends.
+    log = three_rounds()
+    entry = log.signed.pop(gone)
+    with pytest.raises(LogInvalid):
+        log.verified(signatures=signatures)
+    log.signed.insert(gone + 1, entry)
+    with pytest.raises(LogInvalid):
+        log.verified(signatures=signatures)
+    log.signed[gone : gone + 2] = [entry, entry]
+    with pytest.raises(LogInvalid):
+        log.verified(signatures=signatures)
+
+
+def test_a_torn_and_a_damaged_file_are_errors_of_their_own() -> None:
+    data = three_rounds().file()
+    with pytest.raises(LogTorn):
+        verify_log(io.BytesIO(data[:-1]), public_key(KEY), MANIFEST)
+    with pytest.raises(LogDamaged, match="want 46454c31"):
+        verify_log(io.BytesIO(b"FEM1" + data[4:]), public_key(KEY), MANIFEST)
+    with pytest.raises(MalformedMessage):
+        verify_log(io.BytesIO(data), b"short", MANIFEST)  # type: ignore[arg-type]
+
+
+def test_several_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedenclave.audit.log._BATCH", 3)
+    log = three_rounds()
+    assert log.verified(processes=2) == log.verified()
+    read: list[int] = []
+    log.verified(progress=read.append)
+    assert read == sorted(read)
+    assert len(read) == 6
+    log.signed[13] = replace(Signed.from_bytes(log.signed[13]), signature=bytes(64)).to_bytes()
+    log.signed = log.signed[:15]
+    refused(log, "entry 13: the key has not signed it", processes=2)
+
+
+# -- any change of any byte
+
+
+@given(st.data())
+def test_a_log_with_a_byte_changed_proves_nothing(data: st.DataObject) -> None:
+    log = three_rounds()
+    whole = log.file()
+    place = data.draw(st.integers(0, len(whole) - 1))
+    changed = bytearray(whole)
+    changed[place] ^= data.draw(st.integers(1, 255))
+    signatures = data.draw(st.sampled_from(Signatures))
+    with pytest.raises(FedEnclaveError):
+        verify_log(io.BytesIO(changed), public_key(KEY), MANIFEST, signatures=signatures)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=60), max_size=4))
+def test_arbitrary_entries_prove_nothing(entries: list[bytes]) -> None:
+    data = io.BytesIO(MAGIC + b"".join(map(frame, entries)))
+    with pytest.raises(LogInvalid):
+        verify_log(data, public_key(KEY), MANIFEST)
+
+
+# -- a real one
+
+
+def trained(name: str, base: Arrays) -> tuple[Arrays, int]:
+    return {key: value + np.float32(len(name)) for key, value in base.items()}, 10
+
+
+def test_the_log_of_a_real_enclave_is_a_true_one() -> None:
+    arrays: Arrays = {"w": np.zeros(4, np.float32)}
+    with SimulatedFederation.create(arrays, clients=3) as federation:
+        recorded = RecordingAggregator.of(federation.aggregator)
+        federation.run_round(trained)
+        cheats = {"client-1": lambda _, base: ({k: v + np.inf for k, v in base.items()}, 1)}
+        federation.run_round(trained, cheats=cheats)
+        federation.abort(federation.collect(trained))
+        federation.run_round(trained, ["client-0", "client-2"])
+        manifest, _, started = federation.aggregator.info()
+        leaves = federation.aggregator.leaves(0)
+        model = federation.model.digest()
+    data = recorded.file(leaves)
+    found: VerifiedLog = verify_log(
+        io.BytesIO(data), started.signing_key, Manifest.from_bytes(manifest)
+    )
+    assert found.checkpoint.size == len(leaves)
+    assert [each.end for each in found.rounds] == [
+        *(End.RELEASED, End.RELEASED, End.ABORTED, End.RELEASED)
+    ]
+    assert found.model == model
+    assert found.releases_with("client-1") == (1,)
+    assert found.releases_with("client-0") == (1, 2, 4)
+    assert found.rejections == {"not-finite": 1}
+    chain = [each for each in found.rounds if each.model is not None]
+    assert [each.base_model for each in chain[1:]] == [each.model for each in chain[:-1]]
+
+
+def test_no_digest_of_a_leaf_is_missing_from_the_recording() -> None:
+    """The recording above is told which leaves there are; it must not make them up."""
+    recorded = RecordingAggregator({})
+    with pytest.raises(KeyError):
+        recorded.file([Digest(bytes(32))])
