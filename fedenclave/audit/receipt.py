@@ -49,7 +49,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedReceipt:
-    """What has been proved. `organisations` are those in the release, none where there is none."""
+    """What has been proved. `organisations` are those in the release, none where there is none.
+
+    `checkpoint` is of the log with the round's end as its last entry.
+    """
 
     client: str
     federation: str
@@ -67,6 +70,7 @@ class VerifiedReceipt:
     time: int
     judged_at: int
     nonce_root: Digest
+    checkpoint: Checkpoint
 
 
 def verify_receipt(
@@ -156,6 +160,7 @@ def _verify(receipt: Receipt, trusted: Manifest, endorsements: Endorsements) -> 
         time=announcement.time,
         judged_at=part.time,
         nonce_root=nonce_root,
+        checkpoint=announcement.checkpoint,
     )
     # 6.-7. The same key ended the round: with an abort, or with a release that counts right.
     _require(bool(delivery.abort) != bool(delivery.release), "the round has not one end")
@@ -174,7 +179,11 @@ def _verify(receipt: Receipt, trusted: Manifest, endorsements: Endorsements) -> 
         ),
         "the enclave's answer is not in the log that the round's end commits to",
     )
-    return verified
+    # 9. The log's subtrees make that root: with the round's end behind them they are the log then.
+    log = merkle.Frontier.of(checkpoint.size, delivery.log_roots)
+    _require(equal(log.root(), checkpoint.root), "the log's subtrees do not make its root")
+    log.append(statement_digest(delivery.abort or delivery.release))
+    return replace(verified, checkpoint=Checkpoint(size=log.size, root=log.root()))
 
 
 def _root_of_path(nonce: bytes, index: int, count: int, path: tuple[Digest, ...]) -> Digest:
@@ -322,4 +331,6 @@ def summary(verified: VerifiedReceipt) -> dict[str, object]:
         "time": verified.time,
         "judged_at": verified.judged_at,
         "nonce_root": verified.nonce_root.hex(),
+        "log_size": verified.checkpoint.size,
+        "log_root": to_text(verified.checkpoint.root),
     }

@@ -7,10 +7,14 @@ SPEC.md, section 13.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fedenclave.client.state import ClientState
 from fedenclave.protocol.digests import Digest, equal, to_text
 from fedenclave.protocol.errors import EnclaveRefused
+from fedenclave.protocol.exchange import LogProof
 from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.merkle import consistent
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import PublicKey
 from fedenclave.protocol.statements import Announcement
@@ -62,17 +66,22 @@ def check_announcement(
         )
 
 
-def check_checkpoint(announcement: Announcement, state: ClientState) -> None:
-    """Refuse a log that has become shorter, or another of the same length (T7)."""
+def check_log(announcement: Announcement, state: ClientState, proofs: Sequence[LogProof]) -> None:
+    """Refuse a log that is not shown to go on from the one that this client has seen (T7)."""
     for held in state.checkpoint:
         offered = announcement.checkpoint
-        shorter = offered.size < held.size
-        if shorter or (offered.size == held.size and offered.root != held.root):
+        paths = [proof.path for proof in proofs if proof.size == held.size]
+        if not any(
+            consistent(
+                held.root, offered.root, old_size=held.size, new_size=offered.size, proof=path
+            )
+            for path in paths
+        ):
             raise EnclaveRefused(
-                f"the enclave's log has {offered.size} entries, and this client has seen "
-                f"{held.size} or others",
-                hint="the enclave was rolled back or forked; keep this client's folder as "
-                "proof and tell the other members",
+                f"the enclave's log has {offered.size} entries, and is not shown to go on from the "
+                f"{held.size} that this client has seen",
+                hint="the enclave was rolled back or forked, or the host hides it; keep this "
+                "client's folder as proof and tell the other members",
             )
 
 

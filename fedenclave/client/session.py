@@ -26,7 +26,7 @@ from fedenclave.client.chain import follow_chain
 from fedenclave.client.checks import (
     NOTHING_SENT,
     check_announcement,
-    check_checkpoint,
+    check_log,
     check_model,
     check_same_enclave,
     check_training_config,
@@ -52,7 +52,6 @@ from fedenclave.protocol.sealed_update import MAX_EXAMPLES, read_envelope, seale
 from fedenclave.protocol.sealing import seal_update
 from fedenclave.protocol.signing import (
     PublicKey,
-    Signed,
     public_key,
     sign,
     statement_digest,
@@ -60,10 +59,7 @@ from fedenclave.protocol.signing import (
 )
 from fedenclave.protocol.statements import (
     VERSION,
-    Abort,
     Announcement,
-    Checkpoint,
-    Release,
     UpdateHeader,
 )
 
@@ -166,6 +162,7 @@ class ClientSession:
             key=public_key(self._key),
             nonce=nonce,
             chain_round=self._state.head_round,
+            log_size=self._state.checkpoint[0].size if self._state.checkpoint else 0,
         )
 
     def signed_hello(self, now: int) -> bytes:
@@ -205,8 +202,8 @@ class ClientSession:
         # 3. That key signed the announcement, for this federation and manifest.
         announcement = verify(Announcement, offer.announcement, key)
         check_announcement(announcement, self.manifest, self._state, self.name)
-        # 4. The log has not become shorter or another (T7).
-        check_checkpoint(announcement, self._state)
+        # 4. The log goes on from the one that this client has seen (T7).
+        check_log(announcement, self._state, offer.log_proofs)
         # 5. The chain of releases leads from the agreed start to the base model (T8).
         head = follow_chain(self._state, offer.releases, key, self.manifest)
         if not equal(head.model, announcement.base_model):
@@ -387,13 +384,6 @@ class ClientSession:
         enclave = sha256(verified.attestation.signing_key).hex()[:8]
         self._store.save_receipt(f"round-{delivery.round:06d}-{enclave}.receipt", receipt)
         rest = tuple(p for p in self._state.pending if p.round != delivery.round)
-        held = self._newest_checkpoint(delivery)
-        self._save(replace(self._state, pending=rest, checkpoint=held))
+        held = max((*self._state.checkpoint, verified.checkpoint), key=lambda c: c.size)
+        self._save(replace(self._state, pending=rest, checkpoint=(held,)))
         return verified
-
-    def _newest_checkpoint(self, delivery: Delivery) -> tuple[Checkpoint, ...]:
-        """Return the newest checkpoint held, that of a verified delivery among them."""
-        ended = Abort if delivery.abort else Release
-        signed = Signed.from_bytes(delivery.abort or delivery.release)
-        delivered = ended.from_bytes(signed.payload).checkpoint
-        return (max((*self._state.checkpoint, delivered), key=lambda c: c.size),)

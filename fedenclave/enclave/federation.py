@@ -511,6 +511,7 @@ class Federation:
             )
         )
         self._aggregation.state.commit()
+        self._log.checkpoint()  # which clients work out from the release, and present
         before = self._base_digest
         self._history.add(before, included)
         self._base, self._base_digest = new_base, model
@@ -579,6 +580,7 @@ class Federation:
                 time=time,
             )
         )
+        self._log.checkpoint()  # as for a release
         self._end_round(round_, on=self._base_digest)
         return signed
 

@@ -158,7 +158,9 @@ class DevelopmentNode(FlowerNode):
             return self._development_session.signed_hello(now)
         nonce = os.urandom(NONCE_SIZE)
         self._memory["nonce"], self._memory["nonce-time"] = nonce, now
-        hello = Hello(client=self._name, key=public_key(self._key), nonce=nonce, chain_round=0)
+        hello = Hello(
+            client=self._name, key=public_key(self._key), nonce=nonce, chain_round=0, log_size=0
+        )
         return sign(hello, self._key)
 
     def save_model(self, model_file: bytes) -> None:

@@ -13,7 +13,7 @@ from fedenclave.host.aggregator_api import AggregatorApi, RoundResult
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage
-from fedenclave.protocol.exchange import Delivery, Hello, RoundOffer
+from fedenclave.protocol.exchange import Delivery, Hello, LogProof, RoundOffer
 from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.signing import Signed, statement_digest
 from fedenclave.protocol.statements import Abort, Announcement, Checkpoint, Release
@@ -32,7 +32,10 @@ class RoundCoordinator:
         self._approvals = approvals if send_manifest else ()
         # Another ServerApp may have run rounds on this aggregator before: go on where it is.
         self._releases = [(_round_of(Release, signed), signed) for signed in aggregator.releases()]
-        self._leaves: list[Digest] = []
+        self._places: dict[Digest, int] = {}
+        self._log = merkle.Tree()
+        self._delivered: dict[str, int] = {}
+        """By client the size of the log that its newest delivery shows it."""
         self._answers: dict[str, AdmissionResult] = {}
         self._lock = threading.Lock()
         self._round = 0
@@ -57,6 +60,8 @@ class RoundCoordinator:
         self._round = _round_of(Announcement, announcement)
         self._answers = {}
         paths = merkle.inclusion_paths(nonces)
+        self._read_log()
+        size = _checkpoint_of(announcement).size
         return {
             name: RoundOffer(
                 evidence=evidence,
@@ -66,6 +71,7 @@ class RoundCoordinator:
                 nonce_path=paths[index],
                 announcement=announcement,
                 releases=self._releases_after(hellos[name].chain_round),
+                log_proofs=self._log_proofs(name, hellos[name].log_size, size),
                 manifest=self._manifest,
                 approvals=self._approvals,
             )
@@ -122,25 +128,43 @@ class RoundCoordinator:
         cohort: bytes = b"",
         abort: bytes = b"",
     ) -> dict[str, Delivery]:
-        self._leaves.extend(self._aggregator.leaves(len(self._leaves)))
-        places = {leaf: index for index, leaf in enumerate(self._leaves)}
-        tree = self._leaves[: checkpoint.size]
-        paths = merkle.inclusion_paths(tree)
+        self._read_log()
+        size = checkpoint.size
+        roots = self._log.subtree_roots(size)
         deliveries = {}
         for client, result in self._answers.items():
-            index = places.get(statement_digest(result.statement))
+            index = self._places.get(statement_digest(result.statement))
             if index is None:
                 raise MalformedMessage("the aggregator's log lacks an answer that it gave")
+            self._delivered[client] = size + 1
             deliveries[client] = Delivery(
                 round=self._round,
                 answer=result.statement,
                 release=release,
                 cohort=cohort,
                 abort=abort,
-                leaf_index=index if index < len(tree) else 0,
-                leaf_path=paths[index] if index < len(tree) else (),
+                leaf_index=index if index < size else 0,
+                leaf_path=self._log.inclusion_path(index, size) if index < size else (),
+                log_roots=roots,
             )
         return deliveries
+
+    def _read_log(self) -> None:
+        """Take up what the enclave has signed since."""
+        for leaf in self._aggregator.leaves(self._log.size):
+            self._places[leaf] = self._log.append(leaf)
+
+    def _log_proofs(self, client: str, seen: int, size: int) -> tuple[LogProof, ...]:
+        """Return proofs from what a client may have seen of the log to its first `size` entries.
+
+        It had seen `seen` of them when it said hello, and more if a delivery has come since.
+        """
+        sizes = {seen, self._delivered.get(client, 0)}
+        return tuple(
+            LogProof(size=old, path=self._log.consistency_proof(old, size))
+            for old in sorted(sizes)
+            if 0 < old <= size
+        )
 
     def chain(self) -> Sequence[bytes]:
         """Return every signed release so far."""
@@ -150,3 +174,7 @@ class RoundCoordinator:
 def _round_of(cls: type[Announcement] | type[Release], signed: bytes) -> int:
     """Return the round in a signed statement, which the host does not verify."""
     return cls.from_bytes(Signed.from_bytes(signed).payload).round
+
+
+def _checkpoint_of(announcement: bytes) -> Checkpoint:
+    return Announcement.from_bytes(Signed.from_bytes(announcement).payload).checkpoint

@@ -19,7 +19,10 @@ MAX_OFFER = 32 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello(Statement):
-    """A client's fresh nonce, and how far its chain of releases reaches (0: nothing yet)."""
+    """A client's fresh nonce, how far its chain of releases reaches, and what log it has seen.
+
+    `chain_round` and `log_size`, the size of its newest checkpoint, are 0 for nothing yet.
+    """
 
     TYPE: ClassVar[str] = "hello"
 
@@ -27,14 +30,24 @@ class Hello(Statement):
     key: bytes
     nonce: bytes
     chain_round: int
+    log_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogProof(Record):
+    """That the announcement's log begins with the one of `size` statements: a consistency proof."""
+
+    size: int
+    path: tuple[Digest, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundOffer(Record):
     """An invitation to a round: evidence, the path of the client's nonce, the announcement.
 
-    `releases` are the signed releases since the client's `chain_round`. `manifest` is empty unless
-    this is a development federation, which has no other way to tell its clients the rules.
+    `releases` are the signed releases since the client's `chain_round`. `log_proofs` lead from what
+    the client may have seen of the log: at its hello, or since, by a delivery. `manifest` is empty
+    unless this is a development federation, which has no other way to tell its clients the rules.
     """
 
     MAX_SIZE: ClassVar[int] = MAX_OFFER
@@ -46,6 +59,7 @@ class RoundOffer(Record):
     nonce_path: tuple[Digest, ...]
     announcement: bytes
     releases: tuple[bytes, ...]
+    log_proofs: tuple[LogProof, ...]
     manifest: bytes
     approvals: tuple[bytes, ...]
 
@@ -55,7 +69,8 @@ class Delivery(Record):
     """What became of a client's update in a round: the statements that its receipt needs.
 
     `release` and `cohort` are empty where the round was aborted, `abort` where it was not.
-    `leaf_path` leads from the answer to the log's root in the release or the abort.
+    `leaf_path` leads from the answer to the log's root in the release or the abort. `log_roots` are
+    the roots of that log's complete subtrees: with the end behind them they are the log after it.
     """
 
     MAX_SIZE: ClassVar[int] = MAX_OFFER
@@ -67,6 +82,7 @@ class Delivery(Record):
     abort: bytes
     leaf_index: int
     leaf_path: tuple[Digest, ...]
+    log_roots: tuple[Digest, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -238,6 +238,22 @@ class Tree:
         self._check(size)
         return self._hash(max(size - 1, 0).bit_length(), 0, size) if size else EMPTY_ROOT
 
+    def subtree_roots(self, size: int) -> tuple[Digest, ...]:
+        """Return the roots of the complete subtrees of the first `size` leaves, left to right.
+
+        They are what `Frontier.of` goes on from.
+
+        Raises:
+            ValueError: there are fewer leaves.
+        """
+        self._check(size)
+        roots, start = [], 0
+        for level in reversed(range(size.bit_length())):
+            if size >> level & 1:
+                roots.append(self._complete(level, start >> level))
+                start += 1 << level
+        return tuple(roots)
+
     def inclusion_path(self, index: int, size: int) -> tuple[Digest, ...]:
         """Return the path from the leaf at `index` to the root over the first `size` leaves.
 

@@ -21,7 +21,7 @@ from fedenclave.protocol.evidence import (
     InsecureDocument,
     report_data,
 )
-from fedenclave.protocol.exchange import RoundOffer
+from fedenclave.protocol.exchange import LogProof, RoundOffer
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import public_key, sign
 from fedenclave.protocol.statements import VERSION, Announcement, Checkpoint, Release
@@ -108,6 +108,7 @@ class LyingEnclave:
                 nonce_path=(),
                 announcement=announcement,
                 releases=(),
+                log_proofs=(LogProof(size=1, path=()),),
                 manifest=b"",
                 approvals=(),
             ),

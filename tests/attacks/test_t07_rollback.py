@@ -1,14 +1,17 @@
 """T7: the operator restarts, rolls back or forks the enclave, to run a round a second time."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from fedenclave.client.session import AcceptedRound
+from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import EnclaveRefused, Reason
+from fedenclave.protocol.exchange import LogProof
 from fedenclave.protocol.sealed_update import read_envelope
-from fedenclave.protocol.signing import verify
-from fedenclave.protocol.statements import Announcement, Checkpoint, UpdateHeader
+from fedenclave.protocol.statements import Checkpoint, UpdateHeader
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, World, now, payload_of
@@ -70,44 +73,83 @@ def test_client_presents_the_newest_checkpoint_that_it_holds(world: World) -> No
     world.contribute({"a": 1, "b": 1})
     assert world.sessions["a"].state.checkpoint == (first,)
     released = world.release("ab")[0].checkpoint
-    assert world.sessions["a"].state.checkpoint == (released,)
+    # The log with the release itself behind it.
+    (held,) = world.sessions["a"].state.checkpoint
+    assert held.size == released.size + 1 == world.status().log_size
+    assert held.root == merkle.root(world.aggregator.leaves(0))
     world.open()
     header = UpdateHeader.from_bytes(read_envelope(world.sealed("a", 1)).header)
-    assert header.checkpoint == released
+    assert header.checkpoint == held
     assert world.sessions["a"].state.checkpoint == (world.announcement.checkpoint,)
 
 
-def test_enclave_with_the_same_key_and_a_shorter_or_other_log_is_refused(world: World) -> None:
-    """What a rolled-back sealed state would look like: the key is kept, the log is not."""
+def log_of(leaves: Sequence[bytes]) -> merkle.Tree:
+    tree = merkle.Tree()
+    for leaf in leaves:
+        tree.append(leaf)
+    return tree
+
+
+def test_enclave_with_the_same_key_and_another_or_a_shorter_log_is_refused(world: World) -> None:
+    """What a forked sealed state would look like: the key is kept, the log is not."""
     session, liar = world.sessions["a"], LyingEnclave(world.manifest)
-    seen = Checkpoint(size=7, root=Digest(b"r" * 32))
+    true = log_of([b"%d" % n for n in range(12)])
+    forked = log_of([b"%d" % n for n in (*range(6), 66, *range(7, 12))])
+    seen = Checkpoint(size=7, root=true.root(7))
     first = liar.offer(session.hello(now()).nonce, announcement=liar.announcement(checkpoint=seen))
     session.seal(
         session.accept(first, FILE, now(), training_config=NO_TRAINING_CONFIG), payload_of(1), 1
     )
-    for checkpoint in (replace(seen, size=6), replace(seen, root=Digest(b"s" * 32))):
+    assert session.hello(now()).log_size == 7
+
+    def accept(log: merkle.Tree, size: int, *proofs: LogProof) -> AcceptedRound:
         nonce = session.hello(now()).nonce
+        checkpoint = Checkpoint(size=size, root=log.root(size))
+        announced = liar.announcement(round=2, checkpoint=checkpoint)
+        offer = liar.offer(nonce, announcement=announced, log_proofs=proofs)
+        return session.accept(offer, FILE, now(), training_config=NO_TRAINING_CONFIG)
+
+    def proof(log: merkle.Tree, old: int, new: int) -> LogProof:
+        return LogProof(size=old, path=log.consistency_proof(old, new))
+
+    nothing = LogProof(size=7, path=())
+    for log, size, proofs in (
+        (true, 6, (LogProof(size=6, path=()),)),
+        (true, 6, (nothing,)),
+        (forked, 7, (nothing,)),
+        (forked, 12, (proof(forked, 7, 12),)),
+        (forked, 12, (proof(true, 7, 12),)),
+        (forked, 12, (proof(forked, 6, 12),)),
+        (true, 12, ()),
+        (true, 12, (nothing,)),
+        (true, 12, (proof(true, 6, 12),)),
+        (true, 12, (LogProof(size=8, path=true.consistency_proof(7, 12)),)),
+    ):
         before = session.state
-        announced = liar.announcement(round=2, checkpoint=checkpoint)
-        with pytest.raises(EnclaveRefused, match="log has"):
-            session.accept(
-                liar.offer(nonce, announcement=announced),
-                FILE,
-                now(),
-                training_config=NO_TRAINING_CONFIG,
-            )
-        assert session.state == before
-    for checkpoint in (seen, Checkpoint(size=8, root=Digest(b"s" * 32))):
-        nonce = session.hello(now()).nonce
-        announced = liar.announcement(round=2, checkpoint=checkpoint)
-        accepted = session.accept(
-            liar.offer(nonce, announcement=announced),
-            FILE,
-            now(),
-            training_config=NO_TRAINING_CONFIG,
-        )
-        key = accepted.attestation.signing_key
-        assert verify(Announcement, announced, key) == accepted.announcement
+        with pytest.raises(EnclaveRefused, match="not shown to go on from the 7"):
+            accept(log, size, *proofs)
+        assert replace(session.state, nonces=()) == replace(before, nonces=())
+    for size in (7, 8, 12):
+        # Among proofs for other sizes, too: the host need not know what the client holds.
+        accepted = accept(true, size, LogProof(size=3, path=()), proof(true, 7, size))
+        assert accepted.announcement.checkpoint.size == size
+
+
+def test_the_log_is_shown_to_go_on_for_whoever_was_away_for_rounds(world: World) -> None:
+    for cohort in ("abc", "ab", "bc", "ac"):
+        world.open(list(cohort))
+        world.contribute(dict.fromkeys(cohort, 1.0))
+        world.release(cohort)
+    # And where a client that has said hello gets its receipt only afterwards.
+    world.open()
+    world.contribute({"a": 1, "b": 1, "c": 1})
+    _, deliveries = world.coordinator.close()
+    hellos = {name: world.sessions[name].hello(now()) for name in "abc"}
+    for name in "ab":
+        world.sessions[name].take_delivery(deliveries[name])
+    world.offers = world.coordinator.open(hellos, NO_TRAINING_CONFIG)
+    for name in "abc":
+        assert world.submit(name, world.sealed(name, 1)).admitted
 
 
 def test_enclave_with_the_same_key_and_an_earlier_round_is_refused(world: World) -> None:

@@ -101,6 +101,7 @@ def test_a_garbled_delivery_proves_nothing_and_is_not_kept(
         abort=abort,
         leaf_index=place,
         leaf_path=tuple(path),  # type: ignore[arg-type]
+        log_roots=tuple(path),  # type: ignore[arg-type]
     )
     before = world.sessions[name].state
     with pytest.raises(ReceiptInvalid):

@@ -153,6 +153,7 @@ def test_host_telling_a_client_of_an_admitted_update_that_the_round_was_aborted(
         abort=lost.abort,
         leaf_index=true.leaf_index,
         leaf_path=true.leaf_path,
+        log_roots=true.log_roots,
     )
     with pytest.raises(ReceiptInvalid):
         world.sessions["a"].take_delivery(mixed)

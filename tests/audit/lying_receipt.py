@@ -5,7 +5,7 @@ Each statement can be changed before it is signed, so that one check at a time i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,6 +64,14 @@ BASICS = {"version": VERSION, "federation": MANIFEST.name, "manifest": MANIFEST.
 NONCE = b"n" * 32
 
 Change = Callable[[Any], Any]
+
+
+def frontier(leaves: Sequence[bytes]) -> tuple[Digest, ...]:
+    """Return the roots of the complete subtrees."""
+    log = merkle.Frontier()
+    for leaf in leaves:
+        log.append(leaf)
+    return log.roots
 
 
 def same(value: Any) -> Any:
@@ -166,6 +174,7 @@ def make_receipt(lies: Lies) -> bytes:
         abort=abort,
         leaf_index=2,
         leaf_path=merkle.inclusion_paths(leaves)[2] if len(leaves) > 2 else (),
+        log_roots=frontier(leaves),
     )
     receipt = Receipt(
         version=VERSION,

@@ -210,7 +210,14 @@ def test_awaited_receipts_are_kept_up_to_a_number(enclave: LyingEnclave) -> None
     rounds = [part.round for part in session(store).state.pending]
     assert rounds == list(range(3, MAX_PENDING + 3))
     nothing = Delivery(
-        round=1, answer=b"", release=b"", cohort=b"", abort=b"", leaf_index=0, leaf_path=()
+        round=1,
+        answer=b"",
+        release=b"",
+        cohort=b"",
+        abort=b"",
+        leaf_index=0,
+        leaf_path=(),
+        log_roots=(),
     )
     before = store.state
     with pytest.raises(EnclaveRefused, match="no receipt is awaited for round 1"):

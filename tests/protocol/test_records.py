@@ -82,7 +82,7 @@ def test_a_missing_an_unknown_and_a_wrongly_typed_field_are_refused(
 
 
 def test_true_is_not_one_and_text_is_not_bytes() -> None:
-    plain = Hello(client="a", key=b"", nonce=b"", chain_round=1).to_plain()
+    plain = Hello(client="a", key=b"", nonce=b"", chain_round=1, log_size=0).to_plain()
     for field, wrong in (("chain_round", True), ("key", ""), ("client", b"a")):
         with pytest.raises(MalformedMessage, match=field):
             Hello.from_bytes(encode({**plain, field: wrong}))
@@ -106,7 +106,7 @@ def test_other_versions_names_and_enum_values_are_refused(
 
 
 def test_a_record_above_its_size_limit_is_not_even_looked_at() -> None:
-    hello = Hello(client="a", key=b"", nonce=bytes(Hello.MAX_SIZE), chain_round=1)
+    hello = Hello(client="a", key=b"", nonce=bytes(Hello.MAX_SIZE), chain_round=1, log_size=0)
     with pytest.raises(MalformedMessage, match="want at most"):
         Hello.from_bytes(hello.to_bytes())
 

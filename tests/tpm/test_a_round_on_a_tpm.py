@@ -221,6 +221,7 @@ def test_operator_having_the_approved_code_attest_a_key_of_the_operators_own_is_
         nonce_path=(),
         announcement=liar.announcement(),
         releases=(),
+        log_proofs=(),
         manifest=b"",
         approvals=(),
     )
