@@ -1,8 +1,8 @@
 """How long does an auditor take for a receipt, and for a log of a million events?
 
-The log is synthetic and valid: rounds of a roster's every client, each statement signed, made by the
-protocol's own functions. It is verified twice, by `fedenclave.audit.log.verify_log`, as `fedenclave
-log verify` does it:
+The log is synthetic and valid: rounds of a roster's every client, each statement signed, made by
+the protocol's own functions. It is verified twice, by `fedenclave.audit.log.verify_log`, as
+`fedenclave log verify` does it:
 
   * every signature, by one process for each core; all else by one process beside them;
   * the signatures of statements that stand for all before them, by one process.
