@@ -102,6 +102,11 @@ SECTIONS = (
         question="How long does a client take to judge evidence?",
         repeats=False,
     ),
+    Section(
+        name="log",
+        question="How long does an auditor take for a receipt, and for a log of a million events?",
+        repeats=False,
+    ),
 )
 NAMES = tuple(section.name for section in SECTIONS)
 

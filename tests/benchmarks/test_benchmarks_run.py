@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("flwr")
 
-from benchmarks import aggregation, attestation, memory, robust, sealing, throughput
+from benchmarks import aggregation, attestation, log, memory, robust, sealing, throughput
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -90,3 +90,19 @@ def test_judging_evidence_is_timed_for_every_format_at_hand(
     assert all(found["milliseconds"] > 0 for found in result["formats"].values())
     assert result["cohort"]["tree"] > 0
     assert "100 clients, one piece of evidence" in capsys.readouterr().out
+
+
+def test_a_receipt_and_a_whole_log_are_timed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log.json"
+    assert log.main(["--quick", "--json", str(file)]) == 0
+    result = figures(file)
+    assert result["receipt_ms"] > 0
+    found = result["log"]
+    # A start, and rounds of an announcement, every client's admission and a release.
+    assert found["entries"] == 1 + found["rounds"] * (log.QUICK_CLIENTS + 2)
+    assert found["entries"] >= log.QUICK_EVENTS
+    assert found["seconds"].keys() == {"all", "checkpoints"}
+    assert all(row["met"] is None for row in result["rows"])
+    assert "this log is shorter" in capsys.readouterr().out

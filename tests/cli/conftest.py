@@ -56,15 +56,20 @@ def enrolled(tmp_path: Path, fedenclave: Command) -> Path:
 @pytest.fixture
 def federation(enrolled: Path, fedenclave: Command) -> Path:
     """Return the folder with a manifest that all three banks have approved."""
-    done = fedenclave(*init_words(enrolled))
-    assert done.status == 0, done.err
-    manifest = enrolled / "federation.toml"
-    for bank in BANKS:
-        assert fedenclave("federation", "approve", manifest, "--dir", enrolled / bank).status == 0
-    for bank in BANKS:
-        others = [enrolled / b / "approvals" / f"{b}.approval" for b in BANKS if b != bank]
-        assert fedenclave("client", "add-approvals", "--dir", enrolled / bank, *others).status == 0
+    agree(enrolled, fedenclave)
     return enrolled
+
+
+def agree(folder: Path, fedenclave: Command, **options: object) -> None:
+    """Make a manifest for the enrolled banks, and have all three approve it."""
+    done = fedenclave(*init_words(folder, **options))
+    assert done.status == 0, done.err
+    manifest = folder / "federation.toml"
+    for bank in BANKS:
+        assert fedenclave("federation", "approve", manifest, "--dir", folder / bank).status == 0
+    for bank in BANKS:
+        others = [folder / b / "approvals" / f"{b}.approval" for b in BANKS if b != bank]
+        assert fedenclave("client", "add-approvals", "--dir", folder / bank, *others).status == 0
 
 
 def init_words(folder: Path, **options: object) -> list[object]:

@@ -17,7 +17,7 @@ from fedenclave.protocol.signing import key_to_text, public_key, statement_diges
 from tests.audit.log_builder import KEY, LogBuilder, three_rounds
 from tests.audit.lying_receipt import MANIFEST
 from tests.audit.real_log import RecordingAggregator
-from tests.cli.conftest import BANKS, Command
+from tests.cli.conftest import BANKS, Command, agree
 from tests.cli.test_receipt_commands import one_round
 
 NAMED = key_to_text(public_key(KEY))
@@ -213,8 +213,10 @@ def test_files_that_are_nothing_of_an_enclaves_are_refused(
 
 
 @pytest.fixture
-def real_log(federation: Path) -> Path:
+def real_log(enrolled: Path, fedenclave: Command) -> Path:
     """Return the log of two rounds of three banks, their folders beside it."""
+    federation = enrolled
+    agree(federation, fedenclave, min_cohort=2)
     model = Model.from_bytes((federation / "first-model.fem").read_bytes())
     folders = {bank: ClientFolder(federation / bank) for bank in BANKS}
     manifest, approvals = folders["alpha"].manifest().source, folders["alpha"].approvals()

@@ -18,8 +18,8 @@ from fedenclave.client.state import MAX_NONCES, MAX_PENDING
 from fedenclave.enclave import fixed_point
 from fedenclave.enclave.states import TRANSITIONS
 from fedenclave.host.statuses import status_of
+from fedenclave.protocol import log_file, merkle, signed_note
 from fedenclave.protocol import manifest as manifest_limits
-from fedenclave.protocol import merkle
 from fedenclave.protocol import sealed_update as layout
 from fedenclave.protocol.aggregation import OPTIMISERS, RULES
 from fedenclave.protocol.codec import MAX_DEPTH, MAX_VALUES, decode, encode
@@ -202,6 +202,24 @@ def test_the_receipts_checks_are_the_specifications() -> None:
     assert named == set(listed)
 
 
+def test_the_logs_checks_are_the_specifications() -> None:
+    listed = [int(n) for n in re.findall(r"^(\d+)\. ", section("7.2"), re.MULTILINE)]
+    assert listed == list(range(1, 11))
+    log, rounds = (
+        numbered((PACKAGE / "audit" / name).read_text(encoding="utf-8"))
+        for name in ("log.py", "log_rounds.py")
+    )
+    assert set(log) == {1, 2, 10}
+    assert set(log) | set(rounds) == set(listed)
+    assert len(rounds) == len(set(rounds))
+
+
+def test_the_reasons_for_a_fork_are_the_specifications() -> None:
+    listed = [int(n) for n in re.findall(r"^(\d+)\. ", section("7.4"), re.MULTILINE)]
+    source = (PACKAGE / "audit" / "fork.py").read_text(encoding="utf-8")
+    assert numbered(source) == listed == list(range(1, 9))
+
+
 # -- records and closed lists
 
 
@@ -371,6 +389,12 @@ def test_the_limits_are_the_specifications() -> None:
     assert f"{CHUNK_SIZE:,} bytes" in section("5.2")
     assert f"{layout.MAX_ENVELOPE:,}" in section("8")
     assert f"at most {size_name(MAX_FRAME)} of record" in section("12.1")
+    assert f'"{log_file.MAGIC.decode()}"' in section("7.1")
+    assert f"1 byte to {size_name(log_file.MAX_ENTRY)}" in section("7.1")
+    assert f"{signed_note.MAX_NOTE:,}" in section("7.3")
+    assert f"or {signed_note.MAX_SIGNATURES} signatures" in section("7.3")
+    types = {int(row[0], 16) for row in rows(section("7.3"))}
+    assert types == set(signed_note.SignatureType)
     assert f"`{INSECURE_WARNING}`" in section("9.2")
     assert f"newest {MAX_NONCES} are kept" in section("13.9")
     assert MAX_NONCES == MAX_PENDING
