@@ -11,7 +11,17 @@ from typing import Annotated
 
 import typer
 
-from fedenclave.cli import aggregator, attest, bench, client, demo, federation, receipts, simulate
+from fedenclave.cli import (
+    aggregator,
+    attack,
+    attest,
+    bench,
+    client,
+    demo,
+    federation,
+    receipts,
+    simulate,
+)
 from fedenclave.cli.terminal import out, print_error, print_json
 from fedenclave.protocol.errors import FedEnclaveError
 
@@ -31,6 +41,7 @@ app.add_typer(receipts.app, name="receipts")
 app.add_typer(attest.app, name="attest")
 app.add_typer(aggregator.app, name="aggregator")
 app.add_typer(simulate.app, name="simulate")
+app.add_typer(attack.app, name="attack")
 app.command()(demo.demo)
 app.command()(bench.bench)
 

@@ -15,7 +15,7 @@ from fedenclave.protocol.exchange import RoundOffer
 from fedenclave.protocol.signing import public_key
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.conftest import NewWorld
-from tests.attacks.lying_enclave import LyingEnclave
+from fedenclave.attack_suite.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, World, now
 
 FILE = FIRST.to_bytes()

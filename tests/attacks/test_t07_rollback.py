@@ -10,7 +10,7 @@ from fedenclave.protocol.sealed_update import read_envelope
 from fedenclave.protocol.signing import verify
 from fedenclave.protocol.statements import Announcement, Checkpoint, UpdateHeader
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
-from tests.attacks.lying_enclave import LyingEnclave
+from fedenclave.attack_suite.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, World, now, payload_of
 
 FILE = FIRST.to_bytes()

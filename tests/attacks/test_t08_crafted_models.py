@@ -20,7 +20,7 @@ from fedenclave.protocol.training_config import (
     configuration,
     training_config,
 )
-from tests.attacks.lying_enclave import LyingEnclave
+from fedenclave.attack_suite.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, SCHEMA, World, now, payload_of, value_of
 
 FILE = FIRST.to_bytes()

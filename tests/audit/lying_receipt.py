@@ -38,7 +38,7 @@ from fedenclave.protocol.statements import (
     UpdateHeader,
 )
 from fedenclave.simulation.federation import DEFAULT_RULES
-from tests.attacks.lying_enclave import LyingEnclave
+from fedenclave.attack_suite.lying_enclave import LyingEnclave
 
 OWNERS = {"a": "alpha", "b": "beta", "c": "gamma"}
 MEMBERS = {name: Ed25519PrivateKey.generate() for name in OWNERS.values()}

@@ -18,7 +18,7 @@ from fedenclave.protocol.signing import public_key, sign, statement_digest
 from fedenclave.protocol.statements import VERSION, Approval, Suite, UpdateHeader
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import DEFAULT_RULES
-from tests.attacks.lying_enclave import LyingEnclave
+from fedenclave.attack_suite.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, payload_of
 
 MEMBERS = {name: Ed25519PrivateKey.generate() for name in ("alpha", "beta")}
