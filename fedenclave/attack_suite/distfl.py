@@ -2,7 +2,7 @@
 
 Wu et al. 2026 (arXiv 2606.04899) show that a server can still choose who takes part, have updates
 aggregated again, and roll the enclave's state back: it controls what goes in and out, and restarts.
-The parts are T4, T5, T6, T7 and T11 of THREAT_MODEL.md; here they are put together as the paper does.
+The parts are T4, T5, T6, T7 and T11 of THREAT_MODEL.md, put together as the paper does.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ def client_selection(world: World, witness: Witness) -> None:
         world.coordinator.abort()
     world.open()
     world.contribute("a")
-    witness.refused(
-        "abort until only a has answered, and close", world.coordinator.close, small
-    )
+    witness.refused("abort until only a has answered, and close", world.coordinator.close, small)
     world.contribute(["x1", "x2"])
     world.sealed("b")  # and drop it
     result, deliveries = world.coordinator.close()
@@ -54,7 +52,9 @@ def client_selection(world: World, witness: Witness) -> None:
     )
 
 
-@attack("DISTFL-replay-aggregation", "have one round's updates aggregated again, without one client")
+@attack(
+    "DISTFL-replay-aggregation", "have one round's updates aggregated again, without one client"
+)
 def replay_aggregation(world: World, witness: Witness) -> None:
     """Two means of the same updates, one of them without c, give c's update by subtraction."""
     world.open()

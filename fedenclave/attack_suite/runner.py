@@ -70,7 +70,7 @@ def setting(code: Path | None = None) -> Setting:
 
 def play(attack: Attack | Open, where: Setting) -> Played:
     """Play one attack; what is open is not played."""
-    about = {"id": attack.id, "row": attack.row, "title": attack.title}
+    about: dict[str, Any] = {"id": attack.id, "row": attack.row, "title": attack.title}
     if isinstance(attack, Open):
         return Played(**about, ending=Ending.OPEN, why=attack.reason)
     begin = time.monotonic()

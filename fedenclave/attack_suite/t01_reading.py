@@ -6,11 +6,11 @@ client trains it, so what is searched for is exactly what was sealed.
 
 from __future__ import annotations
 
-from functools import partial
 import os
 import signal
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np

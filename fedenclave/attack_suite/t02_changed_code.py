@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 import importlib.util
 import py_compile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fedenclave.attack_suite.attack import Witness, attack
@@ -118,7 +118,9 @@ def insecure_not_named(world: World, witness: Witness) -> None:
     world.sessions["a"] = strict
     world.open()
     witness.client_refuses(
-        "offer a round with insecure evidence", lambda: world.accept("a"), saying="format is insecure"
+        "offer a round with insecure evidence",
+        lambda: world.accept("a"),
+        saying="format is insecure",
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from dataclasses import replace
+from functools import partial
 
 from fedenclave.attack_suite.attack import Witness, attack
 from fedenclave.attack_suite.world import World, now

@@ -93,9 +93,7 @@ def shorter_log(world: World, witness: Witness) -> None:
     ):
         nonce = session.hello(now()).nonce
         offer = liar.offer(nonce, announcement=liar.announcement(**changes))
-        witness.client_refuses(
-            f"announce {tried}", partial(world.accept, "a", offer), saying=says
-        )
+        witness.client_refuses(f"announce {tried}", partial(world.accept, "a", offer), saying=says)
 
 
 @attack(

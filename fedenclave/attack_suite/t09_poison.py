@@ -61,7 +61,9 @@ def no_number(world: World, witness: Witness) -> None:
     _others_decide(world, witness)
 
 
-@attack("T09-huge", "send values and norms beyond what the rules allow", rules={"max_norm": _MAX_NORM})
+@attack(
+    "T09-huge", "send values and norms beyond what the rules allow", rules={"max_norm": _MAX_NORM}
+)
 def huge(world: World, witness: Witness) -> None:
     """Also a value whose square no float32 can hold."""
     world.open()

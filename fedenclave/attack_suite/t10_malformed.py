@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -241,7 +242,8 @@ def _damaged(true: Delivery, mutator: Mutator, statement: str) -> bytes:
     """Return `true` damaged anywhere; or, so that it still decodes, in one of its statements."""
     if not statement:
         return mutator.damage(true.to_bytes())
-    return replace(true, **{statement: mutator.damage(getattr(true, statement))}).to_bytes()
+    damaged: dict[str, Any] = {statement: mutator.damage(getattr(true, statement))}
+    return replace(true, **damaged).to_bytes()
 
 
 @attack("T10-endless-frame", "announce a frame larger than any")

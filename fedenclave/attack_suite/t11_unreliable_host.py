@@ -50,7 +50,8 @@ def dropped_update(world: World, witness: Witness) -> None:
     result, deliveries = world.coordinator.close()
     missing = CohortReport.from_bytes(result.closed.cohort).missing
     witness.found(
-        "drop c's update", f"the signed report lists as missing: {', '.join(missing)}",
+        "drop c's update",
+        f"the signed report lists as missing: {', '.join(missing)}",
         stopped=missing == ("c",),
     )
     witness.worthless(
@@ -109,9 +110,7 @@ def failed_pass(world: World, witness: Witness) -> None:
     # Once idle, the enclave may give out the last release again, and nothing newer.
     witness.refused("fetch it after an abort", fetch, Refusal.WRONG_STATE)
     size = leak.stat().st_size
-    witness.found(
-        "look into the file for the model", f"it holds {size} bytes", stopped=size == 0
-    )
+    witness.found("look into the file for the model", f"it holds {size} bytes", stopped=size == 0)
     witness.goes_on(world)
 
 
@@ -138,7 +137,9 @@ def killed_enclave(world: World, witness: Witness) -> None:
     world.open()
     for name in "ab":
         witness.client_refuses(
-            f"offer the round to {name} again", partial(world.accept, name), saying="another enclave"
+            f"offer the round to {name} again",
+            partial(world.accept, name),
+            saying="another enclave",
         )
 
 
@@ -154,9 +155,7 @@ def abort_for_a_release(world: World, witness: Witness) -> None:
     true = deliveries["a"]
     mixed = replace(true, release=b"", cohort=b"", abort=lost.abort)
     session = world.sessions["a"]
-    witness.worthless(
-        "deliver round 1's abort for round 2", partial(session.take_delivery, mixed)
-    )
+    witness.worthless("deliver round 1's abort for round 2", partial(session.take_delivery, mixed))
     verdicts = [session.take_delivery(delivery).verdict for delivery in (lost, true)]
     witness.control(
         "deliver what is true",
@@ -167,7 +166,7 @@ def abort_for_a_release(world: World, witness: Witness) -> None:
 
 @attack("T11-out-of-order", "ask the enclave for everything at the wrong time")
 def out_of_order(world: World, witness: Witness) -> None:
-    """Close, abort and submit without a round; a second round beside an open one; a second start."""
+    """Close, abort and submit without a round; a second round beside an open one; late updates."""
     aggregator, wrong = world.aggregator, Refusal.WRONG_STATE
     witness.refused("close without a round", aggregator.close_round, wrong)
     witness.refused("abort without a round", aggregator.abort_round, wrong)

@@ -72,7 +72,7 @@ def metric_not_named(world: World, witness: Witness) -> None:
     world.open()
     sizes = {}
     for name, extra in (("a", {}), ("b", {"patients": _TALKING[0]}), ("c", {})):
-        sealed = world.sealed(name, accuracy=0.5, **extra)
+        sealed = world.sealed(name, 1.0, 1, accuracy=0.5, **extra)
         sizes[name] = len(sealed)
         if not world.submit(name, sealed).admitted:
             raise RuntimeError("an honest update was not admitted")

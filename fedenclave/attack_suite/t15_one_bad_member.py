@@ -55,7 +55,7 @@ def bad_updates(world: World, witness: Witness) -> None:
 
 @attack("T15-takes-anothers-place", "use up another member's place with its own envelope")
 def takes_anothers_place(world: World, witness: Witness) -> None:
-    """c is faster than a, with a's envelope and damaged chunks; then with all of it."""
+    """C is faster than a, with a's envelope and damaged chunks; then with all of it."""
     world.open()
     update = world.sealed("a", 1)
     first = world.submit("c", _spoilt(update))

@@ -74,7 +74,9 @@ def _admitted(world: World, honest: str) -> bytes:
     return sealed
 
 
-def _set_aside(world: World, witness: Witness, tried: str, change: Callable[[bytes], bytes]) -> None:
+def _set_aside(
+    world: World, witness: Witness, tried: str, change: Callable[[bytes], bytes]
+) -> None:
     base = value_of(world.model())
     sealed = _admitted(world, "ab")
     _swap(world.stored(sealed), change(sealed))

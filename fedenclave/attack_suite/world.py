@@ -3,7 +3,7 @@
 Whoever plays an attack is the host: it sees every message, passes on what it likes, writes into its
 own files, and starts enclaves. It is also the member that owns client `c`, whose keys it knows.
 
-What the honest clients do is `fedenclave.client`'s own code; what the enclave does, its own process.
+What the honest clients do is `fedenclave.client`'s own code; the enclave is its own process.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What must be the same after a refusal: the enclave (None if it has ended), and each client."""
+    """What a refusal must leave as it is: the enclave (None if it has ended), and each client."""
 
     enclave: StatusReply | None
     clients: tuple[tuple[str, bytes | None, int], ...]
@@ -267,7 +267,9 @@ class World:
             training_config=NO_TRAINING_CONFIG,
         )
 
-    def sealed(self, name: str, step: float = 1.0, num_examples: int = 1, **metrics: float) -> bytes:
+    def sealed(
+        self, name: str, step: float = 1.0, num_examples: int = 1, **metrics: float
+    ) -> bytes:
         """Train one client honestly: every element grows by `step`."""
         accepted = self.accept(name)
         base = np.frombuffer(bytes(accepted.base.payload[: 4 * WIDE]), np.float32)

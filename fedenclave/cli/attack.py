@@ -125,7 +125,9 @@ def _show_tries(each: Played) -> None:
     """Print what one attack tried, and what was seen to stop each try."""
     out.print(f"\n{each.id}: {each.title}", style="bold", markup=False, highlight=False)
     for made in each.tries:
-        out.print(f"  {'then' if made.control else 'tried':8} {made.tried}", markup=False, highlight=False)
+        out.print(
+            f"  {'then' if made.control else 'tried':8} {made.tried}", markup=False, highlight=False
+        )
         out.print(f"  {'seen':8} {made.stopped_by}", markup=False, highlight=False)
     if each.why:
         out.print(

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from fedenclave.attack_suite.lying_enclave import LyingEnclave
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import EnclaveRefused, Reason
 from fedenclave.protocol.sealed_update import read_envelope
 from fedenclave.protocol.signing import verify
 from fedenclave.protocol.statements import Announcement, Checkpoint, UpdateHeader
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
-from fedenclave.attack_suite.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, World, now, payload_of
 
 FILE = FIRST.to_bytes()
