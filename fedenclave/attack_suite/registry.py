@@ -60,19 +60,16 @@ def everything() -> list[Attack | Open]:
 
 
 def chosen(names: Sequence[str]) -> list[Attack | Open]:
-    """Return the attacks that `names` mean: an id, or the beginning of several (`T06`).
+    """Return the attacks that `names` mean: an id, or all of a row (`T06`, `T6`, `DISTFL`).
 
     Raises:
         ConfigurationError: a name means none.
     """
     known = everything()
+    meant = {each.id: {each.id, each.row, each.id.partition("-")[0]} for each in known}
     for name in names:
-        if not any(each.id == name or each.id.startswith(f"{name}-") for each in known):
+        if not any(name in ways for ways in meant.values()):
             raise ConfigurationError(
                 f"no attack is called {name!a}", hint="`fedenclave attack list` shows all of them"
             )
-    return [
-        each
-        for each in known
-        if any(each.id == name or each.id.startswith(f"{name}-") for name in names)
-    ]
+    return [each for each in known if meant[each.id] & set(names)]

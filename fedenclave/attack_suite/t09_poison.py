@@ -62,9 +62,11 @@ def no_number(world: World, witness: Witness) -> None:
 
 
 @attack(
-    "T09-huge", "send values and norms beyond what the rules allow", rules={"max_norm": _MAX_NORM}
+    "T09-too-large",
+    "send values and norms beyond what the rules allow",
+    rules={"max_norm": _MAX_NORM},
 )
-def huge(world: World, witness: Witness) -> None:
+def too_large(world: World, witness: Witness) -> None:
     """Also a value whose square no float32 can hold."""
     world.open()
     for tried, payload, by in (
@@ -172,7 +174,7 @@ def too_few_for_the_rule(world: World, witness: Witness) -> None:
 
 ATTACKS = (
     no_number,
-    huge,
+    too_large,
     wrong_shape,
     no_examples,
     inflated_examples,
