@@ -13,6 +13,7 @@ import typer
 
 from fedenclave.cli import (
     aggregator,
+    attack,
     attest,
     bench,
     client,
@@ -42,6 +43,7 @@ app.add_typer(log.app, name="log")
 app.add_typer(attest.app, name="attest")
 app.add_typer(aggregator.app, name="aggregator")
 app.add_typer(simulate.app, name="simulate")
+app.add_typer(attack.app, name="attack")
 app.command()(demo.demo)
 app.command()(bench.bench)
 

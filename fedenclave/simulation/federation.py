@@ -53,6 +53,9 @@ CheatFn = TrainFn
 
 NO_CHEATS: Mapping[str, CheatFn] = {}
 
+EACH_ITS_OWN: Mapping[str, str] = {}
+"""Every client is an organisation of its own."""
+
 DEFAULT_RULES = Rules(
     weighting="examples",
     weighted_by="num-examples",
@@ -89,8 +92,9 @@ def development_manifest(
     rules: Rules = DEFAULT_RULES,
     suite: Suite = Suite.HYBRID,
     measurement: str | None = None,
+    owners: Mapping[str, str] = EACH_ITS_OWN,
 ) -> tuple[Manifest, list[bytes]]:
-    """Return a manifest in which every client is an organisation of its own, and its approvals.
+    """Return a manifest and its approvals.
 
     The members' keys are made here and forgotten: nobody approves anything, and the manifest says
     `development = true`.
@@ -102,8 +106,10 @@ def development_manifest(
         rules: how updates are admitted and averaged.
         suite: the HPKE suite.
         measurement: the measurement to pin; None for that of the installed code.
+        owners: the organisation of every client that is none of its own.
     """
-    members = {client: Ed25519PrivateKey.generate() for client in clients}
+    owner_of = {client: owners.get(client, client) for client in clients}
+    members = {owner: Ed25519PrivateKey.generate() for owner in sorted({*owner_of.values()})}
     pin = measurement or str(json.loads(measure_enclave())["measurement"])
     source = write_manifest(
         ManifestDraft(
@@ -111,7 +117,7 @@ def development_manifest(
             threshold=len(members),
             development=True,
             members=[Member(name=n, key=public_key(k)) for n, k in members.items()],
-            clients=[Client(name=n, member=n, key=k) for n, k in clients.items()],
+            clients=[Client(name=n, member=owner_of[n], key=k) for n, k in clients.items()],
             freshness_seconds=3600,
             insecure_measurements=[from_text(pin)],
             suite=suite,
@@ -146,7 +152,7 @@ class SimulatedFederation:
         """Use what `create` has made."""
         self.aggregator, self.sessions, self.stores = aggregator, sessions, stores
         self.coordinator = RoundCoordinator(aggregator, send_manifest=True)
-        self._keys = keys
+        self.keys = keys
         self._model = model
         self._folder = folder
 
@@ -161,6 +167,7 @@ class SimulatedFederation:
         folder: Path | None = None,
         code: Path | None = None,
         measurement: str | None = None,
+        owners: Mapping[str, str] = EACH_ITS_OWN,
     ) -> Self:
         """Make keys, manifest and approvals, and start the enclave.
 
@@ -173,6 +180,7 @@ class SimulatedFederation:
             code: see `Aggregator`.
             measurement: what the members accept, if not the installed code; asking for the latter
                 takes half a second.
+            owners: the organisation of every client that is none of its own.
         """
         names = [f"client-{i}" for i in range(clients)] if isinstance(clients, int) else clients
         schema = schema_of(arrays)
@@ -184,6 +192,7 @@ class SimulatedFederation:
             rules=rules,
             suite=suite,
             measurement=measurement,
+            owners=owners,
         )
         temporary = None
         if folder is None:
@@ -263,7 +272,7 @@ class SimulatedFederation:
                 arrays, examples, *metrics = cheats.get(name, train)(name, base)
                 payload = pack(self._model.schema, arrays)
                 if name in cheats:
-                    key = self._keys[name]
+                    key = self.keys[name]
                     sealed = seal_unchecked(session, key, accepted, payload, examples, *metrics)
                 else:
                     sealed = session.seal(accepted, payload, examples, *metrics)

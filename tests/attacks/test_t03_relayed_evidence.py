@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedenclave.attack_suite.lying_enclave import LyingEnclave
 from fedenclave.attestation.appraise import appraise
 from fedenclave.attestation.result import EvidenceRefused
 from fedenclave.protocol import merkle
@@ -15,7 +16,6 @@ from fedenclave.protocol.exchange import RoundOffer
 from fedenclave.protocol.signing import public_key
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.conftest import NewWorld
-from tests.attacks.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, World, now
 
 FILE = FIRST.to_bytes()

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from fedenclave.attack_suite.lying_enclave import LyingEnclave
 from fedenclave.protocol.errors import EnclaveRefused, Refusal, RequestRefused
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.conftest import NewWorld
-from tests.attacks.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, World, now, value_of
 
 PAIRS = {"a1": "alpha", "a2": "alpha", "b1": "beta"}

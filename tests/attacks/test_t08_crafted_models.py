@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedenclave.attack_suite.lying_enclave import LyingEnclave
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.protocol.digests import Digest, to_text
 from fedenclave.protocol.errors import EnclaveRefused, Refusal, RequestRefused
@@ -20,7 +21,6 @@ from fedenclave.protocol.training_config import (
     configuration,
     training_config,
 )
-from tests.attacks.lying_enclave import LyingEnclave
 from tests.attacks.world import FIRST, SCHEMA, World, now, payload_of, value_of
 
 FILE = FIRST.to_bytes()

@@ -11,6 +11,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedenclave.attack_suite.lying_enclave import LyingEnclave
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest, domain_digest
 from fedenclave.protocol.errors import Reason
@@ -38,7 +39,6 @@ from fedenclave.protocol.statements import (
     UpdateHeader,
 )
 from fedenclave.simulation.federation import DEFAULT_RULES
-from tests.attacks.lying_enclave import LyingEnclave
 
 OWNERS = {"a": "alpha", "b": "beta", "c": "gamma"}
 MEMBERS = {name: Ed25519PrivateKey.generate() for name in OWNERS.values()}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fedenclave.attack_suite.lying_enclave import LyingEnclave
 from fedenclave.audit.receipt import ReceiptInvalid, Verdict, verify_receipt
 from fedenclave.enclave.tpm import pcrs
 from fedenclave.enclave.tpm.connection import connected
@@ -23,7 +24,6 @@ from fedenclave.protocol.exchange import Receipt, RoundOffer
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import public_key
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
-from tests.attacks.lying_enclave import LyingEnclave
 from tests.attacks.test_t02_changed_code import copied_package
 from tests.attacks.world import FIRST, now, payload_of
 from tests.tpm.conftest import NewTpm
