@@ -193,8 +193,9 @@ def out_of_order(world: World, witness: Witness) -> None:
         wrong,
     )
     world.contribute("ab")
+    first = min((world.folder / "models").glob("round-*.fem"))
     world.take("ab", world.close_round()[1])
-    witness.refused("close a second time", aggregator.close_round, wrong)
+    witness.refused("close a second time", partial(close_on, world, first), wrong)
     late = world.forge("c", payload_of(1))
     witness.refused("submit an update after the release", lambda: aggregator.submit([late]), wrong)
     witness.goes_on(world)

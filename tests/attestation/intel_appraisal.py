@@ -17,6 +17,9 @@ from tests.attestation.fake_intel import DAY, NOW, FakeIntel
 BOUND = b"\x99" * 64
 INTEL = FakeIntel()
 SGX, TDX = sgx.make_format(INTEL.root), tdx.make_format(INTEL.root)
+ROOT_CRL, PCK_CRL = "intel/root-ca-crl.der", "intel/pck-crl-platform.der"
+TCB_INFO = "intel/tdx/tcb-info/b0c06f000000.json"
+QE_IDENTITY = "intel/tdx/qe-identity.json"
 FITTING: Mapping[str, Mapping[str, Any]] = {
     "sgx": {"mrenclave": ["11" * 32], "mrsigner": ["22" * 32], "isv_prod_id": 7, "min_isv_svn": 3},
     "tdx": {
@@ -54,6 +57,10 @@ def question(bundle: Collateral, now: int = NOW, **changes: Any) -> Question:
         "collateral_max_age_seconds": 40 * DAY,
     }
     return Question(**values | changes)
+
+
+def td(**quoted: object) -> bytes:
+    return INTEL.td_quote(report_data=BOUND, quoted=quoted)
 
 
 def tee(format_: Format[Any]) -> str:

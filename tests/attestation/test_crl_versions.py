@@ -19,8 +19,8 @@ from fedenclave.attestation.result import EvidenceRefused
 from fedenclave.protocol.errors import MalformedMessage
 from tests.attestation import fake_intel, fake_nvidia
 from tests.attestation import snp_federation as amd
+from tests.attestation.gpu_appraisal import refused_by
 from tests.attestation.intel_appraisal import BOUND, INTEL, TDX, first_failure
-from tests.attestation.test_nvidia import refused_by
 
 AMD_LIST = "amd/milan/vcek.crl"
 YEAR_0, GOOD = b"00000101000000Z", b"20260101000000Z"

@@ -19,10 +19,10 @@ from fedenclave.attestation.tpm.quote_format import FORMAT as TPM
 from fedenclave.protocol.toml_table import parse
 from tests.attestation import fake_aws, fake_intel, fake_nvidia, fake_tpm
 from tests.attestation.fake_intel import DAY, NOW
+from tests.attestation.gpu_appraisal import POLICY as GPU_POLICY
 from tests.attestation.intel_appraisal import BOUND, INTEL, SGX, TDX
 from tests.attestation.intel_appraisal import policy as fitting
 from tests.attestation.second_spelling import digest, respelt, revoking
-from tests.attestation.test_nvidia import POLICY as GPU_POLICY
 
 Evidence = tuple[Parts, FormatPolicy, Question]
 

@@ -1,4 +1,4 @@
-"""SGX evidence: what a policy pins, and what it refuses. test_intel.py has what TDX shares."""
+"""SGX evidence: what a policy pins, and what it refuses. test_intel_*.py have what TDX shares."""
 
 from __future__ import annotations
 

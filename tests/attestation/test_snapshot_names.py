@@ -14,7 +14,7 @@ from cryptography.x509 import ocsp
 
 from fedenclave.attestation.collateral import Collateral, CollateralFile
 from fedenclave.attestation.result import EvidenceRefused, Status
-from tests.attestation import fake_amd, fake_intel, fake_nvidia, test_nvidia
+from tests.attestation import fake_amd, fake_intel, fake_nvidia, gpu_appraisal
 from tests.attestation import intel_appraisal as intel
 from tests.attestation import snp_federation as amd
 from tests.attestation.fake_intel import DAY, revoke
@@ -206,11 +206,11 @@ _LEAF, BROM, PROVISIONER, FAMILY, _ROOT = fake_nvidia.device_chain()
 
 
 def nvidia_failure(name: str, source: str, *versions: tuple[bytes, int]) -> str:
-    files = {**test_nvidia.everything(), **fake_nvidia.crl_files()}
+    files = {**gpu_appraisal.everything(), **fake_nvidia.crl_files()}
     held = bundle(files, name, NVIDIA_NOW, *versions)
-    text = test_nvidia.STRICT.replace('"ocsp"', f'"{source}"')
+    text = gpu_appraisal.STRICT.replace('"ocsp"', f'"{source}"')
     try:
-        result = test_nvidia.appraise(text=text, asked=test_nvidia.question(collateral=held))
+        result = gpu_appraisal.appraise(text=text, asked=gpu_appraisal.question(collateral=held))
     except EvidenceRefused as error:
         return next(check.name for check in error.checks if not check.holds)
     assert result.status is Status.AFFIRMING

@@ -1,4 +1,4 @@
-"""TDX evidence: what a policy pins, and what it refuses. test_intel.py has what SGX shares."""
+"""TDX evidence: what a policy pins, and what it refuses. test_intel_*.py have what SGX shares."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pytest
 
 from fedenclave.attestation.result import Status, Trust
 from tests.attestation.fake_tpm import MEASUREMENT, FakeTpm, Log, boot_log, policy
-from tests.attestation.test_tpm import UNMEASURED_BOOT, appraise, found, refusal, with_log
+from tests.attestation.tpm_appraisal import UNMEASURED_BOOT, appraise, found, refusal, with_log
 
 CHECK = "measured boot"
 ALL = (*range(8), 11)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
+from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.host.gateway import Gateway
 from fedenclave.host.remote import RemoteAggregator
 from fedenclave.simulation.federation import Arrays, SimulatedFederation
@@ -27,9 +29,17 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_grpc_proxy", "127.0.0.1,localhost")
 
 
+@pytest.fixture(scope="session")
+def measurement() -> str:
+    """What the installed enclave measures: asked once, as half a second goes by each time."""
+    return str(json.loads(measure_enclave())["measurement"])
+
+
 @pytest.fixture
-def federation(tmp_path: Path) -> Iterator[SimulatedFederation]:
-    with SimulatedFederation.create(first_arrays(), clients=3, folder=tmp_path / "host") as made:
+def federation(tmp_path: Path, measurement: str) -> Iterator[SimulatedFederation]:
+    with SimulatedFederation.create(
+        first_arrays(), clients=3, folder=tmp_path / "host", measurement=measurement
+    ) as made:
         yield made
 
 
