@@ -98,6 +98,10 @@ SECTIONS = (
         question="How long is a whole round of real processes?",
     ),
     Section(
+        name="restart",
+        question="What does it cost that a restart loses nothing, and how long does one take?",
+    ),
+    Section(
         name="attestation",
         question="How long does a client take to judge evidence?",
         repeats=False,

@@ -167,6 +167,7 @@ class SimulatedFederation:
         folder: Path | None = None,
         code: Path | None = None,
         measurement: str | None = None,
+        flushed: bool = False,
         owners: Mapping[str, str] = EACH_ITS_OWN,
     ) -> Self:
         """Make keys, manifest and approvals, and start the enclave.
@@ -180,6 +181,7 @@ class SimulatedFederation:
             code: see `Aggregator`.
             measurement: what the members accept, if not the installed code; asking for the latter
                 takes half a second.
+            flushed: see `Aggregator`.
             owners: the organisation of every client that is none of its own.
         """
         names = [f"client-{i}" for i in range(clients)] if isinstance(clients, int) else clients
@@ -205,7 +207,7 @@ class SimulatedFederation:
             model=model,
             tee=INSECURE,
             code=code,
-            flushed=False,
+            flushed=flushed,
         )
         stores = {name: MemoryStore() for name in names}
         sessions = {
