@@ -17,7 +17,7 @@ from fedenclave.attestation.collateral import iso
 from fedenclave.audit.fork import Fork, verify_fork
 from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
 from fedenclave.audit.log_entry import open_entry
-from fedenclave.audit.log_rounds import End, RoundHistory
+from fedenclave.audit.round_history import End, RoundHistory
 from fedenclave.cli.enclave_key import enclave_key, trusted_manifest
 from fedenclave.cli.fork_files import denounce_files
 from fedenclave.cli.terminal import cell, err, out, print_json, say
