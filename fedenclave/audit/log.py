@@ -15,13 +15,14 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from multiprocessing import get_context
 from typing import BinaryIO, Self
 
 from fedenclave.audit.log_entry import CommonForms, KeyCheck, Opened
-from fedenclave.audit.log_rounds import End, LogInvalid, LogRounds, RoundHistory
+from fedenclave.audit.log_rounds import LogInvalid, LogRounds
+from fedenclave.audit.round_history import End, RoundHistory
 from fedenclave.protocol.digests import Digest, to_text
 from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.log_file import LogEntry, read_log
@@ -242,14 +243,5 @@ def summary(verified: VerifiedLog) -> dict[str, object]:
         "admissions": verified.admissions,
         "rejections": verified.rejections,
         "signatures": verified.signatures.value,
-        "rounds": [_round_summary(each) for each in verified.rounds],
+        "rounds": [each.summary() for each in verified.rounds],
     }
-
-
-def _round_summary(each: RoundHistory) -> dict[str, object]:
-    digests = ("base_model", "training_config", "model")
-    texts = {
-        name: to_text(value) if (value := getattr(each, name)) is not None else None
-        for name in digests
-    }
-    return {**asdict(each), "end": each.end.value, **texts}

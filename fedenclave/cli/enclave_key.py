@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedenclave.attestation.endorsements import read_endorsements
-from fedenclave.audit.folder import judge_files, receipt_files
+from fedenclave.audit.folder import JudgedFile, judge_files, receipt_files
 from fedenclave.cli.terminal import print_insecure
 from fedenclave.client.files import read_file
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
@@ -42,24 +43,34 @@ def named_key(text: str) -> PublicKey:
         raise ConfigurationError(error.message, hint=NAME_IT) from error
 
 
-def enclave_key(named: str | None, client: Path | None, manifest: Path | None) -> PublicKey:
-    """Return the named key, or the one that the client folder's receipts prove.
+def receipts_of(client: Path | None, manifest: Path | None) -> list[JudgedFile]:
+    """Return the client folder's receipts, each judged; none where no folder is named.
 
     Raises:
-        ConfigurationError: neither is given, no receipt proves one, or they prove several.
+        ConfigurationError: there is no manifest to judge them by, or there are none.
+    """
+    if client is None:
+        return []
+    trusted = trusted_manifest(client, manifest, client)
+    return judge_files(receipt_files([client]), trusted, read_endorsements(client, trusted))
+
+
+def enclave_key(named: str | None, receipts: Sequence[JudgedFile]) -> PublicKey:
+    """Return the named key, or the one that receipts prove.
+
+    Raises:
+        ConfigurationError: none is named, and no receipt proves one, or they prove several.
     """
     if named is not None:
         return named_key(named)
-    if client is None:
+    if not receipts:
         raise ConfigurationError("no key to judge by", hint=NAME_IT)
-    trusted = trusted_manifest(client, manifest, client)
-    judged = judge_files(receipt_files([client]), trusted, read_endorsements(client, trusted))
-    valid = [file.verified.attestation for file in judged if file.verified is not None]
+    valid = [file.verified.attestation for file in receipts if file.verified is not None]
     keys = {attestation.signing_key for attestation in valid}
     if len(keys) != 1:
         texts = ", ".join(sorted(map(key_to_text, keys))) or "none"
         raise ConfigurationError(
-            f"receipts in {client} prove {len(keys)} enclaves' keys, want one: {texts}",
+            f"the receipts prove {len(keys)} enclaves' keys, want one: {texts}",
             hint="name the one whose log this is: --key ed25519:…"
             if keys
             else "fedenclave receipts verify says what is wrong with them",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -14,16 +14,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fedenclave.attestation.collateral import iso
+from fedenclave.audit.folder import JudgedFile
 from fedenclave.audit.fork import Fork, verify_fork
 from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
 from fedenclave.audit.log_entry import open_entry
-from fedenclave.audit.log_rounds import End, RoundHistory
-from fedenclave.cli.enclave_key import enclave_key, trusted_manifest
+from fedenclave.audit.receipts_in_log import missing_from_log
+from fedenclave.audit.round_history import End, RoundHistory
+from fedenclave.cli.enclave_key import enclave_key, receipts_of, trusted_manifest
 from fedenclave.cli.fork_files import denounce_files
 from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.protocol.digests import to_text
-from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage, printable
+from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.log_file import LogEntry, read_log
 from fedenclave.protocol.signing import PublicKey, key_to_text, statement_digest
 
@@ -64,9 +67,13 @@ def verify(
     ] = Signatures.ALL,
     as_json: AsJson = False,
 ) -> None:
-    """Verify every entry of a log; exit 1 at the first that cannot be there."""
+    """Verify every entry of a log; exit 1 at the first that cannot be there.
+
+    With a client folder, also that what its receipts hold is in this log.
+    """
     trusted = trusted_manifest(file, manifest, client)
-    judged_by = enclave_key(key, client, manifest)
+    receipts = receipts_of(client, manifest)
+    judged_by = enclave_key(key, receipts)
     with _opened(file) as (stream, size), _progress(size) as advance:
         found = verify_log(
             stream,
@@ -76,11 +83,17 @@ def verify(
             processes=len(os.sched_getaffinity(0)) if size > _LONG else 1,
             progress=advance,
         )
+    missing = _missing(file, [each for each in receipts if _is_of(each, judged_by)])
     if as_json:
-        print_json(summary(found))
-        return
-    out.print(_rounds_table(found))
-    _say_totals(found)
+        print_json({**summary(found), "missing": missing})
+    else:
+        out.print(_rounds_table(found))
+        _say_totals(found)
+    for line in missing:
+        err.print(f"error: {printable(line)}", markup=False)
+    if missing:
+        err.print("hint: is it an older copy? fedenclave log denounce says if there are two logs")
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -125,7 +138,8 @@ def verify_fork_file(
     as_json: AsJson = False,
 ) -> None:
     """Verify a proof that an enclave keeps two logs; exit 0 where it holds."""
-    fork = verify_fork(read_file(file, "proof"), enclave_key(key, client, manifest))
+    known = enclave_key(key, receipts_of(client, manifest))
+    fork = verify_fork(read_file(file, "proof"), known)
     if as_json:
         print_json(_fork_summary(fork))
     else:
@@ -144,6 +158,19 @@ def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
         ) from error
     with stream:
         yield stream, os.fstat(stream.fileno()).st_size
+
+
+def _is_of(receipt: JudgedFile, key: PublicKey) -> bool:
+    return receipt.verified is not None and receipt.verified.attestation.signing_key == key
+
+
+def _missing(file: Path, receipts: Sequence[JudgedFile]) -> list[str]:
+    """Return what receipts hold and the log lacks; the log is read once more for it."""
+    if not receipts:
+        return []
+    held = {each.path.name: Receipt.from_bytes(each.path.read_bytes()) for each in receipts}
+    with _opened(file) as (stream, _):
+        return missing_from_log(stream, held)
 
 
 @contextmanager

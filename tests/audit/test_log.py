@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
-from fedenclave.audit.log_rounds import End, LogInvalid
+from fedenclave.audit.log_rounds import LogInvalid
+from fedenclave.audit.round_history import End
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import FedEnclaveError, MalformedMessage, Reason
 from fedenclave.protocol.log_file import MAGIC, LogDamaged, LogTorn, frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from fedenclave.client.folder import ClientFolder
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.digests import to_text
-from fedenclave.protocol.log_file import frame
+from fedenclave.protocol.log_file import frame, read_log
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import key_to_text, public_key, statement_digest
 from tests.audit.log_builder import KEY, LogBuilder, three_rounds
@@ -41,6 +42,15 @@ def test_a_log_is_verified_with_the_manifest_beside_it(log_file: Path, fedenclav
     quick = fedenclave("log", "verify", log_file, "--key", NAMED, "--signatures", "checkpoints")
     assert quick.status == 0
     assert "verified by signed checkpoints" in quick.out
+
+
+def test_a_long_log_is_shared_among_processes(
+    log_file: Path, fedenclave: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = fedenclave("log", "verify", log_file, "--key", NAMED)
+    monkeypatch.setattr("fedenclave.cli.log._LONG", 0)
+    long = fedenclave("log", "verify", log_file, "--key", NAMED)
+    assert (long.status, long.out) == (0, short.out)
 
 
 def test_a_verified_log_in_json(log_file: Path, fedenclave: Command) -> None:
@@ -243,12 +253,33 @@ def test_a_clients_receipts_say_whose_log_it_is(real_log: Path, fedenclave: Comm
     assert done.status == 0, done.err
     assert "insecure: development evidence" in done.err
     said = json.loads(done.out)
+    assert said["missing"] == []
     assert [(each["end"], each["clients"]) for each in said["rounds"]] == [
         ("released", 3),
         ("released", 2),
     ]
     receipts = json.loads(fedenclave("receipts", "list", real_log.parent / "alpha", "--json").out)
     assert [each["model"] for each in receipts] == [each["model"] for each in said["rounds"]]
+
+
+def test_a_log_that_lacks_what_receipts_hold_ends_with_one(
+    real_log: Path, fedenclave: Command
+) -> None:
+    entries = list(read_log(io.BytesIO(real_log.read_bytes())))
+    # Without the second round's end the log is valid, and only the receipts know more.
+    real_log.write_bytes(real_log.read_bytes()[: entries[-1].offset])
+    words = ["log", "verify", real_log, "--client", real_log.parent / "alpha", "--json"]
+    done = fedenclave(*words)
+    assert done.status == 1
+    assert "the log ends before its release of round 2" in done.err
+    assert "hint: is it an older copy?" in done.err
+    assert len(json.loads(done.out)["missing"]) == 1
+    real_log.write_bytes(real_log.read_bytes()[: entries[3].offset])
+    assert len(json.loads(fedenclave(*words).out)["missing"]) > 1
+    gamma = ["log", "verify", real_log, "--client", real_log.parent / "gamma", "--json"]
+    (release, *more) = sorted(json.loads(fedenclave(*gamma).out)["missing"], key=len)[::-1]
+    assert "release of round 1" in release
+    assert len(more) <= 1
 
 
 def test_a_receipt_beside_a_log_of_the_same_enclave_proves_no_fork(

@@ -1,0 +1,77 @@
+"""A log beside receipts: what they hold is in it, it ends before that, or it is another log."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from fedenclave.audit.receipts_in_log import missing_from_log
+from fedenclave.protocol.exchange import Delivery, Receipt
+from fedenclave.protocol.log_file import MAGIC, frame
+from tests.audit.log_builder import LogBuilder
+from tests.audit.lying_receipt import Lies, make_receipt
+
+TRUE = Receipt.from_bytes(make_receipt(Lies()))
+
+
+def receipt(announcement: bytes, answer: bytes, end: bytes) -> Receipt:
+    """Return a receipt with these statements in it; the rest is nobody's business here."""
+    delivery = Delivery(
+        round=1, answer=answer, release=end, cohort=b"", abort=b"", leaf_index=0, leaf_path=()
+    )
+    plain = TRUE.to_plain()
+    plain["participation"]["announcement"] = announcement
+    plain["delivery"] = delivery.to_plain()
+    return Receipt.from_plain(plain)
+
+
+@pytest.fixture
+def log() -> LogBuilder:
+    """Return the log of a start, an announcement, answers to a and b, and a release."""
+    log = LogBuilder()
+    log.start()
+    log.round("a", "b")
+    return log
+
+
+def missing(log: LogBuilder, upto: int, **receipts: Receipt) -> list[str]:
+    data = MAGIC + b"".join(map(frame, log.signed[:upto]))
+    return missing_from_log(io.BytesIO(data), receipts)
+
+
+def test_nothing_is_missing_from_the_log_that_the_receipts_are_of(log: LogBuilder) -> None:
+    _, announcement, first, second, release = log.signed
+    receipts = {
+        "a": receipt(announcement, first, release),
+        "b": receipt(announcement, second, release),
+    }
+    assert missing(log, 5, **receipts) == []
+    assert missing(log, 4, **receipts) == [
+        "a: the log ends before its release of round 1",
+        "b: the log ends before its release of round 1",
+    ]
+    assert missing(log, 5) == []
+
+
+def test_what_another_log_holds_is_not_in_this_one(log: LogBuilder) -> None:
+    other = LogBuilder()
+    other.start()
+    other.announce(("a", "b"))
+    other.admit("a")
+    other.admit("b")
+    end = other.release()
+    longer = LogBuilder()
+    longer.start()
+    longer.round("a", "b")
+    longer.round()
+    shown = receipt(other.signed[1], other.signed[2], end)
+    assert missing(longer, len(longer.signed), a=shown) == [
+        "a: its announcement is not in the log",
+        "a: its release is not in the log",
+    ]
+    assert missing(log, 1, a=receipt(*log.signed[1:3], log.signed[4])) == [
+        "a: the log ends before its announcement of round 1",
+        "a: its admission is not in the log",
+        "a: the log ends before its release of round 1",
+    ]
