@@ -74,6 +74,7 @@ def test_what_cannot_be_run_says_why(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_everything_is_stopped_in_one_run(attack_command: Command, tmp_path: Path) -> None:
     done = attack_command("run", "--all", "--out", tmp_path / "report.json")
     assert done.status == 0, done.out
