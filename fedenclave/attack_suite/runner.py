@@ -18,7 +18,7 @@ from typing import Any
 from fedenclave.attack_suite.attack import Attack, NotStopped, Open, Try
 from fedenclave.attack_suite.world import Setting, World
 from fedenclave.host.enclave_process import measure_enclave
-from fedenclave.protocol.errors import printable
+from fedenclave.protocol.errors import ConfigurationError, printable
 
 _SIDE_BY_SIDE = 2
 
@@ -63,8 +63,17 @@ def setting(code: Path | None = None) -> Setting:
         code: a folder with another copy of the package; None for the installed one.
 
     Raises:
+        ConfigurationError: there is no copy of the package in that folder.
         EnclaveDied: it cannot be measured.
     """
+    if code is not None:
+        # The enclave runs in another working folder, and would find the installed package instead.
+        code = code.resolve()
+        if not (code / "fedenclave" / "enclave").is_dir():
+            raise ConfigurationError(
+                f"{code} holds no copy of the fedenclave package",
+                hint="name the folder in which `fedenclave/enclave` and `fedenclave/protocol` lie",
+            )
     return Setting(measurement=json.loads(measure_enclave(code))["measurement"], code=code)
 
 

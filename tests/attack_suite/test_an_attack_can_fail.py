@@ -31,6 +31,7 @@ LEAK = "            __import__('os').write(2, bytes(window.plain[:64]))\n"
 FEW = "            if len(organisations) < rules.min_cohort or too_few:\n"
 OPTIMISER = "enclave/optimiser_state.py"
 CLOSE = "if 0 < len(differing) < self._min_cohort:"
+UNREAD = ("if not self._fingerprinter.matches(", "if None is self._fingerprinter.matches(")
 
 # The attack; the file; the check; what is left of it.
 ENCLAVE = [
@@ -75,6 +76,17 @@ ENCLAVE = [
     ("T11-dropped-update", ROUND, "missing=missing", "missing=()"),
     ("T15-bad-updates", ADMISSION, "envelope.verified_header(client.key)", "claimed"),
     ("T16-too-few-left", ROUND, FEW, "            if too_few:\n"),
+    ("T04-sybils", FEDERATION, "len(set(cohort)) != len(cohort) or ", ""),
+    ("T05-one-client-exchanged", "enclave/differencing.py", CLOSE, "if False:"),
+    ("T06-replay-in-this-round", ROUND, "envelope.digest in self._answers", "False"),
+    (
+        "T06-update-for-something-else",
+        ADMISSION,
+        "header.base_model == announcement.base_model",
+        "True",
+    ),
+    ("T08-base-model-swapped", "enclave/base_model.py", *UNREAD),
+    ("T11-failed-pass", "enclave/base_model.py", *UNREAD),
     ("DISTFL-client-selection", ROUND, FEW, "            if too_few:\n"),
     ("DISTFL-replay-aggregation", "enclave/differencing.py", CLOSE, "if False:"),
 ]
@@ -151,6 +163,8 @@ CLIENT = [
     ("T08-own-model", session, "check_model", any_model),
     ("T07-restart", session, "check_same_enclave", no_check),
     ("T02-changed-line", session, "appraise", any_measurement),
+    ("T02-planted-library", session, "appraise", any_measurement),
+    ("T02-insecure-not-named", session, "appraise", any_measurement),
     ("T01-own-round-key", session, "verify", unverified),
     ("T03-stale-evidence", session.ClientSession, "_own_nonce", any_nonce),
     ("T04-enclave-announces-a-small-cohort", session, "check_announcement", no_check),

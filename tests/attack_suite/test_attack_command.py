@@ -45,11 +45,12 @@ def test_run_prints_json_for_programs_and_nothing_else_on_stdout(attack_command:
 
 
 def test_run_against_a_weakened_enclave_is_red_and_ends_with_1(
-    attack_command: Command, tmp_path: Path
+    attack_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = copy_of_the_enclave(tmp_path / "weak")
     change(code, "enclave/admission.py", "not round_.admitted(header.client)", "True")
-    done = attack_command("run", "T06-second-update", "T06-not-asked", "--code", code)
+    monkeypatch.chdir(tmp_path)  # a relative folder must not be taken for another
+    done = attack_command("run", "T06-second-update", "T06-not-asked", "--code", code.name)
     assert done.status == 1
     assert "not stopped: submit another update of c: the update was admitted" in done.out
     assert "1 not stopped, 1 stopped" in done.out
@@ -62,6 +63,7 @@ def test_run_against_a_weakened_enclave_is_red_and_ends_with_1(
         (["run"], 2, "name attacks, or say --all"),
         (["run", "T06", "--all"], 2, "name attacks, or say --all"),
         (["run", "T99"], 1, "error: no attack is called 'T99'"),
+        (["run", "T06", "--code", "nowhere"], 1, "holds no copy of the fedenclave package"),
         (["run", "T12", "--out", "/nowhere/report.json"], 1, "error: cannot write the report"),
     ],
 )
@@ -74,6 +76,7 @@ def test_what_cannot_be_run_says_why(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_everything_is_stopped_in_one_run(attack_command: Command, tmp_path: Path) -> None:
     done = attack_command("run", "--all", "--out", tmp_path / "report.json")
     assert done.status == 0, done.out
