@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -200,7 +201,10 @@ def _wait(child: subprocess.Popen[bytes]) -> None:
     except BaseException:
         child.send_signal(signal.SIGINT)
         try:
-            child.wait(GRACE_S)
+            # A part that ignores the signal, as all do that a script starts with `&`, is killed;
+            # what interrupted us, and not that, is what the caller learns.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(GRACE_S)
         finally:
             child.kill()
             child.wait()

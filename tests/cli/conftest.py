@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 from fedenclave.cli.main import run
 
 BANKS = ("alpha", "beta", "gamma")
+MANIFEST = "federation.toml"
 
 
 @dataclass(frozen=True)
@@ -41,35 +43,56 @@ def fedenclave(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     return command
 
 
+@pytest.fixture(scope="session")
+def enrolled_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with three enrolled banks and a first model. For copies: see `enrolled`."""
+    folder = tmp_path_factory.mktemp("enrolled")
+    for bank in BANKS:
+        assert ends("client", "enroll", "--dir", folder / bank, "--organisation", bank) == 0
+    np.savez(folder / "first.npz", weight=np.ones((3, 2), np.float32), bias=np.zeros(2, np.float16))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def approved_once(enrolled_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same with a manifest that all three have approved. For copies: `federation`."""
+    folder = copied(enrolled_once, tmp_path_factory.mktemp("approved"))
+    agree(folder)
+    return folder
+
+
 @pytest.fixture
-def enrolled(tmp_path: Path, fedenclave: Command) -> Path:
+def enrolled(tmp_path: Path, enrolled_once: Path) -> Path:
     """Return a folder with three enrolled banks and a first model."""
-    for bank in BANKS:
-        done = fedenclave("client", "enroll", "--dir", tmp_path / bank, "--organisation", bank)
-        assert done.status == 0
-    np.savez(
-        tmp_path / "first.npz", weight=np.ones((3, 2), np.float32), bias=np.zeros(2, np.float16)
-    )
-    return tmp_path
+    return copied(enrolled_once, tmp_path)
 
 
 @pytest.fixture
-def federation(enrolled: Path, fedenclave: Command) -> Path:
+def federation(tmp_path: Path, approved_once: Path) -> Path:
     """Return the folder with a manifest that all three banks have approved."""
-    agree(enrolled, fedenclave)
-    return enrolled
+    return copied(approved_once, tmp_path)
 
 
-def agree(folder: Path, fedenclave: Command, **options: object) -> None:
+def ends(*words: object) -> int:
+    """Run `fedenclave` with the given words; return how it ended."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", ["fedenclave", *map(str, words)])
+        return run()
+
+
+def copied(folder: Path, to: Path) -> Path:
+    """Copy a folder's contents into another one, modes included; return the latter."""
+    return shutil.copytree(folder, to, dirs_exist_ok=True)
+
+
+def agree(folder: Path, **options: object) -> None:
     """Make a manifest for the enrolled banks, and have all three approve it."""
-    done = fedenclave(*init_words(folder, **options))
-    assert done.status == 0, done.err
-    manifest = folder / "federation.toml"
+    assert ends(*init_words(folder, **options)) == 0
     for bank in BANKS:
-        assert fedenclave("federation", "approve", manifest, "--dir", folder / bank).status == 0
+        assert ends("federation", "approve", folder / MANIFEST, "--dir", folder / bank) == 0
     for bank in BANKS:
         others = [folder / b / "approvals" / f"{b}.approval" for b in BANKS if b != bank]
-        assert fedenclave("client", "add-approvals", "--dir", folder / bank, *others).status == 0
+        assert ends("client", "add-approvals", "--dir", folder / bank, *others) == 0
 
 
 def init_words(folder: Path, **options: object) -> list[object]:

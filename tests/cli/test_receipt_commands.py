@@ -21,7 +21,7 @@ from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.tensors import pack, unpack
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
-from tests.cli.conftest import BANKS, Command
+from tests.cli.conftest import BANKS, Command, copied
 
 
 def run_round(federation: Path) -> None:
@@ -61,11 +61,18 @@ def one_round(
         folders[bank].session().take_delivery(delivery)
 
 
+@pytest.fixture(scope="module")
+def finished_once(approved_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder after one round. For copies: see `finished`."""
+    folder = copied(approved_once, tmp_path_factory.mktemp("finished"))
+    run_round(folder)
+    return folder
+
+
 @pytest.fixture
-def finished(federation: Path) -> Path:
+def finished(tmp_path: Path, finished_once: Path) -> Path:
     """Return the folder after one round."""
-    run_round(federation)
-    return federation
+    return copied(finished_once, tmp_path)
 
 
 def test_receipts_verify_from_the_client_folder(finished: Path, fedenclave: Command) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -23,6 +24,19 @@ INITIAL = {
     "scalar": np.array(1.5, dtype=np.float32),
 }
 TrainStep = Callable[[int, dict[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _little_to_collect() -> Iterator[None]:
+    """Keep what was there before out of garbage collections: Flower asks for many.
+
+    Some of its strategies do for each client's reply, and to go through all of torch and Ray each
+    time took most of what the tests took.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def initial_arrays() -> ArrayRecord:
