@@ -226,7 +226,7 @@ def test_files_that_are_nothing_of_an_enclaves_are_refused(
 def real_log(enrolled: Path, fedenclave: Command) -> Path:
     """Return the log of two rounds of three banks, their folders beside it."""
     federation = enrolled
-    agree(federation, fedenclave, min_cohort=2)
+    agree(federation, min_cohort=2)
     model = Model.from_bytes((federation / "first-model.fem").read_bytes())
     folders = {bank: ClientFolder(federation / bank) for bank in BANKS}
     manifest, approvals = folders["alpha"].manifest().source, folders["alpha"].approvals()
