@@ -69,6 +69,7 @@ def _requests(world: World) -> list[bytes]:
             approvals=tuple(world.approvals),
             schema=b"",
             payload_offset=0,
+            log_size=0,
         ),
         Operation.EVIDENCE: EvidenceRequest(nonce=bytes(32)),
         Operation.OPEN: OpenRequest(

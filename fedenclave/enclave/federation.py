@@ -54,6 +54,7 @@ from fedenclave.protocol.statements import (
     VERSION,
     Abort,
     Adoption,
+    Checkpoint,
     CohortReport,
     Outcome,
     Release,
@@ -279,9 +280,9 @@ class Federation:
         return len(self._round.admitted) if self._round else 0
 
     @property
-    def log_size(self) -> int:
-        """Statements signed so far."""
-        return self._log.size
+    def log(self) -> Checkpoint:
+        """The log of all statements so far."""
+        return self._log.head()
 
     def evidence(self, nonce: bytes) -> Evidence:
         """Return evidence that binds `nonce`, the signing key and the manifest.

@@ -64,9 +64,13 @@ class Log:
         """Number of statements so far."""
         return self._tree.size
 
+    def head(self) -> Checkpoint:
+        """Return size and root of what has been signed so far, for the host's own use."""
+        return Checkpoint(size=self._tree.size, root=self._tree.root())
+
     def checkpoint(self) -> Checkpoint:
         """Return size and root of what has been signed so far, and remember having said so."""
-        checkpoint = Checkpoint(size=self._tree.size, root=self._tree.root())
+        checkpoint = self.head()
         self._handed_out.add(checkpoint)
         self._journal.notes.handed_out.append(checkpoint)
         return checkpoint

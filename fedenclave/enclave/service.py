@@ -70,8 +70,9 @@ from fedenclave.protocol.tensors import Schema
 _MAX_DESCRIPTORS = 3 + MAX_PEERS - 1
 """Of a merge: a model, two states of the optimiser, and a partial sum from every peer."""
 
-_MAX_SEGMENT = 1 << 30
-"""A snapshot and a transition for each of the largest roster's updates of a large model."""
+_MAX_SEGMENT = 4 << 30
+"""A snapshot, a transition for each of the largest roster's updates of a large model, and ten
+million rejections: an honest host opens another round long before."""
 
 _SETTLING = tuple(
     operation
@@ -242,19 +243,26 @@ class Service:
     def _resume(self, body: bytes, descriptors: list[int]) -> Resumed:
         request = ResumeRequest.from_bytes(body)
         segment = HostFile(descriptors[1])
+        # Refused, not cut: what lies behind would be wound back.
+        if (size := segment.size()) > _MAX_SEGMENT:
+            raise RequestRefused(Refusal.STATE)
         federation, remembered = Federation.resume(
             agreed=self._agreed(request),
             lent=self._lent,
             base_model=HostFile(descriptors[0], request.payload_offset),
-            segment=segment.read(min(segment.size(), _MAX_SEGMENT), 0),
+            segment=segment.read(size, 0),
             sealer=self._sealer,
         )
-        transitions = remembered.transitions
+        # Only what the host lacks: a round's rejections could be more than a frame holds.
+        before = remembered.snapshot.log_size
+        signed = [signed for each in remembered.transitions for signed in each.statements]
+        lacking = signed[max(request.log_size - before, 0) :]
         return Resumed(
             started=self._started(federation),
             size=remembered.size,
-            first_leaf=remembered.snapshot.log_size,
-            statements=tuple(signed for each in transitions for signed in each.statements),
+            first_leaf=before + len(signed) - len(lacking),
+            statements=tuple(lacking),
+            log=federation.log,
             awaits=federation.awaits(),
             closed=federation.closed_before,
         )
@@ -372,7 +380,7 @@ class Service:
             state=self._state,
             round=federation.round_number if federation else 0,
             admitted=federation.admitted if federation else 0,
-            log_size=federation.log_size if federation else 0,
+            log_size=federation.log.size if federation else 0,
             resident_bytes=resident,
         )
 

@@ -48,7 +48,7 @@ from fedenclave.protocol.frames import (
 )
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import Signed, statement_digest
-from fedenclave.protocol.statements import Admission, Release
+from fedenclave.protocol.statements import Admission, Announcement, Release
 
 DEFAULT_STORE_BYTES = 64 << 30
 
@@ -156,6 +156,7 @@ class Aggregator:
             approvals=self._approvals,
             schema=model.schema.to_bytes(),
             payload_offset=len(self._models.head),
+            log_size=len(self._statements.leaves),
         )
         with (
             Opened(self._models.newest, os.O_RDONLY) as base,
@@ -199,14 +200,19 @@ class Aggregator:
             )
         self._statements.rewind(resumed.first_leaf)
         self._statements.append(*resumed.statements)
+        if self._statements.tree().root(resumed.log.size) != resumed.log.root:
+            raise ConfigurationError(
+                f"the log's {resumed.log.size} statements are not those that the enclave signed",
+                hint="put statements.fel back from a member's mirror or a backup",
+            )
         for signed in self._statements.statements():
-            if Signed.from_bytes(signed).type == Release.TYPE:
+            kind = Signed.from_bytes(signed).type
+            if kind == Release.TYPE:
                 self._releases.append(signed)
-        self._admissions = {
-            statement_digest(signed)
-            for signed in resumed.statements
-            if Signed.from_bytes(signed).type == Admission.TYPE
-        }
+            elif kind == Announcement.TYPE:
+                self._admissions.clear()
+            elif kind == Admission.TYPE:
+                self._admissions.add(statement_digest(signed))
 
     def _compute_again(self) -> None:
         """Have the newest release's model computed again: the last run did not write it."""

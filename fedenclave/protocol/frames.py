@@ -16,6 +16,7 @@ from typing import ClassVar
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason, Refusal
 from fedenclave.protocol.records import Record
+from fedenclave.protocol.statements import Checkpoint
 
 LENGTH = struct.Struct(">I")
 MAX_FRAME = 64 << 20
@@ -104,7 +105,10 @@ class Started(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeRequest(Record):
-    """Go on where an earlier run was. Beside it: the newest model's file, the newest segment's."""
+    """Go on where an earlier run was. Beside it: the newest model's file, the newest segment's.
+
+    `log_size` is how many of the enclave's statements the host has.
+    """
 
     MAX_SIZE: ClassVar[int] = MAX_FRAME
 
@@ -112,15 +116,17 @@ class ResumeRequest(Record):
     approvals: tuple[bytes, ...]
     schema: bytes
     payload_offset: int
+    log_size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed(Record):
     """What the enclave is, and what its segment holds.
 
-    `size` is how much of the segment counts. `statements` are those signed since the log had
-    `first_leaf` entries. `awaits` are the updates whose files must be attached, `closed` is the
-    encoded `Closed` of a release that nobody has opened a round after, or empty.
+    `size` is how much of the segment counts. `statements` are those that the host lacks, from
+    number `first_leaf` on; with them its log is that of `log`. `awaits` are the updates whose files
+    must be attached, `closed` is the encoded `Closed` of a release that nobody has opened a round
+    after, or empty.
     """
 
     MAX_SIZE: ClassVar[int] = MAX_FRAME
@@ -129,6 +135,7 @@ class Resumed(Record):
     size: int
     first_leaf: int
     statements: tuple[bytes, ...]
+    log: Checkpoint
     awaits: tuple[Digest, ...]
     closed: bytes
 

@@ -13,6 +13,7 @@ from fedenclave.host.journal import StateUnwritten
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.errors import ConfigurationError, Reason, Refusal, RequestRefused
 from fedenclave.protocol.frames import Empty, Operation
+from fedenclave.protocol.log_file import frame
 from fedenclave.protocol.signing import Signed
 from tests.attacks.conftest import NewWorld
 from tests.attacks.world import World, payload_of, value_of
@@ -153,6 +154,14 @@ def test_a_log_that_was_cut_off_is_written_again_and_one_that_is_gone_is_asked_f
     world.close()
     path.unlink()
     with pytest.raises(ConfigurationError, match="the log has 0 statements"):
+        world.start()
+    # Another log of as many statements is not taken for this one, nor longer ones.
+    path.write_bytes(whole + frame(b"x" * 40))
+    world.start()
+    assert path.read_bytes() == whole
+    world.close()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ConfigurationError, match="are not those that the enclave signed"):
         world.start()
     path.write_bytes(whole)
     world.start()
