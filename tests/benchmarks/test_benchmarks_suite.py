@@ -152,6 +152,32 @@ def test_a_signal_ends_the_part_that_runs_and_leaves_no_files(tmp_path: Path) ->
     assert list(place.iterdir()) == []
 
 
+class LeftWhileWaiting(subprocess.Popen[bytes]):
+    """A part; the first wait for it is when SIGTERM reaches us."""
+
+    told = False
+
+    def wait(self, timeout: float | None = None) -> int:
+        if not self.told:
+            self.told = True
+            raise SystemExit(143)
+        return super().wait(timeout)
+
+
+def test_a_part_that_ignores_the_signal_is_killed_and_the_exit_status_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(suite, "GRACE_S", 0.1)
+    deaf = "import signal as s; s.signal(s.SIGINT, s.SIG_IGN); print(flush=True); s.pause()"
+    with LeftWhileWaiting([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"\n"
+        with pytest.raises(SystemExit) as left:
+            suite._wait(child)
+        assert left.value.code == 143
+        assert child.returncode == -signal.SIGKILL
+
+
 def test_verdicts_follow_the_targets_and_quick_runs_have_none() -> None:
     text = written(FASTER, LARGE, ABSENT)
     assert "| who wins | 1 s | them: 4 s | 4.00× | ≥ 3× | met |" in text
