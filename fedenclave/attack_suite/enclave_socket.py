@@ -82,7 +82,9 @@ def send_and_receive(
                 socket.send_fds(channel, [head], list(descriptors))
             else:
                 channel.sendall(head)
-            channel.sendall(data)
+            # Where the head alone ends the connection, even nothing cannot be sent any more.
+            if data:
+                channel.sendall(data)
             (size,) = LENGTH.unpack(enclave._receive(LENGTH.size))
             return Reply.from_bytes(enclave._receive(size))
         finally:
