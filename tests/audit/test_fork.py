@@ -28,7 +28,6 @@ from fedenclave.protocol.log_file import LogDamaged
 from fedenclave.protocol.peers import Purpose
 from fedenclave.protocol.signing import PublicKey, Signed, public_key, sign, statement_digest
 from fedenclave.protocol.statements import Approval, Checkpoint
-from tests.attacks import lying_enclave
 from tests.audit.log_builder import KEY, ZERO, LogBuilder, model_of, three_rounds
 from tests.audit.lying_receipt import BASICS, Lies, make_receipt
 
@@ -274,7 +273,7 @@ def test_statements_of_two_receipts_of_one_enclave_prove_a_fork(
     class OneKey:
         generate = staticmethod(lambda: KEY)
 
-    monkeypatch.setattr(lying_enclave, "Ed25519PrivateKey", OneKey)
+    monkeypatch.setattr("tests.attacks.lying_enclave.Ed25519PrivateKey", OneKey)
     receipts = [make_receipt(lies) for lies in (Lies(), Lies(abort=lambda a: a))]
     (first, key), (second, same) = map(key_of, receipts)
     assert key == same == PUBLIC
