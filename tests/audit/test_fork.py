@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
@@ -28,9 +29,8 @@ from fedenclave.protocol.log_file import LogDamaged
 from fedenclave.protocol.peers import Purpose
 from fedenclave.protocol.signing import PublicKey, Signed, public_key, sign, statement_digest
 from fedenclave.protocol.statements import Approval, Checkpoint
-from tests.attacks import lying_enclave
 from tests.audit.log_builder import KEY, ZERO, LogBuilder, model_of, three_rounds
-from tests.audit.lying_receipt import BASICS, Lies, make_receipt
+from tests.audit.lying_receipt import BASICS, MANIFEST, Lies, make_receipt
 
 PUBLIC = public_key(KEY)
 Pair = tuple[bytes, bytes]
@@ -271,10 +271,10 @@ def key_of(receipt: bytes) -> tuple[Receipt, PublicKey]:
 def test_statements_of_two_receipts_of_one_enclave_prove_a_fork(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class OneKey:
-        generate = staticmethod(lambda: KEY)
-
-    monkeypatch.setattr(lying_enclave, "Ed25519PrivateKey", OneKey)
+    maker = sys.modules[make_receipt.__module__]
+    enclave = maker.LyingEnclave(MANIFEST)
+    enclave.key = KEY
+    monkeypatch.setattr(maker, "LyingEnclave", lambda _: enclave)
     receipts = [make_receipt(lies) for lies in (Lies(), Lies(abort=lambda a: a))]
     (first, key), (second, same) = map(key_of, receipts)
     assert key == same == PUBLIC

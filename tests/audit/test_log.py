@@ -271,6 +271,18 @@ def test_whoever_has_the_key_may_vouch_for_what_it_has_not_signed(place: int) ->
         assert log.verified(signatures=Signatures.CHECKPOINTS).admissions == 2
 
 
+def test_what_no_checkpoint_vouches_for_yet_is_checked_itself() -> None:
+    log = three_rounds()
+    log.announce()
+    log.admit("a")
+    log.key = Ed25519PrivateKey.generate()
+    log.admit("b")
+    log.key = KEY
+    log.reject("c")
+    for signatures in Signatures:
+        refused(log, "entry 18: the key has not signed it", signatures=signatures)
+
+
 def test_the_key_and_the_manifest_are_the_readers() -> None:
     data = io.BytesIO(three_rounds().file())
     other = public_key(Ed25519PrivateKey.generate())

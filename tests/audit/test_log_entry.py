@@ -105,6 +105,17 @@ def test_an_encoding_that_is_not_the_one_is_refused_both_ways(old: bytes, new: b
             way(changed)
 
 
+def test_a_longer_head_than_needed_is_refused_both_ways() -> None:
+    signed = sign(admission(), KEY)
+    length = len(Signed.from_bytes(signed).payload)
+    assert 24 <= length < 256
+    changed = signed.replace(bytes([0x58, length]), b"\x59\x00" + bytes([length]), 1)
+    assert len(changed) == len(signed) + 1
+    for way in (FORMS.open, open_entry):
+        with pytest.raises(MalformedMessage, match="not deterministic"):
+            way(changed)
+
+
 @pytest.mark.parametrize("cls", STATEMENTS.values(), ids=lambda cls: cls.TYPE)
 @given(st.data())
 def test_every_statement_of_an_enclave_is_opened(cls: type, data: st.DataObject) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
 from fedenclave.audit.receipts_in_log import missing_from_log
-from fedenclave.protocol.exchange import Delivery, Receipt
+from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.log_file import MAGIC, frame
 from tests.audit.log_builder import LogBuilder
 from tests.audit.lying_receipt import Lies, make_receipt
@@ -17,13 +18,11 @@ TRUE = Receipt.from_bytes(make_receipt(Lies()))
 
 def receipt(announcement: bytes, answer: bytes, end: bytes) -> Receipt:
     """Return a receipt with these statements in it; the rest is nobody's business here."""
-    delivery = Delivery(
-        round=1, answer=answer, release=end, cohort=b"", abort=b"", leaf_index=0, leaf_path=()
+    return replace(
+        TRUE,
+        participation=replace(TRUE.participation, announcement=announcement),
+        delivery=replace(TRUE.delivery, answer=answer, release=end),
     )
-    plain = TRUE.to_plain()
-    plain["participation"]["announcement"] = announcement
-    plain["delivery"] = delivery.to_plain()
-    return Receipt.from_plain(plain)
 
 
 @pytest.fixture

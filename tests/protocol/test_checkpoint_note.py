@@ -21,7 +21,7 @@ from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.signed_note import NoteKey, SignatureType, SignedNote, sign_note
 from fedenclave.protocol.signing import public_key, signing_input
 from fedenclave.protocol.statements import Checkpoint
-from tests.protocol import independent_note as other
+from tests.protocol.independent_note import verify as independently
 
 DASH = "\N{EM DASH}"
 
@@ -121,13 +121,13 @@ def test_an_independent_reading_of_the_pages_verifies_ours() -> None:
     key, witness = public_key(ENCLAVE), public_key(WITNESS)
     note = cosign_checkpoint(NOTE, LOG_KEY, WITNESS_KEY.name, WITNESS, 1_700_000_000)
     said = (ORIGIN, CHECKPOINT.size, CHECKPOINT.root)
-    assert other.verify(note, ORIGIN, 1, key) == (*said, 0)
-    assert other.verify(note, WITNESS_KEY.name, 4, witness) == (*said, 1_700_000_000)
-    assert other.verify(REAL.encode(), REAL_LOG.name, 1, REAL_LOG.key)[3] == 0
+    assert independently(note, ORIGIN, 1, key) == (*said, 0)
+    assert independently(note, WITNESS_KEY.name, 4, witness) == (*said, 1_700_000_000)
+    assert independently(REAL.encode(), REAL_LOG.name, 1, REAL_LOG.key)[3] == 0
     changed = note.replace(b"\n1234\n", b"\n1235\n")
     for name, kind, who in ((ORIGIN, 1, key), (WITNESS_KEY.name, 4, witness)):
         with pytest.raises(InvalidSignature):
-            other.verify(changed, name, kind, who)
+            independently(changed, name, kind, who)
 
 
 def test_a_witness_says_when_it_saw_the_log_and_its_newest_word_counts() -> None:

@@ -221,6 +221,8 @@ def test_a_proof_that_was_changed_or_is_of_other_sizes_or_roots_is_none(
     assert not holds(first, second, old, new, proof[:-1])
     at = data.draw(st.integers(0, len(proof) - 1))
     assert not holds(first, second, old, new, (*proof[:at], bytes(32), *proof[at + 1 :]))
+    # A taller tree needs a longer proof, whatever its root is said to be.
+    assert not holds(first, second, old, 1 << (new.bit_length() + 1), proof)
     # A complete old tree is a subtree in many larger ones; a root, of one size only.
     for other in range(1, new):
         if other != old:

@@ -134,6 +134,21 @@ def test_a_cosignature_holds_for_its_time_and_type_only() -> None:
             SignedNote(unverified_text=TEXT, signatures=(forged,)).verified_by(witness)
 
 
+def test_a_cosignature_of_a_time_that_none_may_have_is_refused_though_it_is_signed() -> None:
+    witness = NoteKey(name=NAME, key=public_key(KEY), type=SignatureType.COSIGNATURE)
+    for time in (MAX_TIME, MAX_TIME + 1):
+        signature = KEY.sign(f"cosignature/v1\ntime {time}\n{TEXT}".encode())
+        line = Signature(
+            name=NAME, key_id=witness.id, signature=time.to_bytes(8, "big") + signature
+        )
+        note = SignedNote(unverified_text=TEXT, signatures=(line,))
+        if time == MAX_TIME:
+            assert note.verified_by(witness) == [time]
+        else:
+            with pytest.raises(MalformedMessage, match="above 2"):
+                note.verified_by(witness)
+
+
 @pytest.mark.parametrize("time", [-1, MAX_TIME + 1])
 def test_no_witness_signs_for_a_time_that_is_none(time: int) -> None:
     with pytest.raises(ValueError, match="time is"):
