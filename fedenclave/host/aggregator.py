@@ -14,12 +14,12 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from fedenclave.host.aggregator_api import RoundResult
 from fedenclave.host.enclave_process import EnclaveProcess
+from fedenclave.host.evidence_parts import with_parts
 from fedenclave.host.journal import JournalFiles
 from fedenclave.host.model_files import ModelFiles
 from fedenclave.host.optimiser_files import Opened, OptimiserFiles
@@ -27,7 +27,7 @@ from fedenclave.host.statement_log import StatementLog
 from fedenclave.host.store import CiphertextStore, StoredUpdate, StoreFull
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, Refusal, RequestRefused
-from fedenclave.protocol.evidence import INSECURE, Evidence, EvidenceParts
+from fedenclave.protocol.evidence import Evidence
 from fedenclave.protocol.frames import (
     AbortRequest,
     AdmissionResult,
@@ -379,25 +379,3 @@ def _unusable(folder: Path, error: OSError) -> ConfigurationError:
         f"cannot use folder {folder}: {error.strerror}",
         hint="name a folder that this user can write to",
     )
-
-
-def with_parts(evidence: Evidence, parts: Mapping[str, bytes]) -> Evidence:
-    """Return evidence of a TEE with parts that its machine cannot say itself.
-
-    A TPM's certificates and activations, a VCEK that the host's table lacks: endorsements, which
-    who appraises verifies whoever hands them over. A part of the same name is replaced.
-
-    Raises:
-        ConfigurationError: together they are longer than what a client decodes.
-    """
-    if evidence.format == INSECURE or not parts:
-        return evidence
-    own = EvidenceParts.from_bytes(evidence.document).by_name()
-    joined = replace(evidence, document=EvidenceParts.of({**own, **parts}).to_bytes())
-    if (size := len(joined.to_bytes())) > Evidence.MAX_SIZE:
-        raise ConfigurationError(
-            f"evidence has {size} bytes with its [evidence_parts], want at most "
-            f"{Evidence.MAX_SIZE}",
-            hint="of certificates, name only those that the evidence needs",
-        )
-    return joined

@@ -25,6 +25,7 @@ from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import Signed
 
 ADMISSION, ROUND = "enclave/admission.py", "enclave/round.py"
+COLLECTED = "enclave/collected.py"
 FEDERATION, MAIN = "enclave/federation.py", "enclave/__main__.py"
 OPENED = "            cipher.decrypt_into(nonce, window.sealed, None, window.plain)\n"
 LEAK = "            __import__('os').write(2, bytes(window.plain[:64]))\n"
@@ -83,7 +84,7 @@ ENCLAVE = [
         "except MalformedMessage:",
         "except KeyError:",
     ),
-    ("T11-dropped-update", ROUND, "missing=missing", "missing=()"),
+    ("T11-dropped-update", COLLECTED, "missing=missing", "missing=()"),
     ("T15-bad-updates", ADMISSION, "envelope.verified_header(client.key)", "claimed"),
     ("T16-too-few-left", ROUND, FEW, "            if too_few:\n"),
     ("T04-sybils", FEDERATION, "len(set(cohort)) != len(cohort) or ", ""),

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedenclave.host.aggregator import Aggregator, with_parts
+from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.enclave_process import collect_evidence, enrol_tpm
+from fedenclave.host.evidence_parts import with_parts
 from fedenclave.protocol.errors import ConfigurationError, Refusal, RequestRefused
 from fedenclave.protocol.evidence import (
     Evidence,

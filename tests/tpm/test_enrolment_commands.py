@@ -18,8 +18,8 @@ from fedenclave.attestation.result import EvidenceRefused
 from fedenclave.enclave.tpm import pcrs
 from fedenclave.enclave.tpm.connection import connected
 from fedenclave.enclave.tpm.enclave_pcr import ENCLAVE_PCR, QUOTED
-from fedenclave.host.aggregator import with_parts
 from fedenclave.host.enclave_process import collect_evidence
+from fedenclave.host.evidence_parts import with_parts
 from fedenclave.protocol.activation import Activation
 from fedenclave.protocol.digests import from_text, sha256
 from fedenclave.protocol.evidence import Evidence, collected_report_data
