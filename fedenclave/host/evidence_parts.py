@@ -1,4 +1,4 @@
-"""Parts of evidence that the enclave's machine cannot say itself: whoever has them hands them over."""
+"""Parts of evidence that the enclave's machine cannot say itself; whoever has them adds them."""
 
 from __future__ import annotations
 
