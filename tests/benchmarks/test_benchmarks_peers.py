@@ -62,7 +62,6 @@ def test_a_peer_that_nobody_knows_is_an_error() -> None:
         peers.run_peer("nobody", CLIENTS, PARAMETERS, REPEAT)
 
 
-@pytest.mark.usefixtures("no_peers")
 @pytest.mark.skipif(
     not peers.peers_python().exists(), reason="other frameworks are installed by make bench-peers"
 )

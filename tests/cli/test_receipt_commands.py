@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -131,9 +132,10 @@ def test_receipt_proves_nothing_to_a_reader_of_another_manifest(
     assert "another manifest than yours" in receipt["problem"]
 
 
-def test_restarted_enclave_is_refused_until_the_owner_forgets_the_chain(
+def test_enclave_without_its_state_is_refused_until_the_owner_forgets_the_chain(
     finished: Path, fedenclave: Command
 ) -> None:
+    shutil.rmtree(finished / "aggregator" / "state")
     with pytest.raises(EnclaveRefused, match="another enclave than in this client's earlier"):
         run_round(finished)
     for bank in BANKS:

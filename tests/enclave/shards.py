@@ -221,7 +221,7 @@ class Enclave:
         held = self.federation
         role = held._sharing._role if held._sharing else None
         return (
-            held.log_size,
+            held.log,
             held.round_number,
             held.admitted,
             held._base_digest,
