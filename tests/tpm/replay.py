@@ -100,7 +100,7 @@ def start() -> TpmAttester:
 def evidence() -> Evidence:
     """Ask a started enclave for evidence."""
     attester = TpmAttester.__new__(TpmAttester)
-    attester._device, attester._event_log = "tpm", b""
+    attester.device, attester._event_log = "tpm", b""
     attester._measurement = MEASUREMENT
     return attester.evidence(REPORT_DATA, KEY)
 

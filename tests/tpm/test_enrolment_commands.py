@@ -25,7 +25,7 @@ from fedenclave.protocol.digests import from_text, sha256
 from fedenclave.protocol.evidence import Evidence, collected_report_data
 from fedenclave.protocol.signing import Signed, key_to_text
 from tests.attacks.world import measurement, now
-from tests.cli.conftest import Command, enrolled, fedenclave  # noqa: F401 - fixtures
+from tests.cli.conftest import Command, enrolled, enrolled_once, fedenclave  # noqa: F401 - fixtures
 from tests.tpm.policy import UNMEASURED_BOOT, policy
 from tests.tpm.swtpm import Maker, SoftwareTpm
 from tests.tpm.world import HEAD
