@@ -1,7 +1,7 @@
 """T7: the operator restarts, rolls back or forks the enclave, to run a round a second time.
 
-In development mode there is no hardware's counter, so that a state can be wound back here: what is
-played is that clients see it. That a TPM's counter refuses it is in tests/tpm.
+In development mode no hardware keeps which state is the newest, so that one can be wound back here:
+what is played is that clients see it. That a TPM refuses it is in tests/tpm.
 """
 
 from __future__ import annotations

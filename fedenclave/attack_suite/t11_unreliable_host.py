@@ -18,22 +18,22 @@ import numpy as np
 from fedenclave.attack_suite.attack import NotStopped, Witness, attack
 from fedenclave.attack_suite.enclave_socket import enclave_of
 from fedenclave.attack_suite.world import NARROW, WIDE, World, now, payload_of
-from fedenclave.host.enclave_process import EnclaveDied
+from fedenclave.host.enclave_process import EnclaveDied, RecordT
 from fedenclave.protocol.errors import Refusal
-from fedenclave.protocol.frames import Closed, CloseRequest, FetchRequest, Operation
+from fedenclave.protocol.frames import Closed, CloseRequest, Empty, FetchRequest, Operation
 from fedenclave.protocol.records import Record
 from fedenclave.protocol.statements import CohortReport
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 
 
-def close_on(world: World, base: Path) -> Closed:
+def close_on(world: World, base: Path) -> Empty:
     """Ask the enclave itself to close, on a base model's file of the host's choice.
 
     Raises:
         RequestRefused: it does not.
     """
     request = CloseRequest(base_offset=0, time=now())
-    return _with_file(world, Operation.CLOSE, request, base, os.O_RDONLY)
+    return _with_file(world, Operation.CLOSE, request, Empty, base, os.O_RDONLY)
 
 
 def fetch_into(world: World, target: Path) -> Closed:
@@ -43,15 +43,20 @@ def fetch_into(world: World, target: Path) -> Closed:
         RequestRefused: it gives none.
     """
     request = FetchRequest(model_offset=0)
-    return _with_file(world, Operation.FETCH, request, target, os.O_RDWR | os.O_CREAT)
+    return _with_file(world, Operation.FETCH, request, Closed, target, os.O_RDWR | os.O_CREAT)
 
 
 def _with_file(
-    world: World, operation: Operation, request: Record, path: Path, flags: int
-) -> Closed:
+    world: World,
+    operation: Operation,
+    request: Record,
+    reply: type[RecordT],
+    path: Path,
+    flags: int,
+) -> RecordT:
     descriptor = os.open(path, flags, 0o600)
     try:
-        return enclave_of(world.aggregator).request(operation, request, Closed, [descriptor])
+        return enclave_of(world.aggregator).request(operation, request, reply, [descriptor])
     finally:
         os.close(descriptor)
 

@@ -67,8 +67,6 @@ class Aggregation:
         base: BaseModel,
         fingerprinter: Fingerprinter,
         others: Others | None = None,
-        *,
-        state_key: bytes = b"",
     ) -> Digest:
         """Compute the new model into `self.model` and return its digest.
 
@@ -80,7 +78,6 @@ class Aggregation:
             base: the model that the updates are relative to.
             fingerprinter: the round's, which made the updates' fingerprints.
             others: what other enclaves bring to the sum; the rule is `mean` where there are any.
-            state_key: of the optimiser's new state, where an earlier pass has drawn it already.
 
         Raises:
             ChangedAfterAdmission: an update's file has changed; run again without it.
@@ -88,7 +85,7 @@ class Aggregation:
                 rule cannot be computed on these updates.
         """
         self.digest = None
-        self.state.begin_pass(state_key)
+        self.state.begin_pass()
         combine = self._prepare(updates, fingerprinter, others)
         chunks = self._schema.chunks
 

@@ -23,9 +23,16 @@ from fedenclave.protocol.errors import Refusal, RequestRefused
 class CohortHistory:
     """The clients of every release so far with their organisations, by base model."""
 
-    def __init__(self, min_cohort: int, journal: Journal) -> None:
-        """Refuse cohorts that differ by fewer than `min_cohort` organisations; `journal` notes."""
-        self._min_cohort, self._journal = min_cohort, journal
+    def __init__(self, min_cohort: int, owner_of: Mapping[str, str], journal: Journal) -> None:
+        """Refuse cohorts that differ by fewer than `min_cohort` organisations.
+
+        Args:
+            min_cohort: the manifest's.
+            owner_of: the organisation of every client on the roster.
+            journal: notes what is added.
+        """
+        self._min_cohort, self._owner_of, self._journal = min_cohort, owner_of, journal
+        self._roster = sorted(owner_of)
         self._released: defaultdict[Digest, list[dict[str, str]]] = defaultdict(list)
 
     def check(self, base: Digest, cohort: Mapping[str, str]) -> None:
@@ -49,21 +56,27 @@ class CohortHistory:
     def add(self, base: Digest, cohort: Mapping[str, str]) -> None:
         """Remember a release."""
         self._released[base].append(dict(cohort))
-        self._journal.notes.released.append(ReleasedCohort.of(base, cohort))
+        self._journal.notes.released.append(self.record(base, cohort))
 
-    def remember(self) -> tuple[ReleasedCohort, ...]:
-        """Return every release so far."""
-        return tuple(
-            ReleasedCohort.of(base, cohort)
-            for base, cohorts in self._released.items()
-            for cohort in cohorts
-        )
+    def record(self, base: Digest, cohort: Iterable[str]) -> ReleasedCohort:
+        """Return a release as it is sealed."""
+        return ReleasedCohort.of(base, cohort, self._roster)
 
-    def replay(self, released: Iterable[ReleasedCohort], owner_of: Mapping[str, str]) -> None:
-        """Take over releases of an earlier run; `owner_of` is the manifest's.
+    def remember(self) -> bytes:
+        """Return every release so far, joined."""
+        released = ((base, one) for base, cohorts in self._released.items() for one in cohorts)
+        return b"".join(self.record(base, cohort).joined() for base, cohort in released)
+
+    def remembered(self, joined: bytes) -> None:
+        """Take over what `remember` has joined.
 
         Raises:
-            KeyError: a client has no owner.
+            MalformedMessage: it is for another roster.
         """
+        self.replay(ReleasedCohort.split(joined, len(self._roster)))
+
+    def replay(self, released: Iterable[ReleasedCohort]) -> None:
+        """Take over releases of an earlier run."""
         for cohort in released:
-            self._released[cohort.base_model].append(cohort.owners(owner_of))
+            owners = {name: self._owner_of[name] for name in cohort.names(self._roster)}
+            self._released[cohort.base_model].append(owners)

@@ -24,10 +24,7 @@ from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.partial_sums import PartialSum
 from fedenclave.enclave.round import Round, announced
 from fedenclave.enclave.sharding import Root, Shard, Sharing
-from fedenclave.enclave.transitions import (
-    EndedRound,
-    ReleasedCohort,
-)
+from fedenclave.enclave.transitions import EndedRound
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import Refusal, RequestRefused
 from fedenclave.protocol.evidence import NONCE_SIZE, Evidence, report_data
@@ -97,7 +94,7 @@ class Federation(FederationState):
             journal=self._journal,
             time=time,
         )
-        self._journal.count()
+        self._journal.bind()
         self._round_number += 1
         self._closed = None
         self._take_up_round(announcement, opened)
@@ -144,8 +141,7 @@ class Federation(FederationState):
         self._open().export(self._aggregation, weight, partial_sum)
         answer = shard.answer(total, agreed, content_key)
         # Should this enclave stop before the round ends, nobody can know whether it is released.
-        shared = ReleasedCohort.of(self._base_digest, shard.shared)
-        self._journal.notes.released.append(shared)
+        self._journal.notes.released.append(self._history.record(self._base_digest, shard.shared))
         return answer
 
     def merge(
@@ -279,11 +275,12 @@ class Federation(FederationState):
         self._end_round(round_, on=before, closed=self._closed.to_bytes())
         return self._closed
 
-    def repeat(self, base_file: HostFile, states: Sequence[HostFile]) -> Closed:
+    def repeat(self, base_file: HostFile, states: Sequence[HostFile]) -> None:
         """Compute the newest release's model again: the host had no time to write it.
 
         Nothing is signed: it is the release that was sealed before the restart, and its model has
-        the same bits.
+        the same bits. What the optimiser remembers is written anew, under a key of this pass: a key
+        that had sealed another pass's memory would show the difference.
 
         Args:
             base_file: the host's file of the model before.
@@ -296,15 +293,15 @@ class Federation(FederationState):
         if ended is None:
             raise RequestRefused(Refusal.WRONG_STATE)
         with self._reading(base_file, states):
-            model = round_.repeat(self._aggregation, self._base, state_key=ended.optimiser_key)
+            model = round_.repeat(self._aggregation, self._base)
         if model != ended.base_model:
             self._aggregation.digest = None
             raise RequestRefused(Refusal.STORAGE, hint="the files are not those of the release")
         self._aggregation.state.commit()
         self._base, self._base_digest = self._own_base(), model
         self._unwritten = None
+        self._note_end(self.last_closed().to_bytes())
         self._forget_round(round_)
-        return self._last_closed()
 
     @contextmanager
     def _reading(self, base_file: HostFile, states: Sequence[HostFile]) -> Iterator[None]:
@@ -349,7 +346,11 @@ class Federation(FederationState):
         if self._sharing is not None and self._sharing.shared:
             # Released by the root or not: here nobody can know.
             self._history.add(on, self._sharing.shared)
-        self._journal.count()
+        self._journal.bind()
+        self._note_end(closed)
+        self._forget_round(round_)
+
+    def _note_end(self, closed: bytes) -> None:
         self._journal.notes.ended.append(
             EndedRound(
                 closed=closed,
@@ -359,7 +360,6 @@ class Federation(FederationState):
                 optimiser_steps=self._aggregation.state.steps,
             )
         )
-        self._forget_round(round_)
 
     def write_model(self, file: HostFile) -> None:
         """Write the newest released model to the host's file; may be repeated.

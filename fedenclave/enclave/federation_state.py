@@ -72,9 +72,9 @@ class FederationState:
             self.schema, manifest.rules, self._workers, lent.memory, len(manifest.clients)
         )
         self._aggregation.state.remembered(snapshot.optimiser_key, snapshot.optimiser_steps)
-        self._history = CohortHistory(manifest.rules.min_cohort, journal)
-        self._owner_of = {client.name: client.member for client in manifest.clients}
-        self._history.replay(snapshot.history, self._owner_of)
+        owner_of = {client.name: client.member for client in manifest.clients}
+        self._history = CohortHistory(manifest.rules.min_cohort, owner_of, journal)
+        self._history.remembered(snapshot.history)
         self._log = Log.remembered(self._key, journal, snapshot)
         self._round_number = snapshot.round
         self._round: Round | None = None
@@ -113,6 +113,7 @@ class FederationState:
         )
         snapshot = first_snapshot(Ed25519PrivateKey.generate(), manifest.initial_model)
         federation = cls(agreed=agreed, lent=lent, journal=journal, snapshot=snapshot, base=base)
+        journal.anchor_here()
         journal.begin(snapshot)
         federation.start_signed = federation._log.append(
             Start(
@@ -169,7 +170,9 @@ class FederationState:
         except (KeyError, ValueError, MalformedMessage):
             raise RequestRefused(Refusal.STATE) from None
         journal.notes = Notes()
-        journal.follow(remembered.key, remembered.last, counter=remembered.counter)
+        journal.follow(remembered)
+        # Before anything of it is told again: the host has the transition, as it has shown.
+        journal.settle()
         return federation, remembered
 
     def _replay(self, transition: Transition) -> None:
@@ -177,7 +180,7 @@ class FederationState:
         self._log.replay(transition)
         if not self.start_signed:
             self.start_signed = transition.statements[0]
-        self._history.replay(transition.released, self._owner_of)
+        self._history.replay(transition.released)
         for opened in transition.opened:
             self._round_number += 1
             self._take_up_round(transition.statements[-1], opened)
@@ -193,9 +196,12 @@ class FederationState:
             if not ended.closed:
                 raise RequestRefused(Refusal.WRONG_MODEL)
             # The host has not written the model: it is computed again, from what is still there.
-            report = CohortReport.from_bytes(self._last_closed().cohort)
-            included = [c for c in report.contributions if c.outcome is Outcome.INCLUDED]
-            self._open().only({c.client for c in included})
+            report = CohortReport.from_bytes(self.last_closed().cohort)
+            included = {c.client for c in report.contributions if c.outcome is Outcome.INCLUDED}
+            if not included <= self._open().admitted.keys():
+                # Merged: the sum without the other enclaves' parts must not even be begun.
+                raise RequestRefused(Refusal.WRONG_MODEL)
+            self._open().only(included)
             self._unwritten = ended
             return
         self._aggregation.state.remembered(ended.optimiser_key, ended.optimiser_steps)
@@ -220,7 +226,7 @@ class FederationState:
         )
 
     def settle(self) -> None:
-        """Count the last transition, which the host has by now; see `Journal.settle`."""
+        """Settle the last transition, which the host has by now; see `Journal.settle`."""
         self._journal.settle()
 
     def transition(self) -> bytes:
@@ -286,9 +292,6 @@ class FederationState:
         Raises:
             RequestRefused: there is none.
         """
-        return self._last_closed()
-
-    def _last_closed(self) -> Closed:
         if self._closed is None:
             raise RequestRefused(Refusal.WRONG_STATE)
         return self._closed

@@ -7,7 +7,9 @@ did; a host that does not has lost, or rolled back, its own federation's state.
 
 Rules:
   * An entry opens only behind the one before it: none can be left out, exchanged or moved. The last
-    ones can be left out, which is rollback: clients see it, and a counter where there is one.
+    ones can be left out, which is rollback: clients see it, and so does hardware with an anchor.
+  * An opening or an end of a round is bound to the anchor: of several transitions that could follow
+    one state, it can settle one, and the others never again.
   * A key seals under random nonces: after a restart it goes on, and no count of what it has sealed
     can be trusted then.
   * Without a sealer nothing is noted, and a restart begins a new federation.
@@ -36,7 +38,7 @@ from fedenclave.enclave.transitions import (
     join_checkpoints,
 )
 from fedenclave.protocol import segment
-from fedenclave.protocol.digests import Digest, sha256
+from fedenclave.protocol.digests import DIGEST_SIZE, Digest, sha256
 from fedenclave.protocol.errors import MalformedMessage, Refusal, RequestRefused
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.records import Record
@@ -59,7 +61,7 @@ class Notes:
 
     def any(self) -> bool:
         """Return whether anything has changed that lasts."""
-        return bool(self.statements or self.released)
+        return bool(self.statements or self.released or self.ended)
 
 
 class Journal:
@@ -72,8 +74,8 @@ class Journal:
         self._written = b""
         self._cipher: AESGCM | None = None
         self._before = Digest(bytes(32))
-        self._counter = sealer.counter() if sealer else 0
-        self._counts = False
+        self._binding = False
+        self._anchor = self._anchor_before = self._mark = b""
 
     def begin(self, snapshot: Snapshot) -> None:
         """Begin a segment with the state before what is noted next.
@@ -94,36 +96,56 @@ class Journal:
         self._cipher, self._before = AESGCM(key), sha256(head)
         self._written = segment.MAGIC + segment.frame(head) + self._sealed(snapshot)
 
-    def follow(self, key: bytes, last: bytes, *, counter: int) -> None:
-        """Go on behind the entry `last` of a segment under `key`, whose counter is `counter`."""
-        self._cipher, self._before = AESGCM(key), sha256(last)
-        self._counts, self._counter = counter > self._counter, counter
-
-    def count(self) -> None:
-        """Have the hardware's counter grow once this transition is with the host."""
-        if self._counter and not self._counts:
-            self._counts, self._counter = True, self._counter + 1
-
-    def settle(self) -> None:
-        """Let the counter grow, where the last transition asked for it: the host has it by now.
+    def anchor_here(self) -> None:
+        """Begin at what the anchor holds now.
 
         Raises:
-            RequestRefused: the machine's counter does not work, or somebody else has moved it.
+            RequestRefused: the machine refuses.
         """
-        if self._counts and self._sealer is not None:
-            if self._sealer.count() != self._counter:
-                raise RequestRefused(Refusal.ROLLED_BACK)
-            self._counts = False
+        if self._sealer is not None:
+            self._anchor = self._sealer.establish_anchor()
+
+    def follow(self, remembered: Remembered) -> None:
+        """Go on behind the last entry of a segment."""
+        self._cipher, self._before = AESGCM(remembered.key), sha256(remembered.last)
+        last = remembered.transitions[-1]
+        self._anchor, self._anchor_before, self._mark = last.anchor, last.anchor_before, last.mark
+
+    def bind(self) -> None:
+        """Have this request's transition bound to the anchor, once it is with the host."""
+        self._binding = bool(self._anchor)
+
+    def settle(self) -> None:
+        """Extend the anchor, where the last transition asked for it: the host has it by now.
+
+        Raises:
+            RequestRefused: the machine does not extend it, or another state has been settled.
+        """
+        if not self._mark or self._sealer is None:
+            return
+        value = self._sealer.anchor()
+        # An earlier try may have extended it, and failed only after that: nobody else has the mark.
+        if value == self._anchor_before:
+            value = self._sealer.extend(self._mark)
+        if value != self._anchor:
+            raise RequestRefused(Refusal.ROLLED_BACK)
+        self._anchor_before = self._mark = b""
 
     def take(self) -> bytes:
         """Return what the host has to write now, sealed; nothing where nothing has changed."""
         notes, self.notes = self.notes, Notes()
         written, self._written = self._written, b""
+        binding, self._binding = self._binding, False
         if self._cipher is None or not notes.any():
             return written
+        if binding:
+            self._anchor_before, self._mark = self._anchor, os.urandom(DIGEST_SIZE)
+            self._anchor = sha256(self._anchor_before + self._mark)
         return written + self._sealed(
             Transition(
-                counter=self._counter,
+                anchor=self._anchor,
+                anchor_before=self._anchor_before,
+                mark=self._mark,
                 statements=tuple(notes.statements),
                 handed_out=join_checkpoints(notes.handed_out),
                 opened=tuple(notes.opened),
@@ -151,18 +173,13 @@ class Remembered:
     last: bytes
     size: int
 
-    @property
-    def counter(self) -> int:
-        """The hardware counter's value as the last transition has it."""
-        return self.transitions[-1].counter
-
 
 def read_segment(data: bytes, sealer: Sealer | None, manifest: Manifest) -> Remembered:
     """Return what this code on this machine has sealed, and how many bytes of `data` that are.
 
     Raises:
-        RequestRefused: it is another federation's or another machine's, damaged, or older than the
-            hardware's counter.
+        RequestRefused: it is another federation's or another machine's, damaged, or not the state
+            that the hardware's anchor stands for.
     """
     if sealer is None:
         raise RequestRefused(Refusal.STATE, hint="this machine's hardware seals no state")
@@ -183,7 +200,7 @@ def read_segment(data: bytes, sealer: Sealer | None, manifest: Manifest) -> Reme
             last=rest[-1].data,
             size=rest[-1].end,
         )
-        _check_counter(remembered.counter, sealer.counter())
+        _check_anchor(remembered.transitions[-1], sealer.anchor())
     except (MalformedMessage, ValueError, IndexError, InvalidTag):
         # Too few entries, too short ones, and those that do not open: one thing for the host.
         raise RequestRefused(Refusal.STATE, hint="the segment is damaged") from None
@@ -197,10 +214,12 @@ def _opened(chain: Sequence[bytes], cipher: AESGCM) -> list[bytes]:
     ]
 
 
-def _check_counter(sealed: int, hardware: int) -> None:
-    """Refuse a state that the hardware's counter has left behind (T7).
+def _check_anchor(last: Transition, value: bytes) -> None:
+    """Refuse a state that another one has left behind (T7).
 
-    The counter may be one short: the machine stopped between the host's write and the count.
+    The anchor may still be where it was before the last transition: the machine stopped between the
+    host's write and the extending.
     """
-    if sealed not in (hardware, hardware + 1) or bool(sealed) != bool(hardware):
+    settled, pending = value == last.anchor, last.mark and value == last.anchor_before
+    if not (settled or pending):
         raise RequestRefused(Refusal.ROLLED_BACK)

@@ -66,9 +66,9 @@ class OptimiserState:
         """Go on with the file under `key`, after `steps` releases."""
         self.key, self.steps = key, steps
 
-    def begin_pass(self, key: bytes = b"") -> None:
-        """Begin to write the state anew, under a new key; or under that of the same pass before."""
-        self._next_key = key or os.urandom(_KEY_SIZE)
+    def begin_pass(self) -> None:
+        """Begin to write the state anew, under a new key."""
+        self._next_key = os.urandom(_KEY_SIZE)
 
     def commit(self) -> None:
         """Let what the last pass wrote count: its round is released."""

@@ -261,16 +261,20 @@ class Round(Collected):
             except ChangedAfterAdmission as changed:
                 self._take_out(changed.update)
 
-    def repeat(self, aggregation: Aggregation, base: BaseModel, *, state_key: bytes) -> Digest:
+    def repeat(self, aggregation: Aggregation, base: BaseModel) -> Digest:
         """Compute a model again that was released before a restart, and return its digest.
+
+        Nobody is set aside: who is in the release is signed.
 
         Raises:
             RequestRefused: an update's file has changed or is missing, or a file cannot be read.
         """
-        with self._setting_aside():
-            return aggregation.run(
-                list(self.admitted.values()), base, self._fingerprinter, state_key=state_key
-            )
+        try:
+            return aggregation.run(list(self.admitted.values()), base, self._fingerprinter)
+        except ChangedAfterAdmission:
+            raise RequestRefused(
+                Refusal.STORAGE, hint="an update of the release is missing, or is another"
+            ) from None
 
     def merge(self, aggregation: Aggregation, base: BaseModel, others: Others) -> Digest:
         """Compute the new model of this round's updates and of other enclaves' partial sums.

@@ -79,7 +79,7 @@ _SETTLING = tuple(
     for operation in Operation
     if operation not in (Operation.EVIDENCE, Operation.STATUS, Operation.ADMIT, Operation.ATTACH)
 )
-"""What waits for the hardware's counter. Updates are taken without: nobody has seen a release of a
+"""What waits for the hardware's anchor. Updates are taken without: nobody has seen a release of a
 round that only began."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -320,13 +320,16 @@ class Service:
         federation = self._running()
         base = HostFile(descriptors[0], request.base_offset)
         states = [HostFile(descriptor) for descriptor in descriptors[1:]]
-        return federation.close_round(base, states, request.time)
+        # The host is told by `fetch`, after it has written the transition and that is settled.
+        federation.close_round(base, states, request.time)
+        return Empty()
 
     def _repeat(self, body: bytes, descriptors: list[int]) -> Record:
         request = RepeatRequest.from_bytes(body)
         base = HostFile(descriptors[0], request.base_offset)
         states = [HostFile(descriptor) for descriptor in descriptors[1:]]
-        return self._running().repeat(base, states)
+        self._running().repeat(base, states)
+        return Empty()
 
     def _fetch(self, body: bytes, descriptors: list[int]) -> Record:
         request = FetchRequest.from_bytes(body)
@@ -363,7 +366,8 @@ class Service:
         states, sums = files[: federation.state_files], files[federation.state_files :]
         base = HostFile(descriptors[0], request.base_offset)
         partial_sums = list(zip(request.partial_sums, sums, strict=True))
-        return federation.merge(partial_sums, base, states, request.time)
+        federation.merge(partial_sums, base, states, request.time)
+        return Empty()
 
     def _adopt(self, body: bytes, descriptors: list[int]) -> Record:
         request = AdoptRequest.from_bytes(body)

@@ -15,7 +15,8 @@ SPEC.md, section 11.5.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -33,19 +34,45 @@ _MAX_SIZE = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleasedCohort(Record):
-    """Whom the differencing guard counts as released on a base model, one name to a line."""
+    """Whom the differencing guard counts as released on a base model.
+
+    `clients` has a bit for each client of the roster, in order of name, the lowest bit of the first
+    byte first: a federation remembers its releases for years.
+    """
 
     base_model: Digest
-    clients: str
+    clients: bytes
 
     @classmethod
-    def of(cls, base: Digest, clients: Iterable[str]) -> Self:
-        """Return the record of a release."""
-        return cls(base_model=base, clients="\n".join(sorted(clients)))
+    def of(cls, base: Digest, clients: Iterable[str], roster: Sequence[str]) -> Self:
+        """Return the record of a release; `roster` is sorted and holds the clients."""
+        bits = sum(1 << bisect_left(roster, client) for client in set(clients))
+        return cls(base_model=base, clients=bits.to_bytes(_bytes_for(len(roster)), "little"))
 
-    def owners(self, owner_of: Mapping[str, str]) -> dict[str, str]:
-        """Return every client with its organisation; `owner_of` is the manifest's."""
-        return {client: owner_of[client] for client in self.clients.split("\n")}
+    def names(self, roster: Sequence[str]) -> list[str]:
+        """Return the clients' names."""
+        bits = int.from_bytes(self.clients, "little")
+        return [client for number, client in enumerate(roster) if bits >> number & 1]
+
+    def joined(self) -> bytes:
+        """Return it as a part of a snapshot's history."""
+        return self.base_model + self.clients
+
+    @classmethod
+    def split(cls, joined: bytes, clients: int) -> list[Self]:
+        """Return the parts of a history for a roster of so many clients.
+
+        Raises:
+            MalformedMessage: it is for another number.
+        """
+        parts = split_equal(joined, DIGEST_SIZE + _bytes_for(clients))
+        return [
+            cls(base_model=Digest(part[:DIGEST_SIZE]), clients=part[DIGEST_SIZE:]) for part in parts
+        ]
+
+
+def _bytes_for(bits: int) -> int:
+    return -(-bits // 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +80,8 @@ class Snapshot(Record):
     """A federation between two rounds.
 
     `log_roots` are the roots of the log's complete subtrees, `handed_out` its checkpoints that
-    somebody may hold, each joined. `optimiser_key` is empty where nothing is remembered.
+    somebody may hold, `history` what the differencing guard remembers, each joined. `optimiser_key`
+    is empty where nothing is remembered.
     """
 
     MAX_SIZE: ClassVar[int] = _MAX_SIZE
@@ -68,7 +96,7 @@ class Snapshot(Record):
     behind: bool
     optimiser_key: bytes
     optimiser_steps: int
-    history: tuple[ReleasedCohort, ...]
+    history: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +139,15 @@ class EndedRound(Record):
 class Transition(Record):
     """What one request changed. At most one round is opened, one ended, one update kept.
 
-    `counter` is the hardware counter's value as soon as this transition is settled, 0 without one.
+    `anchor` is the hardware's register as soon as this transition is settled, and empty without
+    one. Up to then it is `anchor_before`, and `mark` is to be extended; both are empty afterwards.
     """
 
     MAX_SIZE: ClassVar[int] = _MAX_SIZE
 
-    counter: int
+    anchor: bytes
+    anchor_before: bytes
+    mark: bytes
     statements: tuple[bytes, ...]
     handed_out: bytes
     opened: tuple[OpenedRound, ...]
@@ -138,7 +169,7 @@ def first_snapshot(key: Ed25519PrivateKey, model: Digest) -> Snapshot:
         behind=False,
         optimiser_key=b"",
         optimiser_steps=0,
-        history=(),
+        history=b"",
     )
 
 

@@ -221,8 +221,8 @@ class Aggregator:
             Opened(self._models.newest, os.O_RDONLY) as base,
             self._optimiser.opened(self._models.round) as states,
         ):
-            self._enclave.request(Operation.REPEAT, request, Closed, [base.number, *states])
-        self._write_model()
+            self._enclave.request(Operation.REPEAT, request, Empty, [base.number, *states])
+        self._fetch()
 
     @property
     def enclave_pid(self) -> int:
@@ -255,13 +255,22 @@ class Aggregator:
                     Refusal.WRONG_STATE,
                     hint="the last round's model is not written yet; close that round again",
                 )
-            # What the next segment builds on must be on the disk before it.
-            self._statements.flush()
+            self._flush_statements()
             signed = self._enclave.request(Operation.OPEN, request, SignedStatement).statement
             self._round += 1
             self._closed, self._admissions = None, set()
             self._statements.append(signed)
         return signed
+
+    def _flush_statements(self) -> None:
+        """Have on the disk what the next segment builds on."""
+        try:
+            self._statements.flush()
+        except OSError as error:
+            raise StoreFull(
+                f"cannot write the log: {error.strerror}",
+                hint="free disk space and try again: nothing has changed",
+            ) from error
 
     def submit(self, sealed: Iterable[bytes]) -> AdmissionResult:
         """See `AggregatorApi`."""
@@ -299,39 +308,44 @@ class Aggregator:
         """See `AggregatorApi`. Until another round is opened the same is handed over again."""
         with self._lock:
             try:
-                if self._closed is None:
-                    self._closed = self._close()
-                if self._model_pending:
-                    self._write_model()
+                if self._closed is None and not self._model_pending:
+                    self._close()
+                closed = self._fetch() if self._model_pending else self._last_closed()
             except OSError as error:
                 raise StoreFull(
                     f"cannot write the new model: {error.strerror}",
                     hint="free disk space, and close the round again: nothing is lost",
                 ) from error
-            return RoundResult(closed=self._closed, model=self.model())
+            return RoundResult(closed=closed, model=self.model())
 
-    def _close(self) -> Closed:
+    def _last_closed(self) -> Closed:
+        assert self._closed is not None  # noqa: S101  # or it would have been closed just now
+        return self._closed
+
+    def _close(self) -> None:
         request = CloseRequest(base_offset=len(self._models.head), time=int(time.time()))
         with (
             Opened(self._models.newest, os.O_RDONLY) as base,
             self._optimiser.opened(self._models.round) as states,
         ):
-            closed = self._enclave.request(Operation.CLOSE, request, Closed, [base.number, *states])
+            self._enclave.request(Operation.CLOSE, request, Empty, [base.number, *states])
         # The enclave has released. Until its model is in place, closing again fetches it again.
         self._model_pending = True
-        self._statements.append(*closed.set_aside, closed.release)
-        self._releases.append(closed.release)
-        return closed
 
-    def _write_model(self) -> None:
+    def _fetch(self) -> Closed:
+        """Have the newest release, and its model in place."""
         request = FetchRequest(model_offset=len(self._models.head))
         self._optimiser.promote(self._round, self._models.round, flushed=self._flushed)
-        self._models.write(
+        closed = self._models.write(
             self._round,
             lambda file: self._enclave.request(Operation.FETCH, request, Closed, [file]),
         )
-        self._model_pending = False
+        if self._closed is None:
+            self._statements.append(*closed.set_aside, closed.release)
+            self._releases.append(closed.release)
+        self._closed, self._model_pending = closed, False
         self._store.clear()
+        return closed
 
     def abort_round(self) -> bytes:
         """See `AggregatorApi`."""

@@ -197,7 +197,7 @@ _HINTS = {
     Refusal.STATE: "its sealed state is damaged, another federation's, or was sealed on another "
     "machine or by other code; go back to those, or begin anew in an empty folder: to the clients "
     "that is another enclave",
-    Refusal.ROLLED_BACK: "the machine's counter says that there is a newer state than this one: "
+    Refusal.ROLLED_BACK: "the machine's hardware says that another state is the newest: "
     "put the newest back",
     Refusal.ATTESTATION: "the hardware gives no evidence just now; the enclave's log says why",
     Refusal.INTERNAL: "a defect; the enclave's log says where, without data",

@@ -10,10 +10,13 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from fedenclave.host.journal import flush_folder
 from fedenclave.host.optimiser_files import Opened
 from fedenclave.protocol.model import Model, model_file_head
+
+T = TypeVar("T")
 
 
 class ModelFiles:
@@ -60,10 +63,10 @@ class ModelFiles:
     def _partial(self) -> Path:
         return self._folder / "next.partial"
 
-    def write(self, round_: int, fill: Callable[[int], object]) -> None:
+    def write(self, round_: int, fill: Callable[[int], T]) -> T:
         """Have `fill` write a model's payload behind the head, and let it be that of `round_`.
 
-        Whatever fails, the newest model is what it was before.
+        Whatever fails, the newest model is what it was before. Returns what `fill` does.
 
         Raises:
             OSError: the disk refuses.
@@ -72,13 +75,14 @@ class ModelFiles:
         with Opened(self._partial, os.O_RDWR | os.O_CREAT) as model:
             os.ftruncate(model.number, self._size)
             os.pwrite(model.number, self.head, 0)
-            fill(model.number)
+            filled = fill(model.number)
             if self._flushed:
                 os.fsync(model.number)
         self._partial.replace(self._path(round_))
         if self._flushed:
             flush_folder(self._folder)
         self._rounds.append(round_)
+        return filled
 
     def _recycle(self) -> None:
         """Turn the model before the newest into the file that is written next."""

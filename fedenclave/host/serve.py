@@ -143,6 +143,7 @@ def serve(config: AggregatorConfig) -> None:
             _say_what_vouches(aggregator, config, rules)
             measurement = to_text(aggregator.info()[2].measurement)
             _say(f"federation {rules.name}, enclave {measurement}")
+            _say_where_it_goes_on(aggregator)
             _say(f"ready: serving on {gateway.address}")
             while not stop.wait(_LOOK_SECONDS):
                 if not aggregator.alive:
@@ -170,6 +171,15 @@ def _say_what_vouches(aggregator: Aggregator, config: AggregatorConfig, manifest
         _say(f"insecure: {warning}")
     if config.insecure_plaintext:
         _say(f"insecure: plain text on {config.listen}: anybody on the way can meddle with rounds")
+
+
+def _say_where_it_goes_on(aggregator: Aggregator) -> None:
+    status = aggregator.status()
+    if status.round:
+        _say(
+            f"goes on after a restart: round {status.round}, {status.state}, "
+            f"{status.admitted} updates admitted, {status.log_size} entries in the log"
+        )
 
 
 def _say(line: str) -> None:

@@ -1,13 +1,15 @@
 """Everything that the enclave has signed, on this host's disk: a log file that only grows.
 
 It is the log that members mirror and auditors walk. The enclave's sealed state holds the statements
-of the newest segment, too: what a crash has cut off here is written again from there.
+of the newest segment, too: what a crash has cut off here is written again from there. So a full
+disk may keep the file behind the enclave for the length of a round, and no longer.
 
 SPEC.md, section 7.1.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -42,6 +44,7 @@ class StatementLog:
     def _forget(self) -> None:
         self.leaves: list[Digest] = []
         self._ends = [len(MAGIC)]
+        self._unwritten = b""
 
     def _read(self) -> None:
         try:
@@ -83,23 +86,26 @@ class StatementLog:
         os.pwrite(self._descriptor, MAGIC, 0)
 
     def append(self, *signed: bytes) -> None:
-        """Add statements.
-
-        Raises:
-            OSError: the file cannot be written; none of them was added.
-        """
-        data, written = b"".join(map(frame, signed)), 0
-        while written < len(data):
-            written += os.pwrite(self._descriptor, data[written:], self._ends[-1] + written)
+        """Add statements. What the disk refuses is written with the next ones, or by `flush`."""
         for each in signed:
             self._note(each)
+        self._unwritten += b"".join(map(frame, signed))
+        with contextlib.suppress(OSError):
+            self._write()
+
+    def _write(self) -> None:
+        while self._unwritten:
+            at = self._ends[-1] - len(self._unwritten)
+            written = os.pwrite(self._descriptor, self._unwritten, at)
+            self._unwritten = self._unwritten[written:]
 
     def statements(self) -> list[bytes]:
         """Return everything signed so far.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: the file cannot be read, or what is missing of it not written.
         """
+        self._write()
         with self._path.open("rb") as stream:
             return [entry.unverified for entry in read_log(stream)]
 
@@ -116,6 +122,7 @@ class StatementLog:
         Raises:
             OSError: the disk refuses.
         """
+        self._write()
         if self._flushed:
             os.fdatasync(self._descriptor)
 

@@ -181,7 +181,7 @@ class AdmissionResult(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseRequest(Record):
-    """Aggregate and release. Beside it: the base model's file. The model is then there to fetch."""
+    """Aggregate and release. Beside it: the base model's file. The release must be fetched."""
 
     base_offset: int
     time: int
@@ -189,7 +189,7 @@ class CloseRequest(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchRequest(Record):
-    """Write the newest released model. Beside it: a file for it."""
+    """Hand out the newest release, and write its model. Beside it: a file for it."""
 
     model_offset: int
 

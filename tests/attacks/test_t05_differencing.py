@@ -87,7 +87,7 @@ BASE = Digest(bytes(32))
 def test_cohorts_on_one_base_are_equal_or_differ_by_enough(
     first: dict[str, str], second: dict[str, str], allowed: bool
 ) -> None:
-    history = CohortHistory(2, Journal(None, manifest_of(DEFAULT_RULES)))
+    history = CohortHistory(2, first | second, Journal(None, manifest_of(DEFAULT_RULES)))
     history.add(BASE, first)
     history.check(Digest(b"o" * 32), second)
     if allowed:

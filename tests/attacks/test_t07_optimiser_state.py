@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fedenclave.protocol.aggregation import Adam
+from fedenclave.protocol.aggregation import Adam, Momentum
 from fedenclave.protocol.errors import Refusal, RequestRefused
 from tests.attacks.conftest import NewWorld
 from tests.attacks.world import World, value_of
@@ -84,3 +85,38 @@ def test_no_two_passes_seal_under_one_key(new_world: NewWorld) -> None:
     second = state_file(world).read_bytes()
     same = sum(a == b for a, b in zip(first, second, strict=True))
     assert same < len(first) / 100
+
+
+def test_host_having_a_release_computed_again_without_one_update_learns_nothing_of_it(
+    new_world: NewWorld,
+) -> None:
+    """Its memory must not be sealed twice under one key: the two would differ by that update."""
+    world = new_world(server=Momentum(learning_rate=1.0, momentum=0.5))
+    world.open()
+    sealed = {name: world.sealed(name, step) for name, step in {"a": 1, "b": 2, "c": 6}.items()}
+    for name, update in sealed.items():
+        assert world.submit(name, update).admitted
+    ciphertext = world.stored(sealed["c"])
+    world.aggregator._close()  # the release is sealed, and its model never fetched
+    memory = world.folder / "optimiser" / "next.partial"
+    written = [memory.read_bytes()]
+    world.close()
+    kept = ciphertext.read_bytes()
+    # Once withheld; once with its last chunk changed, when all before have been used.
+    for content in (b"", kept[:-1] + bytes([kept[-1] ^ 1])):
+        ciphertext.write_bytes(content)
+        with pytest.raises(RequestRefused) as refused:
+            world.resume()
+        assert refused.value.refusal is Refusal.STORAGE
+        written.append(memory.read_bytes())
+    ciphertext.write_bytes(kept)
+    world.resume()
+    assert value_of(world.model()) == 3.5
+    assert world.release("abc")[0].clients == 3
+    written.append(state_file(world).read_bytes())
+    # Of a, b, c twice and of what was begun without c: no two under one key.
+    for one, other in combinations(filter(None, written), 2):
+        if one != other:
+            same = sum(x == y for x, y in zip(one, other, strict=False))
+            assert same < min(len(one), len(other)) / 100
+    assert len(set(written)) > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.enclave.journal import Journal, Remembered, read_segment
 from fedenclave.enclave.sealing.insecure import InsecureSealer
+from fedenclave.enclave.sealing.sealer import SealingFailed
 from fedenclave.enclave.transitions import (
     ReleasedCohort,
     Snapshot,
@@ -32,17 +34,23 @@ from tests.enclave.shards import manifest_of
 SNAPSHOT = first_snapshot(Ed25519PrivateKey.generate(), Digest(bytes(32)))
 
 
-class CountingSealer(InsecureSealer):
-    """Hardware with a counter."""
+class AnchoredSealer(InsecureSealer):
+    """Hardware with a register that can only be extended."""
 
-    def __init__(self, value: int = 7) -> None:
+    def __init__(self, value: bytes = b"v" * 32) -> None:
         self.value = value
+        self.extended = 0
 
-    def counter(self) -> int:
+    def establish_anchor(self) -> bytes:
         return self.value
 
-    def count(self) -> int:
-        self.value += 1
+    def anchor(self) -> bytes:
+        return self.value
+
+    def extend(self, mark: bytes) -> bytes:
+        assert len(mark) == 32
+        self.value = hashlib.sha256(self.value + mark).digest()
+        self.extended += 1
         return self.value
 
 
@@ -79,13 +87,13 @@ def test_what_was_noted_is_remembered_in_order_and_goes_on(manifest: Manifest) -
     assert said(remembered) == [(b"one",), (b"two",)]
     assert remembered.size == len(data)
     journal = Journal(sealer, manifest)
-    journal.follow(remembered.key, remembered.last, counter=0)
+    journal.follow(remembered)
     journal.notes.statements.append(b"three")
     more = journal.take()
     assert not segment.begins_segment(more)
     assert said(read_segment(data + more, sealer, manifest)) == [(b"one",), (b"two",), (b"three",)]
     # From an older place it goes on otherwise, and the two do not mix.
-    journal.follow(remembered.key, remembered.last, counter=0)
+    journal.follow(remembered)
     journal.notes.statements.append(b"other")
     assert refusal(data + more + journal.take(), manifest, sealer) is Refusal.STATE
 
@@ -177,75 +185,156 @@ def test_without_a_sealer_no_state_is_taken_up(manifest: Manifest) -> None:
     assert refusal(data, manifest, None) is Refusal.STATE
 
 
-# -- the hardware's counter
+# -- the hardware's anchor
 
 
-def counted(journal: Journal, statement: bytes) -> bytes:
+def anchored(sealer: AnchoredSealer, manifest: Manifest) -> tuple[Journal, bytes]:
+    """Return a journal on such hardware, and its first segment."""
+    journal = Journal(sealer, manifest)
+    journal.anchor_here()
+    return journal, written(journal, b"start")
+
+
+def resumed(data: bytes, sealer: AnchoredSealer, manifest: Manifest) -> Journal:
+    journal = Journal(sealer, manifest)
+    journal.follow(read_segment(data, sealer, manifest))
+    return journal
+
+
+def bound(journal: Journal, statement: bytes) -> bytes:
     """Return a transition that ends a round."""
     journal.settle()
     journal.notes.statements.append(statement)
-    journal.count()
+    journal.bind()
     return journal.take()
 
 
-def test_a_state_behind_the_counter_is_refused(manifest: Manifest) -> None:
-    sealer = CountingSealer()
-    journal = Journal(sealer, manifest)
-    data = written(journal, b"start")
-    assert sealer.value == 7
+def test_a_state_that_another_has_left_behind_is_refused(manifest: Manifest) -> None:
+    sealer = AnchoredSealer()
+    journal, data = anchored(sealer, manifest)
     states = [data]
     for number in range(3):
-        data += counted(journal, b"end %d" % number)
+        data += bound(journal, b"end %d" % number)
         states.append(data)
     # The last one is with the host, and not settled yet: the machine may stop right here.
-    assert sealer.value == 9
+    assert sealer.extended == 2
     assert len(read_segment(states[3], sealer, manifest).transitions) == 4
-    assert refusal(states[1], manifest, sealer) is Refusal.ROLLED_BACK
     # The one before could have been the last: nobody has seen anything of what followed.
     assert len(read_segment(states[2], sealer, manifest).transitions) == 3
+    assert refusal(states[1], manifest, sealer) is Refusal.ROLLED_BACK
     journal.settle()
-    assert sealer.value == 10
+    assert sealer.extended == 3
     for old in states[:3]:
         assert refusal(old, manifest, sealer) is Refusal.ROLLED_BACK
     assert len(read_segment(states[3], sealer, manifest).transitions) == 4
     journal.settle()
-    assert sealer.value == 10
+    assert sealer.extended == 3
 
 
-def test_after_a_restart_before_the_count_it_is_made_up_for(manifest: Manifest) -> None:
-    sealer = CountingSealer()
-    journal = Journal(sealer, manifest)
-    data = written(journal, b"start") + counted(journal, b"end")
-    assert sealer.value == 7
-    remembered = read_segment(data, sealer, manifest)
-    again = Journal(sealer, manifest)
-    again.follow(remembered.key, remembered.last, counter=remembered.counter)
-    again.settle()
-    assert sealer.value == 8
-    again.settle()
-    assert sealer.value == 8
-
-
-def test_a_counter_that_somebody_else_moves_stops_the_enclave(manifest: Manifest) -> None:
-    sealer = CountingSealer()
-    journal = Journal(sealer, manifest)
-    written(journal, b"start")
-    counted(journal, b"end")
-    sealer.count()
+def test_of_two_ends_of_one_round_only_one_can_ever_be_settled(manifest: Manifest) -> None:
+    """The operator closes a round, winds it back, and closes it again without one client."""
+    sealer = AnchoredSealer()
+    journal, data = anchored(sealer, manifest)
+    with_all = data + bound(journal, b"with all")
+    other = resumed(data, sealer, manifest)
+    without_one = data + bound(other, b"without one")
+    other.settle()
+    # Whoever extends what: the first end is never the newest any more, nor can it become that.
+    assert refusal(with_all, manifest, sealer) is Refusal.ROLLED_BACK
     with pytest.raises(RequestRefused) as refused:
         journal.settle()
     assert refused.value.refusal is Refusal.ROLLED_BACK
+    for _ in range(3):
+        sealer.extend(bytes(32))
+        for end in (with_all, without_one):
+            assert refusal(end, manifest, sealer) is Refusal.ROLLED_BACK
 
 
-@pytest.mark.parametrize("hardware", [0, 1, 5, 9, 2**40])
-def test_a_counter_of_another_machine_fits_no_state(manifest: Manifest, hardware: int) -> None:
-    data = written(Journal(CountingSealer(7), manifest), b"start")
-    assert refusal(data, manifest, CountingSealer(hardware)) is Refusal.ROLLED_BACK
+def test_two_runs_of_one_state_at_a_time_cannot_both_go_on(manifest: Manifest) -> None:
+    sealer = AnchoredSealer()
+    _, data = anchored(sealer, manifest)
+    one, other = (resumed(data, sealer, manifest) for _ in range(2))
+    bound(one, b"opened by one")
+    bound(other, b"opened by the other")
+    one.settle()
+    with pytest.raises(RequestRefused) as refused:
+        other.settle()
+    assert refused.value.refusal is Refusal.ROLLED_BACK
 
 
-def test_a_state_of_a_machine_without_a_counter_fits_none_with_one(manifest: Manifest) -> None:
+def test_after_a_restart_before_it_was_settled_it_is_made_up_for(manifest: Manifest) -> None:
+    sealer = AnchoredSealer()
+    journal, data = anchored(sealer, manifest)
+    data += bound(journal, b"end")
+    assert sealer.extended == 0
+    again = resumed(data, sealer, manifest)
+    again.settle()
+    again.settle()
+    assert sealer.extended == 1
+    # And not once more after a restart that comes later.
+    resumed(data, sealer, manifest).settle()
+    assert sealer.extended == 1
+
+
+def test_what_follows_before_it_is_settled_keeps_it_unsettled(manifest: Manifest) -> None:
+    """Updates are admitted to a round whose opening is not settled yet."""
+    sealer = AnchoredSealer()
+    journal, data = anchored(sealer, manifest)
+    data += bound(journal, b"opening")
+    journal.notes.statements.append(b"admission")
+    data += journal.take()
+    resumed(data, sealer, manifest).settle()
+    assert sealer.extended == 1
+    journal.settle()  # the run before finds it settled
+    assert sealer.extended == 1
+    journal.notes.statements.append(b"another admission")
+    data += journal.take()
+    assert len(read_segment(data, sealer, manifest).transitions) == 4
+
+
+class FailingOnce(AnchoredSealer):
+    """Extends, and fails before it can say so."""
+
+    failures = 1
+
+    def extend(self, mark: bytes) -> bytes:
+        value = super().extend(mark)
+        if self.failures:
+            self.failures -= 1
+            raise SealingFailed("the tpm answers no more")
+        return value
+
+
+def test_hardware_that_fails_after_it_has_extended_is_asked_again(manifest: Manifest) -> None:
+    sealer = FailingOnce()
+    journal, _ = anchored(sealer, manifest)
+    bound(journal, b"end")
+    with pytest.raises(SealingFailed):
+        journal.settle()
+    journal.settle()
+    assert sealer.extended == 1
+
+
+def test_somebody_else_extending_the_anchor_stops_the_enclave(manifest: Manifest) -> None:
+    sealer = AnchoredSealer()
+    journal, data = anchored(sealer, manifest)
+    data += bound(journal, b"end")
+    sealer.extend(bytes(32))
+    with pytest.raises(RequestRefused) as refused:
+        journal.settle()
+    assert refused.value.refusal is Refusal.ROLLED_BACK
+    assert refusal(data, manifest, sealer) is Refusal.ROLLED_BACK
+
+
+@pytest.mark.parametrize("value", [b"", bytes(32), b"w" * 32])
+def test_an_anchor_of_another_machine_fits_no_state(manifest: Manifest, value: bytes) -> None:
+    _, data = anchored(AnchoredSealer(), manifest)
+    assert refusal(data, manifest, AnchoredSealer(value)) is Refusal.ROLLED_BACK
+
+
+def test_a_state_of_a_machine_without_an_anchor_fits_none_with_one(manifest: Manifest) -> None:
     data = written(Journal(InsecureSealer(), manifest), b"start")
-    assert refusal(data, manifest, CountingSealer(1)) is Refusal.ROLLED_BACK
+    assert refusal(data, manifest, AnchoredSealer()) is Refusal.ROLLED_BACK
 
 
 # -- joined values
@@ -260,8 +349,21 @@ def test_joined_values_come_apart_as_they_were() -> None:
     for split in (split_checkpoints, split_numbers, lambda b: split_equal(b, 2)):
         with pytest.raises(MalformedMessage):
             split(b"odd")
-    cohort = ReleasedCohort.of(Digest(bytes(32)), ["b", "a"])
-    assert cohort.owners({"a": "A", "b": "B", "c": "C"}) == {"a": "A", "b": "B"}
+    roster = [f"c{n:02d}" for n in range(19)]
+    cohorts = [
+        ReleasedCohort.of(Digest(bytes([n]) * 32), clients, roster)
+        for n, clients in enumerate((["c18", "c00"], roster, [], roster[7:9]))
+    ]
+    joined = b"".join(cohort.joined() for cohort in cohorts)
+    assert ReleasedCohort.split(joined, 19) == cohorts
+    assert [cohort.names(roster) for cohort in cohorts] == [
+        ["c00", "c18"],
+        roster,
+        [],
+        ["c07", "c08"],
+    ]
+    with pytest.raises(MalformedMessage):
+        ReleasedCohort.split(joined, 25)
 
 
 def test_a_snapshot_of_a_federation_of_many_years_still_decodes() -> None:
@@ -269,7 +371,12 @@ def test_a_snapshot_of_a_federation_of_many_years_still_decodes() -> None:
     checkpoints = join_checkpoints(
         Checkpoint(size=n, root=Digest(n.to_bytes(32, "big"))) for n in range(20_000)
     )
-    names = [f"client-{n:04d}" for n in range(100)]
-    history = tuple(ReleasedCohort.of(Digest(n.to_bytes(32, "big")), names) for n in range(10_000))
+    roster = [f"client-{n:04d}" for n in range(1000)]
+    history = b"".join(
+        ReleasedCohort.of(Digest(n.to_bytes(32, "big")), roster, roster).joined()
+        for n in range(10_000)
+    )
+    # A round a day for 27 years, with all of a thousand clients.
     old = replace(SNAPSHOT, handed_out=checkpoints, history=history)
     assert Snapshot.from_bytes(old.to_bytes()) == old
+    assert len(old.to_bytes()) < 3 << 20

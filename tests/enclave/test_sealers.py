@@ -57,7 +57,9 @@ def test_the_insecure_sealer_says_what_it_is_and_takes_nothing_else() -> None:
     wrapped = sealer.wrap(KEY)
     assert wrapped.startswith(b"insecure: ")
     assert sealer.unwrap(wrapped) == KEY
-    assert (sealer.counter(), sealer.count()) == (0, 0)
+    assert (sealer.establish_anchor(), sealer.anchor()) == (b"", b"")
+    with pytest.raises(SealingFailed):
+        sealer.extend(bytes(32))
     for wrong in (b"", KEY, wrapped[:-1], wrapped + b"x", sealer_of(b"k" * 16).wrap(KEY)):
         with pytest.raises(SealingFailed):
             sealer.unwrap(wrong)

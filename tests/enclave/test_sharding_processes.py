@@ -16,6 +16,7 @@ from fedenclave.protocol.errors import Refusal, RequestRefused
 from fedenclave.protocol.frames import (
     AdoptRequest,
     Closed,
+    Empty,
     ExportRequest,
     FetchRequest,
     MergeRequest,
@@ -129,10 +130,10 @@ def test_three_processes_release_the_model_of_one_and_go_on_together(tmp_path: P
         base.write_bytes(FIRST.payload)
         request = MergeRequest(partial_sums=tuple(sums), base_offset=0, time=now())
         with pytest.raises(RequestRefused) as refused:
-            ask(root, Operation.MERGE, request, Closed, [base, paths[0]])
+            ask(root, Operation.MERGE, request, Empty, [base, paths[0]])
         assert refused.value.refusal is Refusal.MALFORMED  # a file is missing
-        closed = ask(root, Operation.MERGE, request, Closed, [base, *paths])
-        ask(root, Operation.FETCH, FetchRequest(model_offset=0), Closed, [new])
+        ask(root, Operation.MERGE, request, Empty, [base, *paths])
+        closed = ask(root, Operation.FETCH, FetchRequest(model_offset=0), Closed, [new])
         release, _ = alone.release(list(OWNERS))
         assert new.read_bytes() == bytes(alone.model().payload)
         theirs = Release.from_bytes(Signed.from_bytes(closed.release).payload)

@@ -1,8 +1,8 @@
 """Sealing under a key that the processor derives from itself and the code that runs: SGX, SEV-SNP.
 
 The hardware's key never seals anything itself: what wraps is derived from it, for this purpose
-alone (HKDF-SHA256, RFC 5869), with AES-256-GCM and a random nonce. Neither processor has a counter
-that outlives a restart.
+alone (HKDF-SHA256, RFC 5869), with AES-256-GCM and a random nonce. Neither processor has a
+register that outlives a restart.
 
 Sources: Gramine 1.8, Documentation/attestation.rst (`keys/_sgx_mrenclave`); Linux,
 include/uapi/linux/sev-guest.h (SNP_GET_DERIVED_KEY); AMD 56860, SEV-SNP firmware ABI 1.55, tables
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fedenclave.enclave.attesters.kernel import Kernel
-from fedenclave.enclave.sealing.sealer import SealingFailed, WithoutCounter
+from fedenclave.enclave.sealing.sealer import SealingFailed, WithoutAnchor
 
 SGX_KEY = "keys/_sgx_mrenclave"
 """In Gramine's folder: the seal key of exactly this enclave on exactly this processor."""
@@ -44,7 +44,7 @@ _INFO = b"fedenclave/sealing/v1\x00"
 _NONCE_SIZE = 12
 
 
-class HardwareKeySealer(WithoutCounter):
+class HardwareKeySealer(WithoutAnchor):
     """Wraps under what is derived from the hardware's key, which is asked for each time."""
 
     def __init__(self, name: str, hardware_key: Callable[[], bytes]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fedenclave.enclave.sealing.sealer import KEY_SIZE, SealingFailed, WithoutCounter
+from fedenclave.enclave.sealing.sealer import KEY_SIZE, SealingFailed, WithoutAnchor
 from fedenclave.protocol.evidence import INSECURE
 
 _LABEL = b"insecure: whoever reads this can open the state behind it\x00"
 
 
-class InsecureSealer(WithoutCounter):
+class InsecureSealer(WithoutAnchor):
     """Seals nothing: a crash loses nothing, and nothing is kept from the host."""
 
     name = INSECURE

@@ -1,9 +1,10 @@
-"""What the enclave asks of a sealer: wrap a key for itself, and count.
+"""What the enclave asks of a sealer: wrap a key for itself, and anchor which state is the newest.
 
 Rules:
   * What `wrap` returns goes to the host; `unwrap` gives the key to the same code on the same
     machine, and to nobody else. A sealer that cannot promise it has `insecure` in its name.
-  * The counter, where there is one, only grows, whoever asks.
+  * The anchor, where there is one, is a register whose value never comes back: extending it makes
+    SHA-256 of the old value and what is extended of it, whoever asks.
   * Whatever the machine answers, a sealer returns what it should or raises `RequestRefused`.
 
 SPEC.md, section 11.5.
@@ -42,19 +43,27 @@ class Sealer(Protocol):
         """
         ...
 
-    def counter(self) -> int:
-        """Return the hardware counter's value; 0 where there is none.
+    def establish_anchor(self) -> bytes:
+        """Return the anchor's value, making one first where there is none yet; empty without one.
 
         Raises:
             RequestRefused: the machine refuses.
         """
         ...
 
-    def count(self) -> int:
-        """Let the counter grow by 1 and return its value; 0 where there is none.
+    def anchor(self) -> bytes:
+        """Return the anchor's value, 32 bytes; empty where there is none.
 
         Raises:
             RequestRefused: the machine refuses.
+        """
+        ...
+
+    def extend(self, mark: bytes) -> bytes:
+        """Extend the anchor with 32 bytes, and return its value.
+
+        Raises:
+            RequestRefused: the machine refuses, or has none.
         """
         ...
 
@@ -68,13 +77,17 @@ class SealingFailed(RequestRefused):
         self.why = why
 
 
-class WithoutCounter:
-    """A machine without a counter that only grows: rollback is for the clients to see."""
+class WithoutAnchor:
+    """A machine without such a register: rollback is for the clients to see."""
 
-    def counter(self) -> int:
+    def establish_anchor(self) -> bytes:
         """See `Sealer`."""
-        return 0
+        return b""
 
-    def count(self) -> int:
+    def anchor(self) -> bytes:
         """See `Sealer`."""
-        return 0
+        return b""
+
+    def extend(self, mark: bytes) -> bytes:
+        """See `Sealer`."""
+        raise SealingFailed(f"there is no register to extend by {len(mark)} bytes")

@@ -1,8 +1,4 @@
-"""Sealing to a TPM 2.0: to the registers that the enclave's evidence quotes, and with its counter.
-
-The counter is used where the machine's enrolment has established one
-(`python -m fedenclave.enclave.tpm DEVICE --establish-counter`).
-"""
+"""Sealing to a TPM 2.0: to the registers that the enclave's evidence quotes; and its anchor."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fedenclave.enclave.sealing.sealer import SealingFailed
-from fedenclave.enclave.tpm import counter, sealing
+from fedenclave.enclave.tpm import anchor, sealing
 from fedenclave.enclave.tpm.connection import connected
 from fedenclave.enclave.tpm.errors import TpmError
 from fedenclave.protocol.digests import Digest
@@ -35,15 +31,21 @@ class TpmSealer:
         with _refused():
             return sealing.unseal(self._device, wrapped, self._measurement)
 
-    def counter(self) -> int:
+    def establish_anchor(self) -> bytes:
         """See `Sealer`."""
         with _refused(), connected(self._device) as tpm:
-            return counter.read(tpm) if counter.exists(tpm) else 0
+            anchor.establish(tpm)
+            return anchor.read(tpm)
 
-    def count(self) -> int:
+    def anchor(self) -> bytes:
         """See `Sealer`."""
         with _refused(), connected(self._device) as tpm:
-            return counter.increment(tpm) if counter.exists(tpm) else 0
+            return anchor.read(tpm)
+
+    def extend(self, mark: bytes) -> bytes:
+        """See `Sealer`."""
+        with _refused(), connected(self._device) as tpm:
+            return anchor.extend(tpm, mark)
 
 
 @contextmanager

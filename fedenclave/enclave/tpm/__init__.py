@@ -5,7 +5,8 @@ loaded into the TPM is flushed before a connection closes, also after an error. 
 values are empty: on a machine whose operating system is measured, whoever can reach the device is
 measured code, and a password in that code would protect nothing.
 
-The enclave asks for evidence, seals its state's keys, and counts its rounds; activation is for the
+The enclave asks for evidence, seals its state's keys, and anchors which
+state is the newest; activation is for the
 machine's enrolment.
 
 Not here: session encryption. Whoever taps the wires between processor and TPM is out of scope

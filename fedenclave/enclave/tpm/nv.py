@@ -1,4 +1,4 @@
-"""Non-volatile memory: what is defined, read it; a counter: define, increment, certify.
+"""Non-volatile memory: what is defined, read it; define, increment, extend and certify an index.
 
 Source: TPM 2.0 Library, Part 2, section 13 (TPMS_NV_PUBLIC, TPMA_NV); Part 3, section 31 and
 TPM2_GetCapability.
@@ -129,6 +129,17 @@ def increment(tpm: Connection, index: int) -> None:
         TpmError: it is none, or the owner hierarchy wants a password.
     """
     tpm.run(Command.NV_INCREMENT, handles=[OWNER, index], sessions=[PASSWORD]).finish()
+
+
+def extend(tpm: Connection, index: int, data: bytes) -> None:
+    """Extend `data` into an extend index.
+
+    Raises:
+        TpmError: it is none, or the owner hierarchy wants a password.
+    """
+    tpm.run(
+        Command.NV_EXTEND, handles=[OWNER, index], sessions=[PASSWORD], parameters=sized(data)
+    ).finish()
 
 
 def certify(tpm: Connection, key: int, public: NvPublic, qualifying: bytes) -> tuple[bytes, bytes]:

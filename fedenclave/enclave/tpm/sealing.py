@@ -10,7 +10,7 @@ What is unsealed was also sealed by this code. Anybody who can reach a TPM can s
 own choice to foreseeable register values; the TPM's own record of the registers at sealing, which
 it confirms, tells such a key apart.
 
-Not here: protection against an older sealed key of this same enclave. counter.py is for that.
+Not here: protection against an older sealed key of this same enclave. anchor.py is for that.
 
 Source: TPM 2.0 Library, Part 2, section 15.1 (TPMS_CREATION_DATA).
 """

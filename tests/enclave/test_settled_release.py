@@ -1,0 +1,137 @@
+"""T7: where the hardware has an anchor, nothing of a release leaves before it is settled there.
+
+Were it told earlier, the operator could hear it, wind the state back, and close the round
+again without one client: two releases of one round, and their difference.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedenclave.protocol.frames import (
+    AbortRequest,
+    AdmissionResult,
+    Closed,
+    CloseRequest,
+    Empty,
+    FetchRequest,
+    OpenRequest,
+    Request,
+    Resumed,
+    ResumeRequest,
+    SignedStatement,
+)
+from fedenclave.protocol.records import Record
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
+from tests.enclave.test_journal import AnchoredSealer
+from tests.enclave.test_round_end import sealed_for
+from tests.enclave.test_service import APPROVALS, MANIFEST, MODEL, SCHEMA, Peer, opened, start
+
+
+class Machine:
+    """A service on hardware with a counter, and what its host has written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.sealer, self.segment = folder, AnchoredSealer(), b""
+        self.boot()
+        start(self.peer, folder)
+        # `start` asks without keeping: the next round's segment is all that is needed.
+
+    def boot(self) -> None:
+        self.peer = Peer()
+        assert self.peer.status()[0] == "new"  # the service is there
+        self.peer.service._sealer = self.sealer
+
+    def ask(self, operation: str, body: Record, *descriptors: int) -> bytes:
+        request = Request(operation=operation, body=body.to_bytes())
+        reply = self.peer.ask(request.to_bytes(), descriptors)
+        assert reply.refusal == "", reply.refusal
+        self.write(reply.transition)
+        return reply.body
+
+    def write(self, transition: bytes) -> None:
+        self.segment = transition if transition.startswith(b"FES1") else self.segment + transition
+
+    def open(self) -> bytes:
+        request = OpenRequest(cohort=("a", "b"), training_config=NO_TRAINING_CONFIG, time=1)
+        return SignedStatement.from_bytes(self.ask("open", request)).statement
+
+    def admit(self, announcement: bytes) -> None:
+        for name in "ab":
+            with opened(self.folder / name, sealed_for(announcement, name)) as update:
+                body = self.ask("admit", Empty(), update)
+            assert AdmissionResult.from_bytes(body).admitted
+
+    def close_round(self) -> bytes:
+        with opened(self.folder / "base", bytes(MODEL.payload)) as base:
+            return self.ask("close", CloseRequest(base_offset=0, time=2), base)
+
+    def fetch(self) -> Closed:
+        with opened(self.folder / "next") as model:
+            return Closed.from_bytes(self.ask("fetch", FetchRequest(model_offset=0), model))
+
+    def resume(self) -> Resumed:
+        self.boot()
+        request = ResumeRequest(
+            manifest=MANIFEST,
+            approvals=tuple(APPROVALS),
+            schema=SCHEMA.to_bytes(),
+            payload_offset=0,
+            log_size=0,
+        )
+        with (
+            opened(self.folder / "base", bytes(MODEL.payload)) as base,
+            opened(self.folder / "state", self.segment) as state,
+        ):
+            return Resumed.from_bytes(self.ask("resume", request, base, state))
+
+
+def test_a_close_tells_nothing_and_the_release_is_settled_before_it_is_told(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.admit(machine.open())
+    assert machine.sealer.extended == 0
+    assert machine.close_round() == Empty().to_bytes()
+    assert machine.sealer.extended == 1  # the opening
+    assert machine.fetch().release
+    assert machine.sealer.extended == 2
+    machine.fetch()
+    assert machine.sealer.extended == 2
+
+
+def test_a_restart_settles_what_it_tells_again(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.admit(machine.open())
+    machine.close_round()
+    assert machine.sealer.extended == 1
+    resumed = machine.resume()
+    assert Closed.from_bytes(resumed.closed).release in resumed.statements
+    assert machine.sealer.extended == 2
+
+
+def test_a_round_that_was_closed_is_not_closed_again_without_one_client(tmp_path: Path) -> None:
+    """Both ends are sealed, and the operator has both segments: only one is ever told."""
+    machine = Machine(tmp_path)
+    machine.admit(machine.open())
+    before = machine.segment
+    machine.close_round()
+    first, machine.segment = machine.segment, before
+    machine.resume()
+    for name in "ab":
+        with opened(tmp_path / name, (tmp_path / name).read_bytes()) as update:
+            machine.ask("attach", Empty(), update)
+    machine.close_round()
+    assert machine.fetch().release
+    machine.segment = first
+    with pytest.raises(AssertionError, match="state-rolled-back"):
+        machine.resume()
+
+
+def test_an_abort_is_settled_before_the_next_round(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.open()
+    machine.ask("abort", AbortRequest(time=2))
+    assert machine.sealer.extended == 1
+    machine.open()
+    assert machine.sealer.extended == 2
