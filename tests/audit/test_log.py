@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from hypothesis import strategies as st
 from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
 from fedenclave.audit.log_rounds import LogInvalid
 from fedenclave.audit.round_history import End
-from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import FedEnclaveError, MalformedMessage, Reason
 from fedenclave.protocol.log_file import MAGIC, LogDamaged, LogTorn, frame
 from fedenclave.protocol.manifest import Manifest
@@ -27,7 +27,6 @@ from fedenclave.protocol.statements import Approval, Checkpoint, ReleasedMetric,
 from fedenclave.simulation.federation import Arrays, SimulatedFederation
 from tests.audit.log_builder import KEY, ZERO, LogBuilder, model_of, three_rounds
 from tests.audit.lying_receipt import BASICS, MANIFEST
-from tests.audit.real_log import RecordingAggregator
 
 Lie = Callable[[LogBuilder], Any]
 BOTH = pytest.mark.parametrize("signatures", list(Signatures))
@@ -371,10 +370,9 @@ def trained(name: str, base: Arrays) -> tuple[Arrays, int]:
     return {key: value + np.float32(len(name)) for key, value in base.items()}, 10
 
 
-def test_the_log_of_a_real_enclave_is_a_true_one() -> None:
+def test_the_log_of_a_real_enclave_is_a_true_one(tmp_path: Path) -> None:
     arrays: Arrays = {"w": np.zeros(4, np.float32)}
-    with SimulatedFederation.create(arrays, clients=3) as federation:
-        recorded = RecordingAggregator.of(federation.aggregator)
+    with SimulatedFederation.create(arrays, clients=3, folder=tmp_path) as federation:
         federation.run_round(trained)
         cheats = {"client-1": lambda _, base: ({k: v + np.inf for k, v in base.items()}, 1)}
         federation.run_round(trained, cheats=cheats)
@@ -383,7 +381,7 @@ def test_the_log_of_a_real_enclave_is_a_true_one() -> None:
         manifest, _, started = federation.aggregator.info()
         leaves = federation.aggregator.leaves(0)
         model = federation.model.digest()
-    data = recorded.file(leaves)
+    data = (tmp_path / "statements.fel").read_bytes()
     found: VerifiedLog = verify_log(
         io.BytesIO(data), started.signing_key, Manifest.from_bytes(manifest)
     )
@@ -397,10 +395,3 @@ def test_the_log_of_a_real_enclave_is_a_true_one() -> None:
     assert found.rejections == {"not-finite": 1}
     chain = [each for each in found.rounds if each.model is not None]
     assert [each.base_model for each in chain[1:]] == [each.model for each in chain[:-1]]
-
-
-def test_no_digest_of_a_leaf_is_missing_from_the_recording() -> None:
-    """The recording above is told which leaves there are; it must not make them up."""
-    recorded = RecordingAggregator({})
-    with pytest.raises(KeyError):
-        recorded.file([Digest(bytes(32))])
