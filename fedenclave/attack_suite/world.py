@@ -54,6 +54,13 @@ def payload_of(value: float) -> bytes:
     return bytes(pack(SCHEMA, tensors(value)))
 
 
+def trained_by(base: Model, step: float) -> bytes:
+    """Return the flat payload of a model whose every element is `step` more than `base`'s."""
+    wide = np.frombuffer(bytes(base.payload[: 4 * WIDE]), np.float32)
+    half = np.frombuffer(bytes(base.payload[4 * WIDE :]), np.float16)
+    return (wide + np.float32(step)).tobytes() + (half + np.float16(step)).tobytes()
+
+
 def value_of(model: Model) -> float:
     """Return the first parameter: in most attacks all are alike."""
     return float(np.frombuffer(bytes(model.payload[:4]), np.float32)[0])
@@ -281,9 +288,7 @@ class World:
     ) -> bytes:
         """Train one client honestly: every element grows by `step`."""
         accepted = self.accept(name)
-        base = np.frombuffer(bytes(accepted.base.payload[: 4 * WIDE]), np.float32)
-        half = np.frombuffer(bytes(accepted.base.payload[4 * WIDE :]), np.float16)
-        trained = (base + np.float32(step)).tobytes() + (half + np.float16(step)).tobytes()
+        trained = trained_by(accepted.base, step)
         return self.sessions[name].seal(accepted, trained, num_examples, metrics)
 
     def contribute(self, names: Sequence[str], step: float = 1.0) -> None:
