@@ -8,13 +8,24 @@ SPEC.md, section 12.
 
 from __future__ import annotations
 
+import os
 import socket
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.enclave_process import EnclaveProcess
-from fedenclave.protocol.frames import LENGTH, Reply
+from fedenclave.protocol.frames import (
+    LENGTH,
+    Closed,
+    CloseRequest,
+    FetchRequest,
+    Operation,
+    Reply,
+)
+from fedenclave.protocol.records import Record
 
 _PATIENCE_SECONDS = 20.0
 
@@ -89,3 +100,33 @@ def send_and_receive(
             return Reply.from_bytes(enclave._receive(size))
         finally:
             channel.settimeout(None)
+
+
+def close_on(aggregator: Aggregator, base: Path) -> Closed:
+    """Ask the enclave itself to close, on a base model's file of the host's choice.
+
+    Raises:
+        RequestRefused: it does not.
+    """
+    request = CloseRequest(base_offset=0, time=int(time.time()))
+    return _with_file(aggregator, Operation.CLOSE, request, base, os.O_RDONLY)
+
+
+def fetch_into(aggregator: Aggregator, target: Path) -> Closed:
+    """Ask the enclave itself for the newest model.
+
+    Raises:
+        RequestRefused: it gives none.
+    """
+    request = FetchRequest(model_offset=0)
+    return _with_file(aggregator, Operation.FETCH, request, target, os.O_RDWR | os.O_CREAT)
+
+
+def _with_file(
+    aggregator: Aggregator, operation: Operation, request: Record, path: Path, flags: int
+) -> Closed:
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        return enclave_of(aggregator).request(operation, request, Closed, [descriptor])
+    finally:
+        os.close(descriptor)
