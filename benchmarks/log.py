@@ -11,6 +11,8 @@ Both times every entry is decoded, every rule of the protocol's specification, s
 and every checkpoint compared with the tree over all entries before it. The receipts are a real
 round's, with development evidence; those with a TEE's take longer by what `benchmarks.attestation`
 says.
+
+    python -m benchmarks.log [--events 1000000] [--quick] [--json FILE]
 """
 
 from __future__ import annotations

@@ -49,23 +49,18 @@ def measure(parameters: int, clients: int, repeat: int) -> Figures:
     """Return the figures of `repeat` rounds of each kind, in turn."""
     figures = Figures()
     for _ in range(repeat):
-        for flushed, seconds in ((False, figures.unflushed), (True, figures.flushed)):
+        for flushed in (False, True):
             with tempfile.TemporaryDirectory(prefix="bench-", dir=Path.cwd()) as folder:
-                one_round(parameters, clients, Path(folder), figures, seconds, flushed=flushed)
+                one_round(parameters, clients, Path(folder), figures, flushed=flushed)
     return figures
 
 
 def one_round(
-    parameters: int,
-    clients: int,
-    folder: Path,
-    figures: Figures,
-    admissions: list[float],
-    *,
-    flushed: bool,
+    parameters: int, clients: int, folder: Path, figures: Figures, *, flushed: bool
 ) -> None:
     """Admit everybody's update, end the host in the open round, and start it again."""
     first = {TENSOR: first_parameters(parameters)}
+    admissions = figures.flushed if flushed else figures.unflushed
     with SimulatedFederation.create(
         first, clients=clients, folder=folder, flushed=flushed
     ) as federation:

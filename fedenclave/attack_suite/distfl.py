@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from fedenclave.attack_suite.attack import Open, Witness, attack
-from fedenclave.attack_suite.t11_unreliable_host import close_on
+from fedenclave.attack_suite.enclave_socket import close_on
 from fedenclave.attack_suite.world import World
 from fedenclave.protocol.errors import Reason, Refusal
 from fedenclave.protocol.statements import CohortReport
@@ -59,12 +59,12 @@ def client_selection(world: World, witness: Witness) -> None:
 def replay_aggregation(world: World, witness: Witness) -> None:
     """Two means of the same updates, one of them without c, give c's update by subtraction."""
     world.open()
-    sealed = {name: world.sealed(name, 0) for name in world.sessions}
-    for name, update in sealed.items():
-        world.submit(name, update)
+    sealed = world.contribute("abc", 0)
     world.close_round()
     base = min((world.folder / "models").glob("round-*.fem"))
-    witness.refused("close the round again", partial(close_on, world, base), Refusal.WRONG_STATE)
+    witness.refused(
+        "close the round again", partial(close_on, world.aggregator, base), Refusal.WRONG_STATE
+    )
     world.open()
     for name in "ab":
         witness.rejected(
@@ -86,9 +86,7 @@ def replay_aggregation(world: World, witness: Witness) -> None:
 def rollback(world: World, witness: Witness) -> None:
     """The old ciphertexts, then the clients themselves, for a cohort without c."""
     world.open()
-    sealed = {name: world.sealed(name) for name in world.sessions}
-    for name, update in sealed.items():
-        world.submit(name, update)
+    sealed = world.contribute("abc")
     world.take("abc", world.close_round()[1])
     honest, coordinator = world.aggregator, world.coordinator
     world.restart()

@@ -8,13 +8,23 @@ SPEC.md, section 12.
 
 from __future__ import annotations
 
+import os
 import socket
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.enclave_process import EnclaveProcess
-from fedenclave.protocol.frames import LENGTH, Reply
+from fedenclave.protocol.frames import (
+    LENGTH,
+    Closed,
+    CloseRequest,
+    FetchRequest,
+    Operation,
+    Reply,
+)
 
 _PATIENCE_SECONDS = 20.0
 
@@ -89,3 +99,25 @@ def send_and_receive(
             return Reply.from_bytes(enclave._receive(size))
         finally:
             channel.settimeout(None)
+
+
+def close_on(aggregator: Aggregator, base: Path) -> Empty:
+    """Ask the enclave itself to close, on a base model's file of the host's choice.
+
+    Raises:
+        RequestRefused: it does not.
+    """
+    request = CloseRequest(base_offset=0, time=int(time.time()))
+    with Opened(base, os.O_RDONLY) as file:
+        return enclave_of(aggregator).request(Operation.CLOSE, request, Empty, [file.number])
+
+
+def fetch_into(aggregator: Aggregator, target: Path) -> Closed:
+    """Ask the enclave itself for the newest release, and its model.
+
+    Raises:
+        RequestRefused: it gives none.
+    """
+    request = FetchRequest(model_offset=0)
+    with Opened(target, os.O_RDWR | os.O_CREAT) as file:
+        return enclave_of(aggregator).request(Operation.FETCH, request, Closed, [file.number])

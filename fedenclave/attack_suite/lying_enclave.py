@@ -1,6 +1,6 @@
 """An enclave that attests as it should and then lies: every check of the client's must see it.
 
-Development evidence is self-signed, so a test can make it. On a TEE this is the code that passed
+Development evidence is self-signed, so anybody can make it. On a TEE this is the code that passed
 review and has a hole; a client must not depend on there being none.
 """
 
@@ -29,7 +29,7 @@ from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 
 
 class LyingEnclave:
-    """Signs whatever the test asks for."""
+    """Signs whatever it is told to."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest

@@ -51,6 +51,11 @@ class Played:
     seconds: float = 0.0
 
     @property
+    def as_claimed(self) -> bool:
+        """Whether it ended as the suite says that it does: stopped, or known to be open."""
+        return self.ending in (Ending.STOPPED, Ending.OPEN)
+
+    @property
     def stopped_by(self) -> tuple[str, ...]:
         """What was seen to stop it, each once."""
         return tuple(dict.fromkeys(t.stopped_by for t in self.tries if not t.control))
@@ -122,7 +127,7 @@ def play_all(
 
 def held(played: Sequence[Played]) -> bool:
     """Return whether everything that is claimed to be stopped was stopped."""
-    return all(each.ending in (Ending.STOPPED, Ending.OPEN) for each in played)
+    return all(each.as_claimed for each in played)
 
 
 def report(played: Sequence[Played], where: Setting) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from fedenclave.attack_suite.attack import Witness, attack
 from fedenclave.attack_suite.changed_code import change, copy_of_the_enclave
 from fedenclave.attack_suite.world import World, payload_of
 from fedenclave.client.session import ClientSession
-from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.errors import Reason, Refusal
 
 _ADMISSION = "enclave/admission.py"
@@ -27,8 +26,7 @@ def _copy(world: World) -> Path:
 
 def _run(world: World, code: Path) -> None:
     """Put an enclave that runs `code` in the place of the approved one, and open a round."""
-    world.aggregator = world.another_enclave(code=code)
-    world.coordinator = RoundCoordinator(world.aggregator, send_manifest=True)
+    world.use(world.another_enclave(code=code))
     world.open()
 
 

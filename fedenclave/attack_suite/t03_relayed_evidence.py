@@ -7,13 +7,12 @@ from functools import partial
 
 from fedenclave.attack_suite.attack import Witness, attack
 from fedenclave.attack_suite.world import World, now
+from fedenclave.client.state import MAX_NONCES
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.evidence import Evidence
 from fedenclave.protocol.exchange import RoundOffer
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
-
-_NONCES_REMEMBERED = 8
 
 
 def _root(offer: RoundOffer) -> Digest:
@@ -31,7 +30,7 @@ def stale_evidence(world: World, witness: Witness) -> None:
     """Evidence of a time when the enclave was good is worth nothing later."""
     first = world.open()["a"]
     world.coordinator.abort()
-    for _ in range(_NONCES_REMEMBERED):
+    for _ in range(MAX_NONCES):
         world.sessions["a"].hello(now())
     witness.client_refuses(
         "offer an old round with its old evidence",

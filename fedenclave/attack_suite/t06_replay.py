@@ -63,16 +63,13 @@ def second_update(world: World, witness: Witness) -> None:
 def replay_from_an_earlier_round(world: World, witness: Witness) -> None:
     """The aborted round was on the same base model and for the same cohort as the next."""
     world.open()
-    released = {name: world.sealed(name) for name in world.sessions}
-    for name, update in released.items():
-        world.submit(name, update)
+    released = world.contribute("abc")
     world.close_round()
     world.open()
-    aborted = world.sealed("a")
-    world.submit("a", aborted)
+    aborted = world.contribute("a")
     world.coordinator.abort()
     world.open()
-    for tried, update in (("a released", released["b"]), ("an aborted", aborted)):
+    for tried, update in (("a released", released["b"]), ("an aborted", aborted["a"])):
         witness.rejected(
             f"submit an update of {tried} round", partial(world.pass_on, update), Reason.WRONG_ROUND
         )

@@ -13,7 +13,6 @@ from functools import partial
 from fedenclave.attack_suite.attack import Witness, attack
 from fedenclave.attack_suite.world import World, now, payload_of
 from fedenclave.audit.folder import contradictions
-from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol import segment
 from fedenclave.protocol.aggregation import Adam
 from fedenclave.protocol.digests import Digest
@@ -109,8 +108,7 @@ def state_wound_back(world: World, witness: Witness) -> None:
     shutil.copytree(world.folder, before, dirs_exist_ok=True)
     _, deliveries = world.close_round()
     world.take("abc", deliveries)
-    world.aggregator = world.aggregator_on(before)
-    world.coordinator = RoundCoordinator(world.aggregator, send_manifest=True)
+    world.use(world.aggregator_on(before))
     world.open(["a", "b"])
     for name in "ab":
         witness.client_refuses(

@@ -131,9 +131,7 @@ def inflated_examples(world: World, witness: Witness) -> None:
 
 def _seven(world: World, names: Sequence[str]) -> None:
     for number, name in enumerate(names):
-        sealed = world.sealed(name, 0.9 + number / 20)
-        if not world.submit(name, sealed).admitted:
-            raise RuntimeError("an honest update was not admitted")
+        world.admit(name, world.sealed(name, 0.9 + number / 20))
 
 
 @attack(

@@ -11,54 +11,16 @@ import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from fedenclave.attack_suite.attack import NotStopped, Witness, attack
-from fedenclave.attack_suite.enclave_socket import enclave_of
-from fedenclave.attack_suite.world import NARROW, WIDE, World, now, payload_of
-from fedenclave.host.enclave_process import EnclaveDied, RecordT
+from fedenclave.attack_suite.enclave_socket import close_on, enclave_of, fetch_into
+from fedenclave.attack_suite.world import NARROW, WIDE, World, payload_of
+from fedenclave.host.enclave_process import EnclaveDied
 from fedenclave.protocol.errors import Refusal
-from fedenclave.protocol.frames import Closed, CloseRequest, Empty, FetchRequest, Operation
-from fedenclave.protocol.records import Record
 from fedenclave.protocol.statements import CohortReport
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
-
-
-def close_on(world: World, base: Path) -> Empty:
-    """Ask the enclave itself to close, on a base model's file of the host's choice.
-
-    Raises:
-        RequestRefused: it does not.
-    """
-    request = CloseRequest(base_offset=0, time=now())
-    return _with_file(world, Operation.CLOSE, request, Empty, base, os.O_RDONLY)
-
-
-def fetch_into(world: World, target: Path) -> Closed:
-    """Ask the enclave itself for the newest model.
-
-    Raises:
-        RequestRefused: it gives none.
-    """
-    request = FetchRequest(model_offset=0)
-    return _with_file(world, Operation.FETCH, request, Closed, target, os.O_RDWR | os.O_CREAT)
-
-
-def _with_file(
-    world: World,
-    operation: Operation,
-    request: Record,
-    reply: type[RecordT],
-    path: Path,
-    flags: int,
-) -> RecordT:
-    descriptor = os.open(path, flags, 0o600)
-    try:
-        return enclave_of(world.aggregator).request(operation, request, reply, [descriptor])
-    finally:
-        os.close(descriptor)
 
 
 @attack("T11-dropped-update", "drop one client's update, and say that it took part")
@@ -103,9 +65,7 @@ def other_order(world: World, witness: Witness) -> None:
 def _digest_in_order(world: World, payloads: dict[str, bytes], order: Sequence[str]) -> bytes:
     world.open()
     for name in order:
-        sealed = world.forge(name, payloads[name], num_examples=ord(name))
-        if not world.submit(name, sealed).admitted:
-            raise RuntimeError("an update was not admitted")
+        world.admit(name, world.forge(name, payloads[name], num_examples=ord(name)))
     return world.close_round()[0].model
 
 
@@ -119,10 +79,10 @@ def failed_pass(world: World, witness: Witness) -> None:
     spoilt, leak = folder / "spoilt", folder / "leak"
     payload = bytes(world.model().payload)
     spoilt.write_bytes(payload[:-1] + bytes([payload[-1] ^ 1]))
-    fetch = partial(fetch_into, world, leak)
+    fetch = partial(fetch_into, world.aggregator, leak)
     witness.refused(
         "close on a base whose last byte is another",
-        partial(close_on, world, spoilt),
+        partial(close_on, world.aggregator, spoilt),
         Refusal.WRONG_MODEL,
     )
     witness.refused("fetch the model of the failed pass", fetch, Refusal.WRONG_STATE)
@@ -200,7 +160,7 @@ def out_of_order(world: World, witness: Witness) -> None:
     world.contribute("ab")
     first = min((world.folder / "models").glob("round-*.fem"))
     world.take("ab", world.close_round()[1])
-    witness.refused("close a second time", partial(close_on, world, first), wrong)
+    witness.refused("close a second time", partial(close_on, world.aggregator, first), wrong)
     late = world.forge("c", payload_of(1))
     witness.refused("submit an update after the release", lambda: aggregator.submit([late]), wrong)
     witness.goes_on(world)

@@ -68,8 +68,7 @@ def _admitted(world: World, honest: str) -> bytes:
     """Open a round with c's update, whose content key it keeps, and those of `honest`."""
     world.open()
     sealed = world.forge("c", payload_of(7), content_key=_KEY)
-    if not world.submit("c", sealed).admitted:
-        raise RuntimeError("the update to be swapped was not admitted")
+    world.admit("c", sealed)
     world.contribute(honest)
     return sealed
 

@@ -54,6 +54,13 @@ def payload_of(value: float) -> bytes:
     return bytes(pack(SCHEMA, tensors(value)))
 
 
+def trained_by(base: Model, step: float) -> bytes:
+    """Return the flat payload of a model whose every element is `step` more than `base`'s."""
+    wide = np.frombuffer(bytes(base.payload[: 4 * WIDE]), np.float32)
+    half = np.frombuffer(bytes(base.payload[4 * WIDE :]), np.float16)
+    return (wide + np.float32(step)).tobytes() + (half + np.float16(step)).tobytes()
+
+
 def value_of(model: Model) -> float:
     """Return the first parameter: in most attacks all are alike."""
     return float(np.frombuffer(bytes(model.payload[:4]), np.float32)[0])
@@ -98,11 +105,8 @@ class World:
         """Use what `start` has made."""
         self.setting, self.folder = setting, folder
         self.aggregator, self.coordinator = federation.aggregator, federation.coordinator
-        self.sessions, self.stores, self.keys = (
-            dict(federation.sessions),
-            dict(federation.stores),
-            dict(federation.keys),
-        )
+        self.sessions, self.stores = dict(federation.sessions), dict(federation.stores)
+        self.keys = dict(federation.keys)
         self.manifest = next(iter(self.sessions.values())).manifest
         _, self.approvals, _ = self.aggregator.info()
         self.offers: Mapping[str, RoundOffer] = {}
@@ -188,10 +192,14 @@ class World:
         self._ends.callback(aggregator.close)
         return aggregator
 
+    def use(self, aggregator: Aggregator) -> None:
+        """Put another enclave in the place of this one, and a coordinator that knows no round."""
+        self.aggregator = aggregator
+        self.coordinator = RoundCoordinator(aggregator, send_manifest=True)
+
     def restart(self) -> None:
         """Go on with another enclave, without the state of this one: it begins at the start."""
-        self.aggregator = self.another_enclave()
-        self.coordinator = RoundCoordinator(self.aggregator, send_manifest=True)
+        self.use(self.another_enclave())
 
     def liar(self) -> LyingEnclave:
         """Return an enclave that attests as it should and then says what it is told to."""
@@ -281,21 +289,29 @@ class World:
     ) -> bytes:
         """Train one client honestly: every element grows by `step`."""
         accepted = self.accept(name)
-        base = np.frombuffer(bytes(accepted.base.payload[: 4 * WIDE]), np.float32)
-        half = np.frombuffer(bytes(accepted.base.payload[4 * WIDE :]), np.float16)
-        trained = (base + np.float32(step)).tobytes() + (half + np.float16(step)).tobytes()
+        trained = trained_by(accepted.base, step)
         return self.sessions[name].seal(accepted, trained, num_examples, metrics)
 
-    def contribute(self, names: Sequence[str], step: float = 1.0) -> None:
-        """Let clients take part honestly.
+    def admit(self, name: str, sealed: bytes) -> None:
+        """Pass on a sealed update that must be admitted.
 
         Raises:
-            RuntimeError: one was not admitted: the attack cannot be played as it is meant.
+            RuntimeError: it was not: the attack cannot be played as it is meant.
         """
-        for name in names:
-            result = self.submit(name, self.sealed(name, step))
-            if not result.admitted:
-                raise RuntimeError(f"honest update of {name} was rejected: {result.reason}")
+        result = self.submit(name, sealed)
+        if not result.admitted:
+            raise RuntimeError(f"update of {name} was rejected: {result.reason}")
+
+    def contribute(self, names: Sequence[str], step: float = 1.0) -> dict[str, bytes]:
+        """Let clients take part honestly, and return what they have sealed.
+
+        Raises:
+            RuntimeError: one was not admitted.
+        """
+        sealed = {name: self.sealed(name, step) for name in names}
+        for name, update in sealed.items():
+            self.admit(name, update)
+        return sealed
 
     def take(
         self, names: Sequence[str], deliveries: Mapping[str, Delivery]

@@ -48,24 +48,24 @@ def models_with(
         initial_model: the agreed first model, which contains nobody.
     """
     releases = {
-        (bytes(r.attestation.signing_key), r.round): r for r in receipts if r.model is not None
+        (bytes(r.attestation.signing_key), r.round): (r, r.model)
+        for r in receipts
+        if r.model is not None
     }
     known = {initial_model: (Contains.NO, 0)}
     found = []
-    for _, release in sorted(releases.items()):
-        if release.model is None:
-            continue
+    for _, (release, model) in sorted(releases.items()):
         of_base, since = known.get(release.base_model, (Contains.UNKNOWN, 0))
         contains = of_base
         if of_base is Contains.DIRECTLY:
             contains = Contains.THROUGH_BASE
         if client in release.clients:
             contains, since = Contains.DIRECTLY, since or release.round
-        known[release.model] = contains, since
+        known[model] = contains, since
         found.append(
             ReleasedModel(
                 round=release.round,
-                model=release.model,
+                model=model,
                 base_model=release.base_model,
                 contains=contains,
                 since=since,

@@ -20,7 +20,7 @@ from enum import StrEnum
 from multiprocessing import get_context
 from typing import BinaryIO, Self
 
-from fedenclave.audit.log_entry import CommonForms, KeyCheck, Opened
+from fedenclave.audit.log_entry import Committing, CommonForms, KeyCheck, Opened
 from fedenclave.audit.log_rounds import LogInvalid, LogRounds
 from fedenclave.audit.round_history import End, RoundHistory
 from fedenclave.protocol.digests import Digest, to_text
@@ -28,7 +28,7 @@ from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.log_file import LogEntry, read_log
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import PublicKey, key_to_text, statement_digest
-from fedenclave.protocol.statements import Checkpoint, FederationStatement
+from fedenclave.protocol.statements import Checkpoint
 
 Signed = tuple[str, bytes, bytes]
 """Type, payload, signature."""
@@ -76,11 +76,6 @@ class VerifiedLog:
         """Return how many rounds ended so."""
         return sum(each.end is end for each in self.rounds)
 
-    def releases_with(self, client: str) -> tuple[int, ...]:
-        """Return the rounds whose release has the client's own update in it."""
-        released = (each for each in self.rounds if each.end is End.RELEASED)
-        return tuple(each.round for each in released if client in each.included)
-
 
 def verify_log(
     stream: BinaryIO,
@@ -116,7 +111,7 @@ def verify_log(
             opened = _open(forms, entry)
             rounds.add(opened.unverified, statement_digest(entry.unverified))
             signed = opened.type, opened.payload, opened.signature
-            if signatures is Signatures.ALL or _vouches(opened.unverified):
+            if signatures is Signatures.ALL or isinstance(opened.unverified, Committing):
                 checks.add(entry.index, signed)
                 unvouched.clear()
             else:
@@ -150,11 +145,6 @@ def _open(forms: CommonForms, entry: LogEntry) -> Opened:
         return forms.open(entry.unverified)
     except MalformedMessage as error:
         raise _cannot_be(entry.index, error.message) from error
-
-
-def _vouches(statement: FederationStatement) -> bool:
-    """Return whether the statement's own signature stands for the entries before it."""
-    return hasattr(statement, "checkpoint")
 
 
 def _cannot_be(index: int, why: str) -> LogInvalid:

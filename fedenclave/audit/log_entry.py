@@ -43,6 +43,9 @@ STATEMENTS: dict[str, type[FederationStatement]] = {
 }
 """What an enclave's key signs for its log, by type."""
 
+Committing = Announcement | Release | Abort | Adoption
+"""Statements with a checkpoint: they say what the whole log was before them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from fedenclave.audit.fork import Committing, statements_of
-from fedenclave.audit.log_entry import open_entry
+from fedenclave.audit.fork import statements_of
+from fedenclave.audit.log_entry import Committing, open_entry
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.log_file import read_log

@@ -6,6 +6,7 @@ Not `fedenclave simulate gallery`, which draws what poisoners do to a model's ac
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -106,8 +107,9 @@ def run(
         print_json(report)
     else:
         _show_table(played)
-    if not runner.held(played):
-        err.print(f"error: {_failed(played)} of {len(played)} attacks were not stopped")
+    through = sum(not each.as_claimed for each in played)
+    if through:
+        err.print(f"error: {through} of {len(played)} attacks were not stopped")
         raise typer.Exit(1)
 
 
@@ -150,8 +152,9 @@ def _show_table(played: Sequence[Played]) -> None:
             style=_style(each.ending),
         )
     out.print(table)
-    counts = [f"{sum(p.ending is e for p in played)} {e}" for e in _endings(played)]
-    out.print(", ".join(counts), markup=False, highlight=False)
+    counts = Counter(each.ending for each in played)
+    said = ", ".join(f"{count} {ending}" for ending, count in counts.items())
+    out.print(said, markup=False, highlight=False)
 
 
 def _in_short(each: Played) -> str:
@@ -162,13 +165,5 @@ def _in_short(each: Played) -> str:
     return "\n".join([*lines[:_LINES], *more])
 
 
-def _endings(played: Sequence[Played]) -> list[Ending]:
-    return list(dict.fromkeys(each.ending for each in played))
-
-
 def _style(ending: Ending) -> str:
     return {"stopped": "", "open": "yellow"}.get(ending.value, "bold red")
-
-
-def _failed(played: Sequence[Played]) -> int:
-    return sum(each.ending.value not in ("stopped", "open") for each in played)

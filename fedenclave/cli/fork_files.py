@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,20 +30,15 @@ def denounce_files(first: Path, second: Path, key: str | None) -> ForkProof:
         ConfigurationError: a file cannot be read, or no key is named and no file is a receipt.
         MalformedMessage: a file is neither of the three, or the key has not signed what is in it.
     """
-    files = (first, second)
     with ExitStack() as stack:
-        logs = [_log(file, stack) for file in files]
-        receipts = [None if log else _receipt(f) for f, log in zip(files, logs, strict=True)]
-        judged_by = named_key(key) if key is not None else _claimed_key(receipts)
+        sides = [_side(file, stack) for file in (first, second)]
+        judged_by = named_key(key) if key is not None else _claimed_key(sides)
+        logs = [side.log for side in sides]
         if logs[0] and logs[1]:
             return denounce_logs(logs[0], logs[1], judged_by)
-        said = [
-            _of_log(log) if log else _of_file(file, receipt)
-            for file, log, receipt in zip(files, logs, receipts, strict=True)
-        ]
         # A log is read entry by entry; the other file's few statements are held.
-        few, many = reversed(said) if logs[0] else said
-        found = denounce_any(list(few), many, judged_by)
+        few, many = reversed(sides) if logs[0] else sides
+        found = denounce_any(list(few.statements()), many.statements(), judged_by)
     if found is None:
         raise NoFork(
             "all of their statements can be in one log",
@@ -51,8 +47,22 @@ def denounce_files(first: Path, second: Path, key: str | None) -> ForkProof:
     return found
 
 
-def _log(file: Path, stack: ExitStack) -> BinaryIO | None:
-    """Return an open log file; None where the file is something else."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """One of the two files: an open log, a receipt, or else a statement, `data`."""
+
+    log: BinaryIO | None = None
+    receipt: Receipt | None = None
+    data: bytes = b""
+
+    def statements(self) -> Iterator[bytes]:
+        if self.log is not None:
+            return (entry.unverified for entry in read_log(self.log))
+        return iter(statements_of(self.receipt) if self.receipt is not None else [self.data])
+
+
+def _side(file: Path, stack: ExitStack) -> _Side:
+    """Return what is in a file; a log is open until `stack` ends."""
     try:
         stream = stack.enter_context(file.open("rb"))
         is_log = stream.read(len(MAGIC)) == MAGIC
@@ -62,28 +72,17 @@ def _log(file: Path, stack: ExitStack) -> BinaryIO | None:
             f"cannot read {file}: {error.strerror}",
             hint="is the path right, and may this user read it?",
         ) from error
-    return stream if is_log else None
-
-
-def _receipt(file: Path) -> Receipt | None:
+    if is_log:
+        return _Side(log=stream)
+    data = read_file(file, "file")
     try:
-        return Receipt.from_bytes(read_file(file, "file"))
+        return _Side(receipt=Receipt.from_bytes(data))
     except MalformedMessage:
-        return None
+        return _Side(data=data)
 
 
-def _claimed_key(receipts: list[Receipt | None]) -> PublicKey:
-    for receipt in receipts:
-        if receipt is not None:
-            return PublicKey(Evidence.from_bytes(receipt.participation.evidence).signing_key)
+def _claimed_key(sides: Sequence[_Side]) -> PublicKey:
+    for side in sides:
+        if side.receipt is not None:
+            return PublicKey(Evidence.from_bytes(side.receipt.participation.evidence).signing_key)
     raise ConfigurationError("no key to judge by", hint=NAME_IT)
-
-
-def _of_log(log: BinaryIO) -> Iterator[bytes]:
-    return (entry.unverified for entry in read_log(log))
-
-
-def _of_file(file: Path, receipt: Receipt | None) -> Iterator[bytes]:
-    if receipt is not None:
-        return iter(statements_of(receipt))
-    return iter([read_file(file, "statement")])

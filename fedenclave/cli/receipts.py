@@ -45,7 +45,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Verify every receipt against the agreed manifest; exit 1 if one proves nothing."""
-    judged = _judge(paths, manifest, endorsements)
+    judged = _judge(paths, *_trusted(paths, manifest), endorsements)
     valid = [file.verified for file in judged if file.verified is not None]
     against = contradictions(valid, now=int(time.time()))
     if as_json:
@@ -74,7 +74,7 @@ def list_receipts(
     as_json: AsJson = False,
 ) -> None:
     """List receipts, each verified first; like `verify`, but always ends with 0."""
-    judged = _judge(paths, manifest, endorsements)
+    judged = _judge(paths, *_trusted(paths, manifest), endorsements)
     if as_json:
         print_json([_as_json(file) for file in judged])
     else:
@@ -94,13 +94,13 @@ def contains(
 
     A model contains a client whose update is in it, and so does every model that builds on it.
     """
-    trusted = _trusted(paths, manifest)[0]
+    trusted, beside = _trusted(paths, manifest)
     if client not in trusted.roster:
         raise ConfigurationError(
             f"client {client} is not on the roster",
             hint=f"it names {', '.join(sorted(trusted.roster)[:10])}",
         )
-    judged = _judge(paths, manifest, endorsements)
+    judged = _judge(paths, trusted, beside, endorsements)
     valid = [file.verified for file in judged if file.verified is not None]
     models = models_with(valid, client, trusted.initial_model)
     if as_json:
@@ -156,8 +156,9 @@ def _trusted(paths: list[Path], manifest: Path | None) -> tuple[Manifest, Path]:
     return Manifest.from_bytes(read_file(manifest, "manifest")), manifest
 
 
-def _judge(paths: list[Path], manifest: Path | None, endorsements: Path | None) -> list[JudgedFile]:
-    trusted, beside = _trusted(paths, manifest)
+def _judge(
+    paths: list[Path], trusted: Manifest, beside: Path, endorsements: Path | None
+) -> list[JudgedFile]:
     read_policies(trusted.attestation)
     if endorsements is not None and not endorsements.is_dir():
         raise ConfigurationError(f"there is no folder {endorsements}", hint="is the path right?")

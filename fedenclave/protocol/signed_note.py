@@ -65,7 +65,7 @@ class NoteKey:
 
     def to_text(self) -> str:
         """Return C2SP's verifier key: `<name>+<key id in hex>+<base64 of type and key>`."""
-        return f"{self.name}+{self.id.hex()}+{_to_base64(bytes([self.type]) + self.key)}"
+        return f"{self.name}+{self.id.hex()}+{to_base64(bytes([self.type]) + self.key)}"
 
     @classmethod
     def from_text(cls, text: str) -> NoteKey:
@@ -76,7 +76,7 @@ class NoteKey:
         """
         name, _, rest = text.partition("+")
         key_id, _, encoded = rest.partition("+")
-        raw = _from_base64(encoded, "verifier key")
+        raw = from_base64(encoded, "verifier key")
         if not raw or raw[0] not in tuple(SignatureType):
             raise MalformedMessage(
                 f"verifier key is of type {raw[:1].hex() or 'none'}, want 01 or 04"
@@ -97,7 +97,7 @@ class Signature:
 
     def to_line(self) -> str:
         """Return the line, newline included."""
-        return f"{_DASH}{self.name} {_to_base64(self.key_id + self.signature)}\n"
+        return f"{_DASH}{self.name} {to_base64(self.key_id + self.signature)}\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +203,7 @@ def _parse_line(line: str) -> Signature:
             f"signature line is {line[:80]!r}, want a dash, a name and base64, with spaces between"
         )
     _check_name(name)
-    raw = _from_base64(encoded, "signature")
+    raw = from_base64(encoded, "signature")
     if len(raw) <= KEY_ID_SIZE:
         raise MalformedMessage(f"signature has {len(raw)} bytes, want its key's 4 and more")
     return Signature(name=name, key_id=raw[:KEY_ID_SIZE], signature=raw[KEY_ID_SIZE:])
@@ -214,16 +214,21 @@ def _check_name(name: str) -> None:
         raise MalformedMessage(f"key name is {name[:80]!r}, want one without spaces and plus signs")
 
 
-def _to_base64(data: bytes) -> str:
+def to_base64(data: bytes) -> str:
+    """Return standard base64, as notes and checkpoints have it."""
     return base64.b64encode(data).decode()
 
 
-def _from_base64(text: str, what: str) -> bytes:
-    """Return what standard base64 encodes; another spelling of the same bytes is refused."""
+def from_base64(text: str, what: str) -> bytes:
+    """Return what standard base64 encodes; `what` it is, an error says.
+
+    Raises:
+        MalformedMessage: it is none, or another spelling of the same bytes.
+    """
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise MalformedMessage(f"{what} is not base64") from error
-    if _to_base64(raw) != text:
+    if to_base64(raw) != text:
         raise MalformedMessage(f"{what} is not base64 as it is written")
     return raw

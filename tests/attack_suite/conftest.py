@@ -1,28 +1,14 @@
-"""The installed enclave's setting, measured once, and `fedenclave` run in this process."""
+"""The installed enclave's setting, measured once, and `fedenclave attack` run in this process."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 from fedenclave.attack_suite.runner import setting
 from fedenclave.attack_suite.world import Setting
-from fedenclave.cli.main import run
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a command printed and how it ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Finished]
+from tests.cli.conftest import Command, fedenclave  # noqa: F401 - a fixture
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +17,6 @@ def installed() -> Setting:
 
 
 @pytest.fixture
-def attack_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def attack_command(fedenclave: Command) -> Command:  # noqa: F811 - the fixture
     """Return a function that runs `fedenclave attack` with the given words."""
-
-    def command(*words: object) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["fedenclave", "attack", *map(str, words)])
-        capsys.readouterr()
-        status = run()
-        printed = capsys.readouterr()
-        return Finished(status=status, out=printed.out, err=printed.err)
-
-    return command
+    return partial(fedenclave, "attack")

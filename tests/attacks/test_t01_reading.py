@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedenclave.attack_suite.world import FIRST, WIDE
 from fedenclave.protocol.statements import Suite
 from tests.attacks.conftest import NewWorld
-from tests.attacks.world import FIRST, WIDE, World, value_of
+from tests.attacks.world import World, value_of
 
 # As float32 about 11.456, as float16 about 0.226: a value that every rule admits.
 CANARY = b"CN7A" * 8

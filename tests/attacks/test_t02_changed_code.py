@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import fedenclave
+from fedenclave.attack_suite.world import FIRST
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.protocol.errors import EnclaveRefused, Refusal, RequestRefused
 from tests.attacks.conftest import NewWorld
-from tests.attacks.world import FIRST
 
 PACKAGE = Path(fedenclave.__file__).parent
 

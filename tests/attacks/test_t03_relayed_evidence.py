@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.attack_suite.lying_enclave import LyingEnclave
+from fedenclave.attack_suite.world import FIRST, now
 from fedenclave.attestation.appraise import appraise
 from fedenclave.attestation.result import EvidenceRefused
 from fedenclave.protocol import merkle
@@ -16,7 +17,7 @@ from fedenclave.protocol.exchange import RoundOffer
 from fedenclave.protocol.signing import public_key
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.conftest import NewWorld
-from tests.attacks.world import FIRST, World, now
+from tests.attacks.world import World
 
 FILE = FIRST.to_bytes()
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import pytest
 
 from fedenclave.attack_suite.lying_enclave import LyingEnclave
+from fedenclave.attack_suite.world import FIRST, now
 from fedenclave.protocol.errors import EnclaveRefused, Refusal, RequestRefused
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.conftest import NewWorld
-from tests.attacks.world import FIRST, World, now, value_of
+from tests.attacks.world import World, value_of
 
 PAIRS = {"a1": "alpha", "a2": "alpha", "b1": "beta"}
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from fedenclave.attack_suite.world import now, payload_of
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import EnclaveRefused, Reason
@@ -12,7 +13,7 @@ from fedenclave.protocol.signing import signing_input
 from fedenclave.protocol.statements import Checkpoint
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.conftest import NewWorld
-from tests.attacks.world import World, now, payload_of, value_of
+from tests.attacks.world import World, value_of
 
 
 def rejected(world: World, name: str, sealed: bytes, reason: Reason) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fedenclave.attack_suite.lying_enclave import LyingEnclave
+from fedenclave.attack_suite.world import FIRST, now, payload_of
 from fedenclave.client.session import AcceptedRound
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
@@ -14,7 +15,7 @@ from fedenclave.protocol.exchange import LogProof
 from fedenclave.protocol.sealed_update import read_envelope
 from fedenclave.protocol.statements import Checkpoint, UpdateHeader
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
-from tests.attacks.world import FIRST, World, now, payload_of
+from tests.attacks.world import World
 
 FILE = FIRST.to_bytes()
 

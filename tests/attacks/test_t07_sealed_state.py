@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fedenclave.attack_suite.world import payload_of
 from fedenclave.protocol import segment
 from fedenclave.protocol.errors import EnclaveRefused, Reason, Refusal, RequestRefused
 from tests.attacks.conftest import NewWorld
-from tests.attacks.world import World, payload_of
+from tests.attacks.world import World
 
 
 def newest(world: World) -> Path:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fedenclave.attack_suite.lying_enclave import LyingEnclave
+from fedenclave.attack_suite.world import FIRST, SCHEMA, now, payload_of
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.protocol.digests import Digest, to_text
 from fedenclave.protocol.errors import EnclaveRefused, Refusal, RequestRefused
@@ -21,7 +22,7 @@ from fedenclave.protocol.training_config import (
     configuration,
     training_config,
 )
-from tests.attacks.world import FIRST, SCHEMA, World, now, payload_of, value_of
+from tests.attacks.world import World, value_of
 
 FILE = FIRST.to_bytes()
 CRAFTED = Model(schema=SCHEMA, payload=payload_of(9))

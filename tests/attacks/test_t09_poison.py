@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedenclave.attack_suite.world import FIRST, NARROW, WIDE, payload_of
 from fedenclave.protocol.errors import Reason
 from tests.attacks.conftest import NewWorld
-from tests.attacks.world import FIRST, NARROW, WIDE, World, payload_of, value_of
+from tests.attacks.world import World, value_of
 
 # DEFAULT_RULES: max_abs 1000, max_norm 1e6, weight_cap 1e6, reject.
 INF16, NAN16 = b"\x00\x7c", b"\x01\x7e"

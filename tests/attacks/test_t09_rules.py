@@ -6,10 +6,11 @@ import math
 
 import pytest
 
+from fedenclave.attack_suite.world import payload_of
 from fedenclave.protocol import aggregation as rules
 from fedenclave.protocol.errors import Reason, Refusal, RequestRefused
 from tests.attacks.conftest import NewWorld
-from tests.attacks.world import payload_of, value_of
+from tests.attacks.world import value_of
 
 SEVEN = {name: name for name in "abcdefg"}
 HONEST = dict(zip("bcdefg", (0.9, 0.95, 1.0, 1.05, 1.1, 1.15), strict=True))

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedenclave.attack_suite.world import FIRST, now, payload_of
 from fedenclave.audit.receipt import ReceiptInvalid
 from fedenclave.protocol.errors import EnclaveRefused, MalformedMessage, Reason
 from fedenclave.protocol.exchange import Delivery, RoundOffer
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
-from tests.attacks.world import FIRST, World, now, payload_of
+from tests.attacks.world import World
 
 CLOSED = {reason.value for reason in Reason}
 

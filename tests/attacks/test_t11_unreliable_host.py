@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedenclave.attack_suite.world import FIRST, now, payload_of
 from fedenclave.audit.receipt import ReceiptInvalid, Verdict
 from fedenclave.host.enclave_process import EnclaveDied
 from fedenclave.protocol.errors import EnclaveRefused, Refusal, RequestRefused
@@ -19,7 +20,7 @@ from fedenclave.protocol.frames import Closed, CloseRequest, Empty, FetchRequest
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.statements import CohortReport
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
-from tests.attacks.world import FIRST, World, now, payload_of, value_of
+from tests.attacks.world import World, value_of
 
 
 def pass_request(

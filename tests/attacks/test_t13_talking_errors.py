@@ -7,13 +7,14 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from fedenclave.attack_suite.world import payload_of
 from fedenclave.enclave.hardening import Hardening
 from fedenclave.enclave.service import Service
 from fedenclave.protocol.errors import Reason, Refusal
 from fedenclave.protocol.frames import AdmissionResult, Empty, Operation, Request
 from fedenclave.protocol.signing import Signed
 from fedenclave.protocol.statements import Admission, Rejection
-from tests.attacks.world import World, payload_of
+from tests.attacks.world import World
 
 PLAIN_WORDS = re.compile(r"[a-z-]+")
 

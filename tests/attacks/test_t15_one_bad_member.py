@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from fedenclave.attack_suite.world import payload_of
 from fedenclave.audit.receipt import Verdict
-from tests.attacks.world import World, payload_of, value_of
+from tests.attacks.world import World, value_of
 
 Bad = Callable[[World], bytes]
 

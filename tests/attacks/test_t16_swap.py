@@ -8,12 +8,13 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fedenclave.attack_suite.gcm_forgery import same_tag
+from fedenclave.attack_suite.world import FIRST, SCHEMA, payload_of
 from fedenclave.audit.receipt import Verdict
 from fedenclave.protocol.errors import Reason, Refusal, RequestRefused
 from fedenclave.protocol.sealed_update import chunk_nonce, chunk_offsets, sealed_size
 from fedenclave.protocol.signing import Signed
 from fedenclave.protocol.statements import Rejection, Release
-from tests.attacks.world import FIRST, SCHEMA, World, payload_of, value_of
+from tests.attacks.world import World, value_of
 
 KEY = bytes(range(32))
 

@@ -7,18 +7,17 @@ into its own files. A cheating member knows its own keys, and seals without aski
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from fedenclave.attack_suite.forging import announced, forge, header_for
+from fedenclave.attack_suite.world import FIRST, SCHEMA, WIDE, now, trained_by
 from fedenclave.audit.receipt import VerifiedReceipt
 from fedenclave.client.session import AcceptedRound, ClientSession
 from fedenclave.client.state import MemoryStore
@@ -28,18 +27,10 @@ from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.digests import from_text
 from fedenclave.protocol.exchange import RoundOffer
 from fedenclave.protocol.frames import AdmissionResult, StatusReply
-from fedenclave.protocol.hpke import cipher_suite, load_public_key, update_info
 from fedenclave.protocol.manifest import Client, Manifest, Member
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
 from fedenclave.protocol.model import Model
-from fedenclave.protocol.sealed_update import (
-    Envelope,
-    chunk_nonce,
-    frame,
-    private_header,
-    sealed_size,
-)
-from fedenclave.protocol.signing import Signed, public_key, sign, signing_input, statement_digest
+from fedenclave.protocol.signing import Signed, public_key, sign
 from fedenclave.protocol.statements import (
     VERSION,
     Announcement,
@@ -48,12 +39,8 @@ from fedenclave.protocol.statements import (
     Suite,
     UpdateHeader,
 )
-from fedenclave.protocol.tensors import pack, schema_of
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import DEFAULT_RULES
-
-WIDE, NARROW = 70_000, 10
-"""The model: two chunks of float32 and one of float16."""
 
 THREE = {"a": "alpha", "b": "beta", "c": "gamma"}
 _MEASUREMENT: list[str] = []
@@ -64,20 +51,6 @@ def measurement() -> str:
     if not _MEASUREMENT:
         _MEASUREMENT.append(json.loads(measure_enclave())["measurement"])
     return _MEASUREMENT[0]
-
-
-def tensors(value: float) -> dict[str, np.ndarray]:
-    """Return the model's tensors, every element `value`."""
-    return {"w": np.full(WIDE, value, np.float32), "h": np.full(NARROW, value, np.float16)}
-
-
-SCHEMA = schema_of(tensors(0))
-FIRST = Model(schema=SCHEMA, payload=bytes(pack(SCHEMA, tensors(0.5))))
-
-
-def payload_of(value: float) -> bytes:
-    """Return a flat payload, every element `value`."""
-    return bytes(pack(SCHEMA, tensors(value)))
 
 
 class World:
@@ -186,10 +159,14 @@ class World:
         return self.offers
 
     @property
+    def announcement_signed(self) -> bytes:
+        """The open round's announcement."""
+        return next(iter(self.offers.values())).announcement
+
+    @property
     def announcement(self) -> Announcement:
-        """The open round's."""
-        signed = next(iter(self.offers.values())).announcement
-        return Announcement.from_bytes(Signed.from_bytes(signed).payload)
+        """What it says."""
+        return announced(self.announcement_signed)
 
     def stored(self, sealed: bytes) -> Path:
         """Return the host's file of an admitted update."""
@@ -215,9 +192,7 @@ class World:
     def sealed(self, name: str, step: float, num_examples: int = 1, **metrics: float) -> bytes:
         """Train one client honestly: every element grows by `step`."""
         accepted = self.accept(name)
-        base = np.frombuffer(bytes(accepted.base.payload[: 4 * WIDE]), np.float32)
-        half = np.frombuffer(bytes(accepted.base.payload[4 * WIDE :]), np.float16)
-        trained = (base + np.float32(step)).tobytes() + (half + np.float16(step)).tobytes()
+        trained = trained_by(accepted.base, step)
         return self.sessions[name].seal(accepted, trained, num_examples, metrics)
 
     def contribute(self, steps: Mapping[str, float]) -> None:
@@ -235,20 +210,7 @@ class World:
 
     def header(self, name: str, **changes: Any) -> UpdateHeader:
         """Return the header of `name`'s update for the open round, with changes."""
-        announcement = self.announcement
-        header = UpdateHeader(
-            version=VERSION,
-            federation=self.manifest.name,
-            manifest=self.manifest.digest,
-            round=announcement.round,
-            announcement=statement_digest(next(iter(self.offers.values())).announcement),
-            base_model=announcement.base_model,
-            client=name,
-            schema=SCHEMA.digest,
-            sealed_size=sealed_size(SCHEMA, len(self.manifest.rules.reported)),
-            checkpoint=announcement.checkpoint,
-        )
-        return replace(header, **changes)
+        return header_for(name, self.manifest, SCHEMA, self.announcement_signed, **changes)
 
     def forge(
         self,
@@ -262,35 +224,16 @@ class World:
         **changes: Any,
     ) -> bytes:
         """Seal any payload under any header, signed by any key, with none of a client's checks."""
-        key = content_key if content_key is not None else os.urandom(32)
-        header = self.header(name, **changes).to_bytes()
-        announcement = self.announcement
-        public = load_public_key(announcement.suite, announcement.public_key)
-        wrapped = cipher_suite(announcement.suite).encrypt(key, public, info=update_info(header))
-        unsigned = Envelope(header=header, wrapped_key=wrapped, signature=b"")
-        by = signer or self.keys[name]
-        signature = by.sign(signing_input(UpdateHeader.TYPE, unsigned.signed_payload()))
-        return frame(replace(unsigned, signature=signature)) + b"".join(
-            seal_chunks(key, payload, num_examples, metrics)
+        return forge(
+            self.header(name, **changes),
+            self.announcement,
+            payload,
+            SCHEMA,
+            signer or self.keys[name],
+            num_examples=num_examples,
+            metrics=metrics,
+            content_key=content_key,
         )
-
-
-def seal_chunks(
-    key: bytes, payload: bytes, num_examples: int, metrics: Sequence[float] = ()
-) -> Iterator[bytes]:
-    """Yield the sealed chunks."""
-    cipher = AESGCM(key if len(key) == 32 else bytes(32))
-    private = private_header(len(metrics)).pack(num_examples, *metrics)
-    yield cipher.encrypt(chunk_nonce(0, last=False), private, None)
-    for number, chunk in enumerate(SCHEMA.chunks, start=1):
-        plain = payload[chunk.offset : chunk.offset + chunk.size]
-        nonce = chunk_nonce(number, last=number == len(SCHEMA.chunks))
-        yield cipher.encrypt(nonce, plain, None)
-
-
-def now() -> int:
-    """Return the time."""
-    return int(time.time())
 
 
 def value_of(model: Model) -> float:

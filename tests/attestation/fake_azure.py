@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from fedenclave.attestation.amd.kds import crl_name, vcek_name
 from fedenclave.attestation.amd.report import SigningKey, parse_report
 from fedenclave.attestation.azure.confidential_vm import make_format
-from tests.attestation import fake_amd, fake_intel, fake_tpm
+from tests.attestation import fake_amd, fake_intel, tpm_structures
 from tests.attestation.fake_tokens import jwk, rsa_key
 
 INTEL = fake_intel.FakeIntel()
@@ -98,7 +98,7 @@ def quote(
     *, bound: bytes = BOUND, pcrs: dict[int, bytes] = PCRS, bank: str = "sha256", kind: int = 0x8018
 ) -> bytes:
     """Return a TPMS_ATTEST of the vTPM."""
-    return fake_tpm.attest(kind, fake_tpm.quote_body(pcrs, bank=bank), extra=bound)
+    return tpm_structures.attest(kind, tpm_structures.quote_body(pcrs, bank=bank), extra=bound)
 
 
 def signature(attest: bytes, key: str = "ak") -> bytes:

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from fedenclave.attestation.result import Status
-from tests.attestation import fake_tpm
+from tests.attestation import tpm_structures
 from tests.attestation.azure_vm_appraisal import SNP, appraise, policy_table, refused
 from tests.attestation.fake_azure import (
     BOUND,
@@ -29,14 +29,16 @@ def quoting(values: dict[int, bytes]) -> dict[str, bytes]:
 
 class TestVirtualTpm:
     def test_a_signature_may_be_a_tpms_own_structure(self) -> None:
-        wrapped = fake_tpm.signature_of(rsa_key("ak"), SNP["tpm-quote"])
+        wrapped = tpm_structures.signature_of(rsa_key("ak"), SNP["tpm-quote"])
         assert appraise({**SNP, "tpm-signature": wrapped}).status is Status.AFFIRMING
 
     @pytest.mark.parametrize(
-        ("scheme", "hash_"), [(fake_tpm.RSAPSS, "sha256"), (fake_tpm.RSASSA, "sha384")]
+        ("scheme", "hash_"), [(tpm_structures.RSAPSS, "sha256"), (tpm_structures.RSASSA, "sha384")]
     )
     def test_another_scheme_or_hash_is_refused(self, scheme: int, hash_: str) -> None:
-        other = fake_tpm.signature_of(rsa_key("ak"), SNP["tpm-quote"], scheme=scheme, hash_=hash_)
+        other = tpm_structures.signature_of(
+            rsa_key("ak"), SNP["tpm-quote"], scheme=scheme, hash_=hash_
+        )
         assert refused({**SNP, "tpm-signature": other}) == "vtpm signature"
 
     def test_a_quote_by_another_machines_vtpm_is_refused(self) -> None:
@@ -73,7 +75,9 @@ class TestVirtualTpm:
         assert refused({**SNP, **other, "tpm-pcrs": b"".join(values.values())}) == "structure"
 
     def test_what_is_no_quote_is_refused(self) -> None:
-        certified = fake_tpm.attest(0x8017, fake_tpm.sized(b"\0\x0b" + bytes(32)) * 2, extra=BOUND)
+        certified = tpm_structures.attest(
+            0x8017, tpm_structures.sized(b"\0\x0b" + bytes(32)) * 2, extra=BOUND
+        )
         assert refused({**SNP, **vtpm_parts(certified)}) == "structure"
 
     @pytest.mark.parametrize("index", [4, 7])

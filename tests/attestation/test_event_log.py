@@ -28,7 +28,7 @@ from fedenclave.attestation.event_log import (
 from fedenclave.attestation.tpm.quote import Quoted, parse_attest, pcr_digest
 from fedenclave.protocol.errors import MalformedMessage
 from tests.attestation.cases import EVIDENCE
-from tests.attestation.fake_tpm import Log, boot_log, le32, variable
+from tests.attestation.fake_event_log import Log, boot_log, le32, variable
 
 LOGS = EVIDENCE / "tpm" / "gotpmtools-eventlogs"
 needs_evidence = pytest.mark.skipif(not LOGS.exists(), reason=f"{LOGS} is not there")

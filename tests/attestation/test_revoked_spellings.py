@@ -17,7 +17,7 @@ from fedenclave.attestation.nvidia.format import CERTIFICATES
 from fedenclave.attestation.result import EvidenceRefused
 from fedenclave.attestation.tpm.quote_format import FORMAT as TPM
 from fedenclave.protocol.toml_table import parse
-from tests.attestation import fake_aws, fake_intel, fake_nvidia, fake_tpm
+from tests.attestation import fake_aws, fake_intel, fake_nvidia, fake_tpm, tpm_structures
 from tests.attestation.fake_intel import DAY, NOW
 from tests.attestation.gpu_appraisal import POLICY as GPU_POLICY
 from tests.attestation.intel_appraisal import BOUND, INTEL, SGX, TDX
@@ -61,7 +61,7 @@ def assert_revoked_in_both(one: Evidence, other: Evidence, names: Sequence[str])
 
 def tpm(machine: fake_tpm.FakeTpm) -> Evidence:
     parts = {**machine.parts(), **machine.endorsed("alpha", "beta")}
-    asked = question(fake_tpm.BOUND, fake_tpm.NOW, machine.vendor.collateral())
+    asked = question(tpm_structures.BOUND, fake_tpm.NOW, machine.vendor.collateral())
     return parts, policy(TPM, fake_tpm.by_challenge(machine)), asked
 
 

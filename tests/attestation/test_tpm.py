@@ -20,20 +20,10 @@ from fedenclave.attestation.certificates import fingerprint, fingerprints
 from fedenclave.attestation.result import EvidenceRefused, Status, Trust
 from fedenclave.attestation.tpm.quote_format import FORMAT, inspect, recognise
 from fedenclave.protocol.errors import MalformedMessage
-from tests.attestation.fake_tpm import (
-    BOUND,
-    MEASUREMENT,
-    REPORT_DATA,
-    RSAPSS,
-    RSASSA,
-    FakeTpm,
-    by_challenge,
-    ec_key,
-    policy,
-    rsa_key,
-)
+from tests.attestation.fake_tpm import MEASUREMENT, FakeTpm, by_challenge, policy
 from tests.attestation.second_spelling import revoking
 from tests.attestation.tpm_appraisal import appraise, refusal, with_log
+from tests.attestation.tpm_structures import BOUND, REPORT_DATA, RSAPSS, RSASSA, ec_key, rsa_key
 
 # What is affirmed
 

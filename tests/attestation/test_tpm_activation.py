@@ -10,7 +10,8 @@ from fedenclave.protocol.activation import Activation
 from fedenclave.protocol.digests import sha256
 from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.signing import public_key, sign, verify
-from tests.attestation.fake_tpm import MEMBERS, FakeTpm, Key, ec_key, rsa_key
+from tests.attestation.fake_tpm import MEMBERS, FakeTpm
+from tests.attestation.tpm_structures import Key, ec_key, rsa_key
 
 KEYS = pytest.mark.parametrize("ek_key", [rsa_key(1), ec_key(1)], ids=["rsa", "p256"])
 ACTIVATION = {

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.attestation.fake_tpm import FakeTpm, attest, ec_key, policy, sized, u16
+from tests.attestation.fake_tpm import FakeTpm, policy
 from tests.attestation.tpm_appraisal import appraise, refusal
+from tests.attestation.tpm_structures import attest, ec_key, sized, u16
 
 
 def counted(tpm: FakeTpm, **fields: Any) -> dict[str, bytes]:

@@ -15,23 +15,10 @@ from fedenclave.attestation.result import Status
 from fedenclave.attestation.tpm.signature import Scheme, Signature, verify_signature, weakness
 from fedenclave.attestation.tpm.statements import pack_activations
 from fedenclave.protocol.signing import sign
-from tests.attestation.fake_tpm import (
-    EK_PURPOSE,
-    MEMBERS,
-    NOW,
-    FakeTpm,
-    by_challenge,
-    ec_key,
-    name_of,
-    pem,
-    policy,
-    public_area,
-    rsa_key,
-    tpm_names,
-    usage,
-    vendor_of,
-)
+from tests.attestation.fake_tpm import MEMBERS, NOW, FakeTpm, by_challenge, policy
+from tests.attestation.fake_tpm_vendor import EK_PURPOSE, pem, tpm_names, usage, vendor_of
 from tests.attestation.tpm_appraisal import appraise, refusal
+from tests.attestation.tpm_structures import ec_key, name_of, public_area, rsa_key
 
 
 def test_a_key_that_enough_members_activated_is_affirmed(tpm: FakeTpm) -> None:

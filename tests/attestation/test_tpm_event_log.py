@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 
-from tests.attestation.fake_tpm import FakeTpm, boot_log, policy
+from tests.attestation.fake_event_log import boot_log
+from tests.attestation.fake_tpm import FakeTpm, policy
 from tests.attestation.tpm_appraisal import UNMEASURED_BOOT, appraise, found, refusal, with_log
 
 

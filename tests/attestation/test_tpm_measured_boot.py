@@ -7,7 +7,8 @@ import hashlib
 import pytest
 
 from fedenclave.attestation.result import Status, Trust
-from tests.attestation.fake_tpm import MEASUREMENT, FakeTpm, Log, boot_log, policy
+from tests.attestation.fake_event_log import Log, boot_log
+from tests.attestation.fake_tpm import MEASUREMENT, FakeTpm, policy
 from tests.attestation.tpm_appraisal import UNMEASURED_BOOT, appraise, found, refusal, with_log
 
 CHECK = "measured boot"

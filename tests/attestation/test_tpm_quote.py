@@ -9,19 +9,18 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.attestation.fake_tpm import (
+from tests.attestation.fake_event_log import boot_log
+from tests.attestation.fake_tpm import MEASUREMENT, FakeTpm, policy
+from tests.attestation.tpm_appraisal import appraise, refusal
+from tests.attestation.tpm_structures import (
     AK_ATTRIBUTES,
     ECDSA,
-    MEASUREMENT,
     NO_ALGORITHM,
     REPORT_DATA,
     RSAPSS,
     RSASSA,
-    FakeTpm,
     attest,
-    boot_log,
     ec_key,
-    policy,
     public_area,
     quote_body,
     rsa_key,
@@ -31,7 +30,6 @@ from tests.attestation.fake_tpm import (
     u16,
     u32,
 )
-from tests.attestation.tpm_appraisal import appraise, refusal
 
 # The key
 

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.attack_suite.lying_enclave import LyingEnclave
+from fedenclave.attack_suite.world import FIRST, payload_of
 from fedenclave.attestation import formats
 from fedenclave.attestation.appraise import appraise
 from fedenclave.attestation.collateral import from_mapping
@@ -35,7 +36,6 @@ from fedenclave.protocol.signing import public_key, sign
 from fedenclave.protocol.statements import VERSION, Approval, Suite
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import DEFAULT_RULES
-from tests.attacks.world import FIRST, payload_of
 from tests.attestation.fake_amd import CHIP, DAY, NOW, Machine
 from tests.attestation.snp_federation import EVERY_CRL, FORMAT, POLICY
 

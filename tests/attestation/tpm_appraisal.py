@@ -13,7 +13,9 @@ from fedenclave.attestation.result import Appraisal, EvidenceRefused
 from fedenclave.attestation.revocations import Revocations
 from fedenclave.attestation.tpm.quote_format import FORMAT
 from fedenclave.protocol.toml_table import parse
-from tests.attestation.fake_tpm import BOUND, NOW, FakeTpm, vendor_of
+from tests.attestation.fake_tpm import NOW, FakeTpm
+from tests.attestation.fake_tpm_vendor import vendor_of
+from tests.attestation.tpm_structures import BOUND
 
 UNMEASURED_BOOT = '["unmeasured-boot"]'
 

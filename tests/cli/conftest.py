@@ -1,4 +1,4 @@
-"""Run the command line in this process, and a federation of three banks made with it."""
+"""Run the command line in this process; three banks' federation; a machine's evidence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedenclave.attestation import formats
 from fedenclave.cli.main import run
+from tests.attestation.fake_amd import Machine
+from tests.attestation.snp_federation import EVERY_CRL, FORMAT, POLICY
+from tests.cli.snp_words import write_policy
 
 BANKS = ("alpha", "beta", "gamma")
 MANIFEST = "federation.toml"
@@ -71,6 +75,22 @@ def enrolled(tmp_path: Path, enrolled_once: Path) -> Path:
 def federation(tmp_path: Path, approved_once: Path) -> Path:
     """Return the folder with a manifest that all three banks have approved."""
     return copied(approved_once, tmp_path)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a report of the test's own vendor, its policy and its collateral."""
+    for listed in (formats.FORMATS, formats.ALL_FORMATS):
+        monkeypatch.setitem(listed, "sev-snp", FORMAT)  # type: ignore[arg-type]
+    made = Machine()
+    (tmp_path / "report.bin").write_bytes(made.report())
+    (tmp_path / "vcek.der").write_bytes(made.der)
+    write_policy(tmp_path, POLICY)
+    for name, data in EVERY_CRL.items():
+        path = tmp_path / "collateral" / "2026-11-24T00-00-00Z" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path
 
 
 def ends(*words: object) -> int:

@@ -8,55 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from fedenclave.attestation import formats
-from fedenclave.attestation.policy import HEAD
 from fedenclave.protocol.evidence import (
-    HARDWARE_FORMATS,
     Evidence,
     EvidenceParts,
     collected_report_data,
 )
 from tests.attestation.fake_amd import NOW, Machine
-from tests.attestation.snp_federation import EVERY_CRL, FORMAT, POLICY, policy_with
-from tests.cli.conftest import BANKS, Command, init_words
-
-AT = "2026-11-25T00:00:00Z"
-BOUND = "d0" * 64
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with a report of the test's own vendor, its policy and its collateral."""
-    for listed in (formats.FORMATS, formats.ALL_FORMATS):
-        monkeypatch.setitem(listed, "sev-snp", FORMAT)  # type: ignore[arg-type]
-    made = Machine()
-    (tmp_path / "report.bin").write_bytes(made.report())
-    (tmp_path / "vcek.der").write_bytes(made.der)
-    write_policy(tmp_path, POLICY)
-    for name, data in EVERY_CRL.items():
-        path = tmp_path / "collateral" / "2026-11-24T00-00-00Z" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return tmp_path
-
-
-def write_policy(folder: Path, pins: str) -> None:
-    (folder / "policy.toml").write_text(HEAD + "\n[attestation.sev-snp]\n" + pins)
-
-
-def verify_words(folder: Path, **options: object) -> list[object]:
-    words: list[object] = ["attest", "verify", folder / "report.bin"]
-    words += ["--part", f"certificates={folder / 'vcek.der'}"]
-    given = {
-        "policy": folder / "policy.toml",
-        "nonce": BOUND,
-        "at": AT,
-        "collateral": folder / "collateral",
-        **options,
-    }
-    for name, value in given.items():
-        words += [f"--{name}", value]
-    return words
+from tests.attestation.snp_federation import POLICY, policy_with
+from tests.cli.conftest import Command
+from tests.cli.snp_words import AT, BOUND, verify_words, write_policy
 
 
 def test_good_evidence_is_accepted_with_every_check_listed(
@@ -208,89 +168,6 @@ def test_a_file_that_is_no_evidence_is_called_that(
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize("name", ["insecure", *HARDWARE_FORMATS, "nvidia-gpu"])
-def test_every_format_has_a_template_that_can_be_filled_in(
-    tmp_path: Path, fedenclave: Command, name: str
-) -> None:
-    done = fedenclave("attest", "policy", "template", "--format", name)
-    assert done.status == 0
-    assert f"[attestation.{name}]" in done.out
-    text = done.out.replace("sha256:...", "sha256:" + "00" * 32)
-    if name == "insecure":
-        text = re.sub(r"^(collateral_max_age|revocations).*\n", "", text, flags=re.MULTILINE)
-    (tmp_path / "policy.toml").write_text(text)
-    checked = fedenclave("attest", "policy", "check", tmp_path / "policy.toml")
-    if name in ("psa", "cca"):
-        # A placeholder that were a real key would be one with which anybody could sign.
-        assert "public_key" in checked.err
-        return
-    assert checked.status == 0, checked.err
-    assert f"accepts: {name}" in checked.out
-
-
-def test_several_formats_in_one_policy(tmp_path: Path, fedenclave: Command) -> None:
-    words = ["--format", "sev-snp", "--format", "nitro", "--format", "tpm"]
-    done = fedenclave("attest", "policy", "template", *words)
-    (tmp_path / "policy.toml").write_text(done.out)
-    checked = fedenclave("attest", "policy", "check", tmp_path / "policy.toml")
-    assert "nitro, sev-snp, tpm" in checked.out
-
-
-def test_a_manifest_is_made_with_a_tees_policy_and_shows_it(
-    machine: Path, enrolled: Path, fedenclave: Command
-) -> None:
-    done = fedenclave(*init_words(enrolled, attestation=machine / "policy.toml"))
-    assert done.status == 0, done.err
-    assert "insecure" not in done.err
-    shown = json.loads(fedenclave("federation", "show", enrolled / "federation.toml", "--json").out)
-    assert shown["accepted_evidence"] == ["sev-snp"]
-    assert shown["pins"]["sev-snp"]["vmpl"] == 0
-    for bank in BANKS:
-        words = ("federation", "approve", enrolled / "federation.toml", "--dir", enrolled / bank)
-        assert fedenclave(*words).status == 0
-
-
-def test_a_policy_with_a_wrong_pin_is_refused_before_a_manifest_is_written(
-    machine: Path, enrolled: Path, fedenclave: Command
-) -> None:
-    write_policy(machine, policy_with(vmpl="7"))
-    done = fedenclave(*init_words(enrolled, attestation=machine / "policy.toml"))
-    assert done.status == 1
-    assert "vmpl is 7" in done.err
-    assert not (enrolled / "federation.toml").exists()
-
-
-def test_members_sign_revocations_and_a_client_takes_no_older_list(
-    federation: Path, fedenclave: Command
-) -> None:
-    text = (
-        'version = 1\nfederation = "banks"\nserial = {}\n'
-        'issued = "2026-11-25T00:00:00Z"\nexpires = "2027-11-25T00:00:00Z"\n'
-    )
-    for serial in (1, 2):
-        source = federation / f"list-{serial}.toml"
-        source.write_text(text.format(serial))
-        signed: Path = source
-        for bank in BANKS:
-            out = federation / f"list-{serial}.signed"
-            words = ("federation", "revocations", signed, "--dir", federation / bank)
-            done = fedenclave(*words, "--out", out)
-            assert done.status == 0, done.err
-            signed = out
-            kept = fedenclave("client", "revocations", "--dir", federation / "alpha", signed)
-            assert (kept.status == 0) == (bank == BANKS[-1]), kept.err
-    held = (federation / "alpha" / "revocations.signed").read_bytes()
-    done = fedenclave(
-        "client", "revocations", "--dir", federation / "alpha", federation / "list-1.signed"
-    )
-    assert done.status == 1
-    assert "the folder holds another with number 2" in done.err
-    # The same number for something else is no newer list; the same list again does no harm.
-    again = ("client", "revocations", "--dir", federation / "alpha", federation / "list-2.signed")
-    assert fedenclave(*again).status == 0
-    assert (federation / "alpha" / "revocations.signed").read_bytes() == held
-
-
 def test_collected_development_evidence_says_that_it_is_insecure(
     tmp_path: Path, fedenclave: Command
 ) -> None:
@@ -337,44 +214,6 @@ def test_evidence_of_a_tee_that_is_not_there_is_an_error(
     assert not out.exists()
 
 
-def test_a_policy_file_brings_no_members_of_its_own(
-    machine: Path, enrolled: Path, fedenclave: Command
-) -> None:
-    sybil = '\n[[members]]\nname = "sybil"\nkey = "ed25519:AAAA"\n'
-    path = machine / "policy.toml"
-    path.write_text(path.read_text() + sybil)
-    done = fedenclave(*init_words(enrolled, attestation=path))
-    assert done.status == 1
-    assert "holds members besides [attestation]" in done.err
-    assert not (enrolled / "federation.toml").exists()
-
-
-def test_a_policy_files_comment_becomes_no_line_of_the_manifest(
-    machine: Path, enrolled: Path, fedenclave: Command
-) -> None:
-    path = machine / "policy.toml"
-    # A line break to Python, and none to TOML: it may stand in a comment.
-    for separator in ("\u2028", "\u2029", "\u0085"):
-        sybil = separator.join(["# harmless", "[[members]]", 'name = "sybil"'])
-        write_policy(machine, POLICY)
-        path.write_text(path.read_text() + sybil + "\n")
-        done = fedenclave(*init_words(enrolled, attestation=path))
-        assert done.status == 1
-        assert "characters that do not print" in done.err
-        assert not (enrolled / "federation.toml").exists()
-
-
-def test_a_manifest_cannot_hide_pins_from_who_reviews_it(
-    machine: Path, enrolled: Path, fedenclave: Command
-) -> None:
-    write_policy(machine, policy_with(csp_ids='["CN=x[conceal][/b]"]', exceptions='["debug"]'))
-    assert fedenclave(*init_words(enrolled, attestation=machine / "policy.toml")).status == 0
-    done = fedenclave("federation", "show", enrolled / "federation.toml")
-    assert done.status == 0, done.err
-    assert "[conceal][/b]" in done.out.replace("\n", "")
-    assert "[attestation.sev-snp] lets pass: debug" in done.err
-
-
 def test_hostile_names_reach_no_terminal(machine: Path, fedenclave: Command) -> None:
     hostile = "\x1b]0;owned\x07[/x]\u202e"
     parts = EvidenceParts.of({"report": Machine().report(), hostile: b""})
@@ -388,31 +227,6 @@ def test_hostile_names_reach_no_terminal(machine: Path, fedenclave: Command) -> 
         for text in (done.out, done.err):
             assert "\x1b]" not in text
             assert "\u202e" not in text
-
-
-def test_members_sign_no_list_of_another_federation(federation: Path, fedenclave: Command) -> None:
-    source = federation / "list.toml"
-    source.write_text(
-        'version = 1\nfederation = "others"\nserial = 1\n'
-        'issued = "2026-11-25T00:00:00Z"\nexpires = "2027-11-25T00:00:00Z"\n'
-    )
-    out = federation / "list.signed"
-    words = ("federation", "revocations", source, "--dir", federation / "alpha", "--out", out)
-    done = fedenclave(*words)
-    assert done.status == 1
-    assert "'others', want 'banks'" in done.err
-    assert not out.exists()
-
-
-def test_pins_that_nobody_filled_in_are_pointed_out(tmp_path: Path, fedenclave: Command) -> None:
-    path = tmp_path / "policy.toml"
-    path.write_text(fedenclave("attest", "policy", "template", "--format", "sgx").out)
-    done = fedenclave("attest", "policy", "check", path)
-    assert done.status == 0
-    assert "zeros are pinned, as in a template: attestation.sgx." in done.err
-    write_policy(tmp_path, policy_with(id_key_digests='["any"]', author_key_digests='["any"]'))
-    path.write_text(path.read_text().replace("0" * 16 + '"', "0" * 15 + '1"'))
-    assert "zeros" not in fedenclave("attest", "policy", "check", path).err
 
 
 def test_a_policy_without_members_is_not_taken_for_a_manifest(
@@ -438,20 +252,3 @@ def test_all_that_fails_is_listed_at_the_end(machine: Path, fedenclave: Command)
     done = fedenclave(*verify_words(machine))
     tail = done.out.partition("refused: ear.status is contraindicated")[2]
     assert re.findall(r"^  \d+\. ([a-z ]+): found", tail, re.MULTILINE) == ["guest svn", "vmpl"]
-
-
-def test_lines_of_a_review_are_lines(federation: Path, fedenclave: Command) -> None:
-    done = fedenclave("client", "dry-run", "--dir", federation / "alpha", "--model",
-                      federation / "first-model.fem")  # fmt: skip
-    assert done.status == 0, done.err
-    assert "\\n" not in done.out
-    assert "\\n" not in fedenclave("federation", "show", federation / "federation.toml").out
-
-
-def test_a_cpus_policy_can_ask_for_gpus_beside_it(tmp_path: Path, fedenclave: Command) -> None:
-    done = fedenclave("attest", "policy", "template", "--format", "sev-snp", "--gpu")
-    assert done.status == 0
-    assert "[attestation.sev-snp.gpu]" in done.out
-    (tmp_path / "policy.toml").write_text(done.out)
-    checked = fedenclave("attest", "policy", "check", tmp_path / "policy.toml")
-    assert checked.status == 0, checked.err

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from fedenclave.client.folder import ClientFolder
-from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.log_file import frame, read_log
-from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import key_to_text, public_key, statement_digest
 from tests.audit.log_builder import KEY, LogBuilder, three_rounds
 from tests.audit.lying_receipt import MANIFEST
-from tests.audit.real_log import RecordingAggregator
-from tests.cli.conftest import BANKS, Command, agree
-from tests.cli.test_receipt_commands import one_round
+from tests.cli.bank_rounds import aggregator_of, folders_of, one_round
+from tests.cli.conftest import Command, agree
 
 NAMED = key_to_text(public_key(KEY))
 
@@ -227,24 +224,14 @@ def real_log(enrolled: Path, fedenclave: Command) -> Path:
     """Return the log of two rounds of three banks, their folders beside it."""
     federation = enrolled
     agree(federation, min_cohort=2)
-    model = Model.from_bytes((federation / "first-model.fem").read_bytes())
-    folders = {bank: ClientFolder(federation / bank) for bank in BANKS}
-    manifest, approvals = folders["alpha"].manifest().source, folders["alpha"].approvals()
-    with Aggregator(
-        federation / "aggregator",
-        manifest=manifest,
-        approvals=approvals,
-        model=model,
-        tee="insecure",
-    ) as aggregator:
-        recorded = RecordingAggregator.of(aggregator)
+    folders = folders_of(federation)
+    with aggregator_of(federation) as aggregator:
         coordinator = RoundCoordinator(aggregator, send_manifest=False)
-        one_round(coordinator, folders, model.to_bytes())
+        one_round(coordinator, folders, aggregator.model())
         two_banks = {bank: folders[bank] for bank in ("alpha", "beta")}
         one_round(coordinator, two_banks, aggregator.model())
-        data = recorded.file(aggregator.leaves(0))
     file = federation / "enclave.felog"
-    file.write_bytes(data)
+    shutil.copy(federation / "aggregator" / "statements.fel", file)
     return file
 
 

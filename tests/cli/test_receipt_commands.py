@@ -11,7 +11,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from fedenclave.client.folder import ClientFolder
@@ -20,46 +19,16 @@ from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.errors import EnclaveRefused
 from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.model import Model
-from fedenclave.protocol.tensors import pack, unpack
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
+from tests.cli.bank_rounds import aggregator_of, folders_of, one_round
 from tests.cli.conftest import BANKS, Command, copied
 
 
 def run_round(federation: Path) -> None:
     """Run one round of the three banks with an enclave of its own."""
-    model = Model.from_bytes((federation / "first-model.fem").read_bytes())
-    folders = {bank: ClientFolder(federation / bank) for bank in BANKS}
-    manifest, approvals = folders["alpha"].manifest().source, folders["alpha"].approvals()
-    with Aggregator(
-        federation / "aggregator",
-        manifest=manifest,
-        approvals=approvals,
-        model=model,
-        tee="insecure",
-    ) as aggregator:
-        one_round(RoundCoordinator(aggregator, send_manifest=False), folders, model.to_bytes())
-
-
-def one_round(
-    coordinator: RoundCoordinator, folders: dict[str, ClientFolder], model_file: bytes
-) -> None:
-    """Run one round through a coordinator, every client as in a process of its own."""
-    now = int(time.time())
-    model = Model.from_bytes(model_file)
-    sessions = {bank: folder.session() for bank, folder in folders.items()}
-    offers = coordinator.open(
-        {b: session.hello(now) for b, session in sessions.items()}, NO_TRAINING_CONFIG
-    )
-    for bank, offer in offers.items():
-        accepted = sessions[bank].accept(offer, model_file, now, training_config=NO_TRAINING_CONFIG)
-        tensors = unpack(model.schema, model.payload)
-        trained = {k: (v + np.ones_like(v)).astype(v.dtype) for k, v in tensors.items()}
-        sealed = sessions[bank].seal(accepted, pack(model.schema, trained), 7)
-        assert coordinator.submit(bank, sealed).admitted
-    _, deliveries = coordinator.close()
-    for bank, delivery in deliveries.items():
-        # A new session each time, as in a new process: everything is on disk.
-        folders[bank].session().take_delivery(delivery)
+    folders = folders_of(federation)
+    with aggregator_of(federation) as aggregator:
+        one_round(RoundCoordinator(aggregator, send_manifest=False), folders, aggregator.model())
 
 
 @pytest.fixture(scope="module")

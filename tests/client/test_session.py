@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.attack_suite.lying_enclave import LyingEnclave
+from fedenclave.attack_suite.world import FIRST, payload_of
 from fedenclave.client.session import ClientSession
 from fedenclave.client.state import MAX_NONCES, MAX_PENDING, ClientState, MemoryStore
 from fedenclave.protocol.digests import Digest
@@ -19,7 +20,6 @@ from fedenclave.protocol.signing import public_key, sign, statement_digest
 from fedenclave.protocol.statements import VERSION, Approval, Suite, UpdateHeader
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import DEFAULT_RULES
-from tests.attacks.world import FIRST, payload_of
 
 MEMBERS = {name: Ed25519PrivateKey.generate() for name in ("alpha", "beta")}
 KEYS = {name: Ed25519PrivateKey.generate() for name in ("a", "b")}

@@ -31,9 +31,9 @@ from tests.attestation import (
     fake_amd,
     fake_arm,
     fake_aws,
+    fake_event_log,
     fake_google,
     fake_intel,
-    fake_tpm,
     snp_federation,
 )
 from tests.enclave.fake_kernel import CCEL, ConfigfsTsm, FakeKernel, Gramine, nsm, sev_guest
@@ -135,7 +135,7 @@ def test_an_sgx_enclave_in_gramine_is_affirmed() -> None:
 
 def firmware_log() -> bytes:
     """Return the area that a TD's firmware fills: an event for each of RTMR 0 to 2, and fill."""
-    log = fake_tpm.Log(banks=("sha384",))
+    log = fake_event_log.Log(banks=("sha384",))
     log.add(1, 0x80000002, b"Boot0001")
     log.add(2, 0x80000003, b"path of the loader", b"loader")
     log.add(3, 0xD, b"linux")

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import pytest
 
+from fedenclave.attack_suite.world import FIRST, now
 from fedenclave.client.state import MemoryStore
 from fedenclave.protocol.errors import Refusal, RequestRefused
 from fedenclave.protocol.frames import (
@@ -30,7 +31,7 @@ from fedenclave.protocol.frames import (
 from fedenclave.protocol.records import Record
 from fedenclave.protocol.signing import Signed, sign
 from fedenclave.protocol.statements import VERSION, Peers, Release
-from tests.attacks.world import FIRST, World, now
+from tests.attacks.world import World
 
 RecordT = TypeVar("RecordT", bound=Record)
 OWNERS = {f"c{n}": ("alpha", "beta", "gamma")[n % 3] for n in range(9)}

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
+from fedenclave.attack_suite.world import FIRST
 from fedenclave.flower import Confidential, carrier
 from fedenclave.flower.node import DevelopmentNode
 from fedenclave.flower.nonces import Nonces
@@ -17,7 +18,6 @@ from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused
 from fedenclave.protocol.exchange import Hello, RoundOffer
 from fedenclave.protocol.signing import Signed, public_key, sign
 from fedenclave.simulation.federation import development_manifest
-from tests.attacks.world import FIRST
 from tests.flower.conftest import (
     INITIAL,
     add_node_number,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fedenclave.attack_suite.world import payload_of
 from fedenclave.host.enclave_process import EnclaveDied
 from fedenclave.host.journal import StateUnwritten
 from fedenclave.host.rounds import RoundCoordinator
@@ -16,7 +17,7 @@ from fedenclave.protocol.frames import Empty, Operation
 from fedenclave.protocol.log_file import frame
 from fedenclave.protocol.signing import Signed
 from tests.attacks.conftest import NewWorld
-from tests.attacks.world import World, payload_of, value_of
+from tests.attacks.world import World, value_of
 
 
 def one_round(world: World, steps: dict[str, float]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedenclave.attack_suite.world import FIRST
 from fedenclave.client.state import MemoryStore
 from fedenclave.demo.ports import pick_free_ports
 from fedenclave.host.enclave_process import EnclaveDied
@@ -25,7 +26,7 @@ from fedenclave.host.serve import READY
 from fedenclave.protocol.aggregation import Adam
 from fedenclave.protocol.model import Model
 from tests.attacks.conftest import NewWorld
-from tests.attacks.world import FIRST, World
+from tests.attacks.world import World
 from tests.restart.driver import Driver
 
 FEW, MANY = 8, 500

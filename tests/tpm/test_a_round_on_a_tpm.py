@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedenclave.attack_suite.lying_enclave import LyingEnclave
+from fedenclave.attack_suite.world import FIRST, now, payload_of
 from fedenclave.audit.receipt import ReceiptInvalid, Verdict, verify_receipt
 from fedenclave.enclave.tpm import pcrs
 from fedenclave.enclave.tpm.connection import connected
@@ -25,7 +26,6 @@ from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import public_key
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.test_t02_changed_code import copied_package
-from tests.attacks.world import FIRST, now, payload_of
 from tests.tpm.conftest import NewTpm
 from tests.tpm.probe import loaded
 from tests.tpm.swtpm import SoftwareTpm

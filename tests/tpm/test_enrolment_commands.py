@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fedenclave.attack_suite.world import now
 from fedenclave.attestation.appraise import appraise_evidence
 from fedenclave.attestation.collateral import from_mapping
 from fedenclave.attestation.endorsements import Endorsements
@@ -24,7 +25,7 @@ from fedenclave.protocol.activation import Activation
 from fedenclave.protocol.digests import from_text, sha256
 from fedenclave.protocol.evidence import Evidence, collected_report_data
 from fedenclave.protocol.signing import Signed, key_to_text
-from tests.attacks.world import measurement, now
+from tests.attacks.world import measurement
 from tests.cli.conftest import Command, enrolled, enrolled_once, fedenclave  # noqa: F401 - fixtures
 from tests.tpm.policy import UNMEASURED_BOOT, policy
 from tests.tpm.swtpm import Maker, SoftwareTpm

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedenclave.attack_suite.world import FIRST, SCHEMA
 from fedenclave.attestation.tpm.key import parse_public
 from fedenclave.client.state import MemoryStore
 from fedenclave.enclave.tpm import attestation_key, counter, pcrs
@@ -19,7 +20,7 @@ from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
 from fedenclave.protocol.signing import public_key
 from fedenclave.protocol.statements import Suite
 from fedenclave.simulation.federation import DEFAULT_RULES
-from tests.attacks.world import FIRST, SCHEMA, THREE, World, measurement
+from tests.attacks.world import THREE, World, measurement
 from tests.tpm.policy import UNMEASURED_BOOT, policy
 from tests.tpm.swtpm import SoftwareTpm
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key, lo
 from fedenclave.attestation.format import Parts
 from fedenclave.attestation.tpm.quote_format import FORMAT
 from tests.attestation.cases import Case
-from tests.attestation.fake_tpm import public_area
+from tests.attestation.tpm_structures import public_area
 
 _KEYLIME, _TRUSTEE = "tpm/keylime/", "tpm/trustee/tpm_evidence.json"
 _ROWS = tuple(_KEYLIME + n for n in ("quote.out", "quotepcr.out", "quotesig.out", "akpub.pem"))
