@@ -162,11 +162,12 @@ class FederationState:
             base_model, list(candidates), agreed.schema, Fingerprinter(), lent.workers
         )
         before = replace(snapshot, base_model=digest)
-        federation = cls(agreed=agreed, lent=lent, journal=journal, snapshot=before, base=base)
         try:
+            federation = cls(agreed=agreed, lent=lent, journal=journal, snapshot=before, base=base)
             for transition in remembered.transitions:
                 federation._replay(transition)
-        except (KeyError, ValueError, MalformedMessage):
+        except (LookupError, ValueError, MalformedMessage):
+            # No code of ours seals such a state; in development others can.
             raise RequestRefused(Refusal.STATE) from None
         journal.notes = Notes()
         journal.follow(remembered.key, remembered.last, counter=remembered.counter)
