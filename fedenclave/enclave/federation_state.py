@@ -23,7 +23,7 @@ from fedenclave.enclave.base_model import BaseModel
 from fedenclave.enclave.differencing import CohortHistory
 from fedenclave.enclave.fingerprints import Fingerprinter
 from fedenclave.enclave.host_file import HostFile
-from fedenclave.enclave.journal import Journal, Notes, Remembered, read_segment
+from fedenclave.enclave.journal import Journal, Remembered, read_segment
 from fedenclave.enclave.log import Log
 from fedenclave.enclave.peer_channel import Channel
 from fedenclave.enclave.round import Round
@@ -169,7 +169,6 @@ class FederationState:
         except (LookupError, ValueError, MalformedMessage):
             # No code of ours seals such a state; in development others can.
             raise RequestRefused(Refusal.STATE) from None
-        journal.notes = Notes()
         journal.follow(remembered.key, remembered.last, counter=remembered.counter)
         return federation, remembered
 

@@ -153,6 +153,21 @@ def test_a_resumed_round_releases_the_bits_of_one_that_was_never_interrupted() -
     assert enclave.model() == undisturbed.model()
 
 
+def test_resumed_before_its_first_round_it_is_the_enclave_that_has_started() -> None:
+    enclave = Sealed()
+    start, key, log = enclave.federation.start_signed, enclave.key, enclave.federation.log
+    assert start
+    for _ in range(2):
+        enclave.resume()
+        assert enclave.federation.start_signed == start
+        assert (enclave.key, enclave.federation.log) == (key, log)
+        assert enclave.federation.transition() == b"", "a restart changes nothing"
+    collect(enclave)
+    enclave.close()
+    enclave.resume()
+    assert enclave.federation.start_signed == start
+
+
 def test_a_file_is_attached_once_and_only_to_the_update_that_lacks_it() -> None:
     enclave = collected(cohort=SIX[:4])
     enclave.resume()
