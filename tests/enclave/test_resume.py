@@ -146,6 +146,7 @@ def test_a_resumed_round_releases_the_bits_of_one_that_was_never_interrupted() -
     undisturbed.close()
     enclave.resume()
     assert enclave.federation.state is State.COLLECTING
+    assert enclave.federation.round_number == undisturbed.federation.round_number == 1
     assert len(enclave.federation.awaits()) == 6
     enclave.attach(*SIX)
     assert enclave.federation.awaits() == ()
@@ -193,6 +194,19 @@ def test_an_aborted_round_with_files_that_never_came_ends_as_any_other() -> None
     enclave.resume()
     assert enclave.federation.state is State.IDLE
     assert enclave.federation._log.knows(enclave.federation.log)
+
+
+def test_every_checkpoint_that_a_client_may_hold_is_known_after_rounds_and_restarts() -> None:
+    enclave, handed_out = Sealed(), []
+    for _ in range(3):
+        collect(enclave)
+        handed_out += enclave.federation._log._handed_out
+        enclave.close()
+        handed_out.append(enclave.federation.log)
+        enclave.resume()
+        assert all(map(enclave.federation._log.knows, handed_out))
+        # Two of each round are given to clients: before its announcement, and after its end.
+        assert enclave.federation.log in handed_out
 
 
 def test_after_another_round_is_opened_no_earlier_release_is_handed_over_again() -> None:
