@@ -17,10 +17,12 @@ from typing import Any
 
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.enclave_process import EnclaveProcess
+from fedenclave.host.optimiser_files import Opened
 from fedenclave.protocol.frames import (
     LENGTH,
     Closed,
     CloseRequest,
+    Empty,
     FetchRequest,
     Operation,
     Reply,

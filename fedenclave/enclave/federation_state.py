@@ -23,7 +23,7 @@ from fedenclave.enclave.base_model import BaseModel
 from fedenclave.enclave.differencing import CohortHistory
 from fedenclave.enclave.fingerprints import Fingerprinter
 from fedenclave.enclave.host_file import HostFile
-from fedenclave.enclave.journal import Journal, Notes, Remembered, read_segment
+from fedenclave.enclave.journal import Journal, Remembered, read_segment
 from fedenclave.enclave.log import Log
 from fedenclave.enclave.peer_channel import Channel
 from fedenclave.enclave.round import Round
@@ -163,13 +163,13 @@ class FederationState:
             base_model, list(candidates), agreed.schema, Fingerprinter(), lent.workers
         )
         before = replace(snapshot, base_model=digest)
-        federation = cls(agreed=agreed, lent=lent, journal=journal, snapshot=before, base=base)
         try:
+            federation = cls(agreed=agreed, lent=lent, journal=journal, snapshot=before, base=base)
             for transition in remembered.transitions:
                 federation._replay(transition)
-        except (KeyError, ValueError, MalformedMessage):
+        except (LookupError, ValueError, MalformedMessage):
+            # No code of ours seals such a state; in development others can.
             raise RequestRefused(Refusal.STATE) from None
-        journal.notes = Notes()
         journal.follow(remembered)
         # Before anything of it is told again: the host has the transition, as it has shown.
         journal.settle()

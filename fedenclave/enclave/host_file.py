@@ -36,11 +36,18 @@ class HostFile:
         Raises:
             RequestRefused: the file cannot be read, or ends before.
         """
+        filled = 0
         try:
-            got = os.preadv(self._descriptor, [buffer], self._offset + position)
+            # Once, but for a segment of the state: Linux reads less than 2 GiB at a time.
+            while not filled or filled < len(buffer):
+                at = self._offset + position + filled
+                got = os.preadv(self._descriptor, [buffer[filled:]], at)
+                if not got:
+                    break
+                filled += got
         except (OSError, OverflowError):  # the latter for a position of the host's above 2**63
             raise RequestRefused(Refusal.STORAGE) from None
-        if got != len(buffer):
+        if filled != len(buffer):
             raise RequestRefused(Refusal.STORAGE)
 
     def read(self, size: int, position: int) -> bytes:

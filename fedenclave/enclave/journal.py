@@ -112,7 +112,13 @@ class Journal:
         self._anchor, self._anchor_before, self._mark = last.anchor, last.anchor_before, last.mark
 
     def bind(self) -> None:
-        """Have this request's transition bound to the anchor, once it is with the host."""
+        """Have this request's transition bound to the anchor, once it is with the host.
+
+        Raises:
+            RuntimeError: an earlier one is not settled yet (a caller's bug).
+        """
+        if self._mark:
+            raise RuntimeError("a transition follows one that is not settled")
         self._binding = bool(self._anchor)
 
     def settle(self) -> None:

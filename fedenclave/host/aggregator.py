@@ -20,7 +20,7 @@ from typing import Self
 from fedenclave.host.aggregator_api import RoundResult
 from fedenclave.host.enclave_process import EnclaveProcess
 from fedenclave.host.evidence_parts import with_parts
-from fedenclave.host.journal import JournalFiles
+from fedenclave.host.journal import JournalFiles, flush_folder
 from fedenclave.host.model_files import ModelFiles
 from fedenclave.host.optimiser_files import Opened, OptimiserFiles
 from fedenclave.host.statement_log import StatementLog
@@ -112,6 +112,9 @@ class Aggregator:
                 self._enclave = EnclaveProcess(
                     tee=tee, code=code, log=folder / "enclave.log", journal=self._journal
                 )
+                undo.callback(self._enclave.close)
+                if flushed:
+                    flush_folder(folder)
                 undo.pop_all()
         except OSError as error:
             raise _unusable(folder, error) from error

@@ -45,7 +45,7 @@ class JournalFiles:
         self._folder, self._flushed = folder, flushed
         self._descriptor = -1
         self._broken = ""
-        self._numbers = sorted(_number(path) for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"))
+        self._numbers = sorted(filter(None, map(_number, folder.glob(f"{_PREFIX}*{_SUFFIX}"))))
 
     def newest(self) -> Path | None:
         """Return the newest segment's file, or None where there is no state yet."""
@@ -130,17 +130,26 @@ class JournalFiles:
             self._descriptor = -1
 
 
+def flush_file(path: Path) -> None:
+    """Return once the disk has what is in a file.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def flush_folder(folder: Path) -> None:
     """Return once the disk has the names of the folder's files.
 
     Raises:
         OSError: the disk refuses.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush_file(folder)
 
 
 def _number(path: Path) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from fedenclave.host.journal import flush_folder
+from fedenclave.host.journal import flush_file, flush_folder
 from fedenclave.host.optimiser_files import Opened
 from fedenclave.protocol.model import Model, model_file_head
 
@@ -44,7 +44,11 @@ class ModelFiles:
             self._path(round_).unlink(missing_ok=True)
         self._rounds = []
         self._partial.write_bytes(first.to_bytes())
+        if self._flushed:
+            flush_file(self._partial)
         self._partial.replace(self._path(0))
+        if self._flushed:
+            flush_folder(self._folder)
 
     @property
     def round(self) -> int:

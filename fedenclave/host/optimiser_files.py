@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fedenclave.host.journal import flush_file, flush_folder
 from fedenclave.protocol.aggregation import NoOptimiser
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Manifest
@@ -81,9 +82,10 @@ class OptimiserFiles:
         if not self._wanted or not self._next.exists():
             return
         if flushed:
-            with Opened(self._next, os.O_RDWR) as new:
-                os.fsync(new.number)
+            flush_file(self._next)
         self._next.replace(self._path(round_))
+        if flushed:
+            flush_folder(self._folder)
         for path in self._folder.glob("round-*.sealed"):
             if path not in (self._path(round_), self._path(base)):
                 path.unlink(missing_ok=True)

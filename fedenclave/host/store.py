@@ -24,6 +24,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from fedenclave.host.journal import flush_folder
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
 
 _SUFFIX = ".feu"
@@ -95,13 +96,14 @@ class StoredUpdate:
         self.room = self.size
 
     def flush(self) -> None:
-        """Return once the disk has the update.
+        """Return once the disk has the update, under its name: it may be a spare file's new one.
 
         Raises:
             StoreFull: the disk refuses.
         """
         try:
             os.fdatasync(self.descriptor)
+            flush_folder(self.path.parent)
         except OSError as error:
             raise StoreFull(f"cannot flush a sealed update: {error.strerror}") from error
 

@@ -63,6 +63,11 @@ def test_an_entry_that_was_cut_off_counts_as_never_written(world: World) -> None
     assert world.status() == before
     assert len(path.read_bytes()) < len(right)
     assert world.submit("c", sealed).admitted
+    # What was cut off is gone, and what came after it is not behind the rest of it.
+    for _ in range(2):
+        world.close()
+        world.resume()
+        assert world.status().admitted == 3
     assert world.release("abc")[0].clients == 3
 
 

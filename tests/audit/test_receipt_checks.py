@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.audit.receipt import ReceiptInvalid, Verdict, verify_receipt
+from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.signing import Signed, sign
@@ -137,7 +138,14 @@ LIES: dict[str, Lies] = {
     "answer is not in the log     ": Lies(
         release=but(checkpoint=Checkpoint(size=3, root=ZERO)),
     ),
+    "log's subtrees do not make its root": Lies(delivery=but(log_roots=(ZERO, ZERO))),
+    "roots of a tree of 3 leaves": Lies(
+        # The root itself in their place: it is one, and what follows would be hung in wrongly.
+        log=lambda leaves: ROOTS.append(merkle.root(leaves)) or leaves,
+        delivery=lambda delivery: replace(delivery, log_roots=(ROOTS[-1],)),
+    ),
 }
+ROOTS: list[Digest] = []
 UPDATES: list[Digest] = []
 
 

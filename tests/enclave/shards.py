@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fedenclave.enclave.agreed import Lent, agreed
 from fedenclave.enclave.federation import Federation
 from fedenclave.enclave.host_file import HostFile
+from fedenclave.enclave.sealing.sealer import Sealer
 from fedenclave.enclave.secret_memory import KeySlots, SecretMemory
 from fedenclave.enclave.workers import Workers
 from fedenclave.protocol.digests import Digest, from_text
@@ -120,24 +121,29 @@ def update_of(client: str, seed: int = 0) -> bytes:
 class Enclave:
     """One enclave, and what its host keeps for it."""
 
-    def __init__(self, number: int = 0, rules: Rules = DEFAULT_RULES) -> None:
+    def __init__(
+        self, number: int = 0, rules: Rules = DEFAULT_RULES, sealer: Sealer | None = None
+    ) -> None:
         self.manifest = manifest_of(rules)
         approvals = [
             sign(Approval(member=name, **self.named()), key) for name, key in MEMBER_KEYS.items()
         ]
         self.files: dict[str, HostFile] = {}
         self.base = memory_file(FIRST.payload)
+        self.agreed = agreed(self.manifest, approvals, SCHEMA)
+        self.lent = Lent(
+            attester=None,  # type: ignore[arg-type]  # nobody asks for evidence here
+            workers=_threads(),
+            slots=_slots(number),
+            memory=SecretMemory(),
+        )
         self.federation = Federation.start(
-            agreed=agreed(self.manifest, approvals, SCHEMA),
-            lent=Lent(
-                attester=None,  # type: ignore[arg-type]  # nobody asks for evidence here
-                workers=_threads(),
-                slots=_slots(number),
-                memory=SecretMemory(),
-            ),
+            agreed=self.agreed,
+            lent=self.lent,
             first_model=self.base,
             measurement=Digest(bytes(32)),
             time=1,
+            sealer=sealer,
         )
         self.states = [memory_file() for _ in range(self.federation.state_files)]
 

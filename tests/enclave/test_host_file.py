@@ -50,3 +50,15 @@ def test_what_is_read_is_a_copy_that_the_host_cannot_change(descriptor: int) -> 
     HostFile(descriptor).read_into(memoryview(buffer), 0)
     os.pwrite(descriptor, b"XXXXXXXXXX", 0)
     assert buffer == b"0123456789"
+
+
+def test_what_the_kernel_reads_in_several_parts_is_read_whole(
+    descriptor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads less than 2 GiB at a time, and a segment of the state may be longer."""
+    whole = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda d, b, at: whole(d, [b[0][:3]], at))
+    assert HostFile(descriptor, 1).read(8, 1) == b"23456789"
+    with pytest.raises(RequestRefused) as refused:
+        HostFile(descriptor, 1).read(9, 1)
+    assert refused.value.refusal is Refusal.STORAGE

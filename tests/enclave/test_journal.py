@@ -180,6 +180,55 @@ def test_every_cut_leaves_the_transitions_before_it(manifest: Manifest) -> None:
         assert refusal(data[:size], manifest, sealer) is Refusal.STATE
 
 
+def test_a_state_of_another_version_is_refused_although_this_machine_has_sealed_it(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealer = InsecureSealer()
+    with monkeypatch.context() as patch:
+        patch.setattr("fedenclave.enclave.journal.VERSION", 2)
+        data = written(Journal(sealer, manifest), b"one")
+        assert said(read_segment(data, sealer, manifest)) == [(b"one",)]
+    assert refusal(data, manifest, sealer) is Refusal.STATE
+
+
+def test_a_state_of_another_kind_of_sealer_is_refused_although_its_key_opens(
+    manifest: Manifest,
+) -> None:
+    class Other(InsecureSealer):
+        name = "other"
+
+    data = written(Journal(InsecureSealer(), manifest), b"one")
+    assert refusal(data, manifest, Other()) is Refusal.STATE
+
+
+def test_no_nonce_is_drawn_twice_under_a_key_not_even_after_a_restart(manifest: Manifest) -> None:
+    sealer = InsecureSealer()
+    journal = Journal(sealer, manifest)
+    data = written(journal, b"one", b"two")
+    remembered = read_segment(data, sealer, manifest)
+    entries = [entry.data for entry in segment.entries(data)][1:]
+    for _ in range(2):  # wound back, and both times under the same key
+        again = Journal(sealer, manifest)
+        again.follow(remembered)
+        again.notes.statements.append(b"three")
+        (entry,) = segment.entries(segment.MAGIC + again.take())
+        entries.append(entry.data)
+    assert len({entry[:12] for entry in entries}) == len(entries) == 5
+
+
+def test_a_cohort_that_may_be_released_is_sealed_though_nothing_was_signed_for_the_log(
+    manifest: Manifest,
+) -> None:
+    """A shard's answer to a total is no statement of its log, and its guard must remember it."""
+    sealer = InsecureSealer()
+    journal = Journal(sealer, manifest)
+    data = written(journal, b"one")
+    cohort = ReleasedCohort.of(Digest(bytes(32)), ["a", "b"], ["a", "b", "c"])
+    journal.notes.released.append(cohort)
+    data += journal.take()
+    assert read_segment(data, sealer, manifest).transitions[-1].released == (cohort,)
+
+
 def test_without_a_sealer_no_state_is_taken_up(manifest: Manifest) -> None:
     data = written(Journal(InsecureSealer(), manifest), b"one")
     assert refusal(data, manifest, None) is Refusal.STATE

@@ -60,7 +60,9 @@ def test_the_insecure_sealer_says_what_it_is_and_takes_nothing_else() -> None:
     assert (sealer.establish_anchor(), sealer.anchor()) == (b"", b"")
     with pytest.raises(SealingFailed):
         sealer.extend(bytes(32))
-    for wrong in (b"", KEY, wrapped[:-1], wrapped + b"x", sealer_of(b"k" * 16).wrap(KEY)):
+    unlabelled = bytes(len(wrapped) - len(KEY)) + KEY
+    others = (unlabelled, sealer_of(b"k" * 16).wrap(KEY))
+    for wrong in (b"", KEY, wrapped[:-1], wrapped + b"x", *others):
         with pytest.raises(SealingFailed):
             sealer.unwrap(wrong)
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.merkle import (
     EMPTY_ROOT,
     Frontier,
@@ -243,6 +244,46 @@ def test_every_tree_continues_the_empty_one_and_itself() -> None:
     assert not consistent(top, top, old_size=3, new_size=3, proof=(top,))
 
 
+def test_no_smaller_tree_continues_a_larger_one_though_its_root_is_said_to_be_the_same() -> None:
+    tree = tree_of(leaves_of(9))
+    for old in range(1, 10):
+        top = tree.root(old)
+        for new in range(old):
+            for proof in ((), (top,), (top, top)):
+                assert not consistent(top, top, old_size=old, new_size=new, proof=proof)
+
+
+def test_a_proof_longer_than_the_way_to_the_root_shows_nothing() -> None:
+    """It would let a tree of another shape, with any leaves in it, pass for a continuation."""
+    tree = tree_of(leaves_of(6))
+
+    def node(left: bytes, right: bytes) -> bytes:
+        return hashlib.sha256(b"\x01" + left + right).digest()
+
+    fourth, fifth = (hashlib.sha256(b"\x00leaf %d" % n).digest() for n in (4, 5))
+    first, strange = tree.root(4), bytes(32)
+    forged = node(first, node(fourth, node(fifth, strange)))
+    proof = (fifth, strange, fourth, first)
+    assert not consistent(tree.root(6), forged, old_size=6, new_size=7, proof=proof)
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_a_tree_goes_on_from_its_subtrees_and_from_no_other_number_of_them(
+    size: int, more: int
+) -> None:
+    leaves = leaves_of(size + more)
+    roots = tree_of(leaves).subtree_roots(size)
+    grown = Frontier.of(size, roots)
+    assert (grown.size, grown.roots, grown.root()) == (size, roots, naive_root(leaves[:size]))
+    for leaf in leaves[size:]:
+        grown.append(leaf)
+    assert grown.root() == naive_root(leaves)
+    for other in (roots[:-1], (*roots, EMPTY_ROOT), (grown.root(),) * (size.bit_count() + 2)):
+        if len(other) != size.bit_count():
+            with pytest.raises(MalformedMessage, match=f"roots of a tree of {size} leaves"):
+                Frontier.of(size, other)
+
+
 @given(
     st.binary(), st.binary(), st.integers(-1, 2**64), st.integers(-1, 2**64), st.lists(st.binary())
 )
@@ -258,6 +299,7 @@ def test_a_stored_tree_has_no_proofs_of_leaves_that_it_lacks(size: int) -> None:
     tree = tree_of(leaves_of(3))
     for ask in (
         lambda: tree.root(size),
+        lambda: tree.subtree_roots(size),
         lambda: tree.inclusion_path(0, size),
         lambda: tree.inclusion_path(size, 3),
         lambda: tree.consistency_proof(0, size),
