@@ -1,4 +1,4 @@
-"""Models and the optimiser's state on the host's disk: which files count, and what is left of others."""
+"""Models and the optimiser's state on the host's disk: which files count, and what they hold."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def test_a_model_is_whole_whatever_was_left_where_it_is_written(tmp_path: Path) 
     models.begin(FIRST)
     (tmp_path / "next.partial").write_bytes(b"x" * 2 * len(FIRST.to_bytes()))
     filled(models, 1, 1.0)
+    assert newest(models) == payload_of(1.0)
     filled(models, 2, 2.0)
     assert newest(models) == payload_of(2.0)
     assert ModelFiles(tmp_path, FIRST, flushed=False).round == 2

@@ -1,4 +1,4 @@
-"""What a power failure would take: every change of a folder that the disk has not been asked to keep.
+"""What a power failure would take: every change that the disk has not been asked to keep.
 
 Only what was flushed counts: a file's content by `fsync` or `fdatasync` of the file, a name (made,
 changed or removed) by `fsync` of its folder. A file system may keep more, and need not.
@@ -53,7 +53,7 @@ class Power:
 
     def _on_descriptor(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(descriptor: int, *rest: Any) -> Any:
-            found = os.readlink(f"/proc/self/fd/{descriptor}")
+            found = str(Path(f"/proc/self/fd/{descriptor}").readlink())
             result = real(descriptor, *rest)
             path = "." if found == str(self._folder) else self._path(found)
             if path is not None and name in WRITES:
@@ -116,7 +116,7 @@ class Power:
     def _writable(self, descriptors: Sequence[int]) -> set[str]:
         """Return the files that the enclave may have written to."""
         found = {
-            self._path(os.readlink(f"/proc/self/fd/{number}"))
+            self._path(Path(f"/proc/self/fd/{number}").readlink())
             for number in descriptors
             if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
         }

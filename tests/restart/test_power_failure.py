@@ -1,4 +1,4 @@
-"""Nobody learns of anything that a power failure could still take; without flushing all is taken."""
+"""Nobody learns of anything that a power failure could still take."""
 
 from __future__ import annotations
 
