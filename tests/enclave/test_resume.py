@@ -25,7 +25,8 @@ from fedenclave.protocol.digests import Digest, sha256
 from fedenclave.protocol.errors import Refusal, RequestRefused
 from fedenclave.protocol.frames import Closed
 from fedenclave.protocol.manifest import Rules
-from fedenclave.protocol.statements import Outcome
+from fedenclave.protocol.opening import RoundKey
+from fedenclave.protocol.statements import Outcome, Suite
 from fedenclave.simulation.federation import DEFAULT_RULES
 from tests.enclave.cohort import memory_file
 from tests.enclave.shards import (
@@ -429,3 +430,9 @@ def test_a_state_whose_parts_do_not_fit_together_is_refused_as_one(
     assert refusal(lambda: enclave.resume(forged(enclave, change))) is Refusal.STATE
     enclave.resume(right)
     assert enclave.federation.admitted == 4
+
+
+@pytest.mark.parametrize(("suite", "size"), [(Suite.X25519, 96), (Suite.HYBRID, 32)])
+def test_a_round_key_of_the_other_suite_is_none(suite: Suite, size: int) -> None:
+    with pytest.raises(ValueError, match=f"a private key of {size} bytes"):
+        RoundKey(suite, bytes(range(size)))
