@@ -295,7 +295,6 @@ class Federation(FederationState):
         with self._reading(base_file, states):
             model = round_.repeat(self._aggregation, self._base)
         if model != ended.base_model:
-            self._aggregation.digest = None
             raise RequestRefused(Refusal.STORAGE, hint="the files are not those of the release")
         self._aggregation.state.commit()
         self._base, self._base_digest = self._own_base(), model

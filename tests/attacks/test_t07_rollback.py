@@ -84,6 +84,23 @@ def test_client_presents_the_newest_checkpoint_that_it_holds(world: World) -> No
     assert world.sessions["a"].state.checkpoint == (world.announcement.checkpoint,)
 
 
+def test_client_that_was_away_presents_what_it_holds_and_not_what_it_is_offered(
+    world: World,
+) -> None:
+    world.open()
+    world.contribute({"a": 1, "b": 1, "c": 1})
+    world.release("abc")
+    (held,) = world.sessions["c"].state.checkpoint
+    world.open(["a", "b"])
+    world.contribute({"a": 1, "b": 1})
+    world.release("ab")
+    world.open()
+    sealed = world.sealed("c", 1)
+    assert UpdateHeader.from_bytes(read_envelope(sealed).header).checkpoint == held
+    assert held != world.announcement.checkpoint
+    assert world.submit("c", sealed).admitted
+
+
 def log_of(leaves: Sequence[bytes]) -> merkle.Tree:
     tree = merkle.Tree()
     for leaf in leaves:

@@ -1,12 +1,14 @@
 """T15: one bad member stops everyone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from fedenclave.attack_suite.world import payload_of
 from fedenclave.audit.receipt import Verdict
-from tests.attacks.world import World, value_of
+from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
+from tests.attacks.world import World, now, value_of
 
 Bad = Callable[[World], bytes]
 
@@ -84,3 +86,16 @@ def test_a_receipt_says_that_an_update_was_rejected_and_why(world: World) -> Non
     assert receipts["c"].verdict is Verdict.REJECTED
     assert receipts["c"].reason == "cannot-open"
     assert receipts["c"].model is None
+
+
+def test_member_claiming_to_have_seen_a_longer_log_than_there_is_stops_nobody(
+    world: World,
+) -> None:
+    world.open()
+    world.contribute({"a": 1, "b": 1, "c": 1})
+    world.release("abc")
+    hellos = {name: world.sessions[name].hello(now()) for name in "abc"}
+    hellos["c"] = replace(hellos["c"], log_size=2**60)
+    world.offers = world.coordinator.open(hellos, NO_TRAINING_CONFIG)
+    world.contribute({"a": 1, "b": 1})
+    assert world.release("ab")[0].clients == 2

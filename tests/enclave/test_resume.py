@@ -25,7 +25,8 @@ from fedenclave.protocol.digests import Digest, sha256
 from fedenclave.protocol.errors import Refusal, RequestRefused
 from fedenclave.protocol.frames import Closed
 from fedenclave.protocol.manifest import Rules
-from fedenclave.protocol.statements import Outcome
+from fedenclave.protocol.opening import RoundKey
+from fedenclave.protocol.statements import Outcome, Suite
 from fedenclave.simulation.federation import DEFAULT_RULES
 from tests.enclave.cohort import memory_file
 from tests.enclave.shards import (
@@ -289,7 +290,7 @@ def test_there_is_nothing_to_repeat_where_the_model_was_written() -> None:
 
 def test_the_optimiser_goes_on_behind_a_model_that_was_computed_again() -> None:
     enclave, undisturbed = Sealed(0, ADAM), Sealed(1, ADAM)
-    for number in range(3):
+    for number in range(4):
         for each in (enclave, undisturbed):
             collect(each, seed=number)
         undisturbed.close()
@@ -298,8 +299,8 @@ def test_the_optimiser_goes_on_behind_a_model_that_was_computed_again() -> None:
         assert enclave.repeated() == closed
         assert enclave.model() == undisturbed.model()
         enclave.write()
-        # And behind one that was not: from the sealed state again.
-        enclave.resume()
+        if number % 2:
+            enclave.resume()  # and so it does from the sealed state
 
 
 def test_an_enclave_whose_state_has_no_release_for_the_hosts_model_takes_up_neither() -> None:
@@ -429,3 +430,9 @@ def test_a_state_whose_parts_do_not_fit_together_is_refused_as_one(
     assert refusal(lambda: enclave.resume(forged(enclave, change))) is Refusal.STATE
     enclave.resume(right)
     assert enclave.federation.admitted == 4
+
+
+@pytest.mark.parametrize(("suite", "size"), [(Suite.X25519, 96), (Suite.HYBRID, 32)])
+def test_a_round_key_of_the_other_suite_is_none(suite: Suite, size: int) -> None:
+    with pytest.raises(ValueError, match=f"a private key of {size} bytes"):
+        RoundKey(suite, bytes(range(size)))

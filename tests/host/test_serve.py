@@ -119,15 +119,16 @@ def test_what_is_insecure_is_said_at_the_start(folder: Path) -> None:
     assert "federation development, enclave sha256:" in told
 
 
-def test_a_dead_enclave_leaves_the_gateway_up_and_is_said_in_the_log(folder: Path) -> None:
+def test_a_dead_enclave_is_said_and_ends_the_aggregator_with_1(folder: Path) -> None:
     with running(write_config(folder)) as (process, _):
         (enclave,) = _children(process.pid)
         os.kill(enclave, signal.SIGKILL)
+        assert process.wait(20) == 1
         assert process.stderr is not None
-        assert "the enclave process has ended" in process.stderr.readline()
-        assert process.poll() is None
-        process.terminate()
-        assert process.wait(20) == 0
+        told = process.stderr.read()
+        assert "error: the enclave process has ended" in told
+        assert "hint: started again" in told
+        assert "Traceback" not in told
 
 
 def test_an_error_is_two_lines_and_exit_status_1(folder: Path) -> None:

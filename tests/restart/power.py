@@ -1,4 +1,4 @@
-"""What a power failure would take: what the disk has not been asked to keep of a folder.
+"""What a power failure would take: every change that the disk has not been asked to keep.
 
 Only what was flushed counts: a file's content by `fsync` or `fdatasync` of the file, a name (made,
 changed or removed) by `fsync` of its folder. A file system may keep more, and need not.
@@ -6,8 +6,9 @@ changed or removed) by `fsync` of its folder. A file system may keep more, and n
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fedenclave.host.enclave_process import EnclaveProcess
 
 WRITES = ("write", "pwrite", "ftruncate")
 FLUSHES = ("fsync", "fdatasync")
+WRITTEN_BY_THE_ENCLAVE = ("close", "repeat", "fetch")
 
 
 class Power:
@@ -33,7 +35,7 @@ class Power:
         self._folder, self._told = folder, told
         self.contents: set[str] = set()
         self.names: set[str] = set()
-        self.flushes = 0
+        self.flushed: list[str] = []
         for name in (*WRITES, *FLUSHES):
             monkeypatch.setattr(os, name, self._on_descriptor(name, getattr(os, name)))
         for name in ("replace", "rename"):
@@ -51,13 +53,13 @@ class Power:
 
     def _on_descriptor(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(descriptor: int, *rest: Any) -> Any:
-            found = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
+            found = str(Path(f"/proc/self/fd/{descriptor}").readlink())
             result = real(descriptor, *rest)
             path = "." if found == str(self._folder) else self._path(found)
             if path is not None and name in WRITES:
                 self.contents.add(path)
             elif path is not None:
-                self.flushes += 1
+                self.flushed.append(path)
                 self.contents.discard(path)
                 if name == "fsync":
                     self.names.discard(path)
@@ -104,10 +106,22 @@ class Power:
         def request(process: EnclaveProcess, operation: Any, *rest: Any, **more: Any) -> Any:
             self._told(f"ask {operation}")
             result = real(process, operation, *rest, **more)
+            if operation in WRITTEN_BY_THE_ENCLAVE:
+                self.contents |= self._writable(rest[2])
             self._told(f"answer {operation}")
             return result
 
         return request
+
+    def _writable(self, descriptors: Sequence[int]) -> set[str]:
+        """Return the files that the enclave may have written to."""
+        found = {
+            self._path(Path(f"/proc/self/fd/{number}").readlink())
+            for number in descriptors
+            if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+        }
+        # The state before is opened so only where it was made just now, and is empty.
+        return {path for path in found if path is not None and path.endswith(".partial")}
 
     def unflushed(self, *folders: str) -> set[str]:
         """Return what a power failure would take from these folders, by path."""
