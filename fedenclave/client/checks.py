@@ -1,6 +1,6 @@
 """The checks on what the host offers, one function each; `session.accept` makes them in order.
 
-Each raises `EnclaveRefused`, and nothing has been sent.
+Each raises `EnclaveRefused`, and nothing has been sent. The last one is on a receipt.
 
 SPEC.md, section 13.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fedenclave.audit.receipt import VerifiedReceipt
 from fedenclave.client.state import ClientState
 from fedenclave.protocol.digests import Digest, equal, to_text
 from fedenclave.protocol.errors import EnclaveRefused
@@ -108,4 +109,18 @@ def check_training_config(announcement: Announcement, told: Digest) -> None:
             f"{to_text(announcement.training_config)}",
             hint="the run's or the message's configuration differs from the other clients'; with "
             "one client told to train and the others not to, the mean would be its update",
+        )
+
+
+def check_same_history(state: ClientState, verified: VerifiedReceipt) -> None:
+    """Refuse a receipt of another history than this client has followed (T7)."""
+    of_one_size = [c for c in state.checkpoint if c.size == verified.checkpoint.size]
+    other_log = any(c.root != verified.checkpoint.root for c in of_one_size)
+    same_round = verified.model is not None and verified.round == state.head_round
+    if other_log or (same_round and verified.model != state.head_model):
+        raise EnclaveRefused(
+            f"the receipt of round {verified.round} is of another history than this client has "
+            "followed",
+            hint="the enclave was forked: this receipt and the other ones of this client are the "
+            "proof; tell the other members, and see `fedenclave log denounce`",
         )

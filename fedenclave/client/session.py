@@ -29,6 +29,7 @@ from fedenclave.client.checks import (
     check_log,
     check_model,
     check_same_enclave,
+    check_same_history,
     check_training_config,
 )
 from fedenclave.client.reported import NO_METRICS, UpdateUnusable, reported_metrics
@@ -333,7 +334,7 @@ class ClientSession:
             replace(
                 self._state,
                 sealed_round=announcement.round,
-                checkpoint=(announcement.checkpoint,),
+                checkpoint=(self._state.newer(announcement.checkpoint),),
                 nonces=(),
                 pending=(*self._state.pending, participation)[-MAX_PENDING:],
             )
@@ -365,7 +366,8 @@ class ClientSession:
         """Complete, verify and keep the receipt of a round.
 
         Raises:
-            EnclaveRefused: this client has no part in that round.
+            EnclaveRefused: this client has no part in that round; or the receipt is of another
+                history than it has followed, which is then kept as a proof.
             ReceiptInvalid: what was delivered proves nothing. Nothing is kept.
         """
         part = next((p for p in self._state.pending if p.round == delivery.round), None)
@@ -384,6 +386,8 @@ class ClientSession:
         enclave = sha256(verified.attestation.signing_key).hex()[:8]
         self._store.save_receipt(f"round-{delivery.round:06d}-{enclave}.receipt", receipt)
         rest = tuple(p for p in self._state.pending if p.round != delivery.round)
-        held = max((*self._state.checkpoint, verified.checkpoint), key=lambda c: c.size)
-        self._save(replace(self._state, pending=rest, checkpoint=(held,)))
+        self._save(replace(self._state, pending=rest))
+        check_same_history(self._state, verified)
+        held = self._state.newer(verified.checkpoint)
+        self._save(replace(self._state, checkpoint=(held,)))
         return verified

@@ -41,6 +41,10 @@ class ClientState(Record):
     nonces: tuple[IssuedNonce, ...]
     pending: tuple[Participation, ...]
 
+    def newer(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the newer of `checkpoint` and the one held."""
+        return max((*self.checkpoint, checkpoint), key=lambda c: c.size)
+
 
 def fresh_state(manifest: Digest, initial_model: Digest) -> ClientState:
     """Return the state of a client that has not taken part yet."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from fedenclave.enclave.fingerprints import SIZE as FINGERPRINT_SIZE
+from fedenclave.enclave.fingerprints import Fingerprinter
 from fedenclave.enclave.secret_memory import KeySlots
 from fedenclave.enclave.transitions import (
     KeptUpdate,
@@ -27,8 +28,6 @@ from fedenclave.protocol.statements import (
 )
 
 _UNITS = 2**1074
-_SERIALS_PER_RUN = 2**16
-"""More than updates can arrive at one run of an enclave in a round, and restarts enough."""
 
 
 class Collected:
@@ -66,10 +65,9 @@ class Collected:
             metrics=tuple(metrics),
             fingerprints=split_equal(kept.fingerprints, FINGERPRINT_SIZE),
             serial=kept.serial,
+            fingerprinter=Fingerprinter(kept.fingerprint_key),
         )
         self._answers[kept.update] = statement
-        # Serial numbers that the earlier run has used for what it rejected are not used again.
-        self._next_serial = (kept.serial // _SERIALS_PER_RUN + 1) * _SERIALS_PER_RUN
 
     def awaits(self) -> tuple[Digest, ...]:
         """Return the admitted updates that lack their files."""

@@ -101,7 +101,15 @@ class Federation(FederationState):
         return announcement
 
     def admit(self, file: HostFile) -> AdmissionResult:
-        """Judge one sealed update; see `Round.admit`."""
+        """Judge one sealed update; see `Round.admit`.
+
+        Raises:
+            RequestRefused: as there; or the round has got so many that were rejected that its state
+                could not be read again.
+        """
+        if self._journal.full:
+            file.close()
+            raise RequestRefused(Refusal.STATE, hint="close or abort the round")
         return self._open().admit(file)
 
     @property
@@ -116,7 +124,9 @@ class Federation(FederationState):
 
     def report(self, root: bytes, announcement: bytes, peers: Sequence[bytes]) -> bytes:
         """Return a signed report for the root; see `Sharing.report`."""
-        return self._shared().report(root, announcement, peers)
+        signed = self._shared().report(root, announcement, peers)
+        self._note_shared()
+        return signed
 
     def total(self, shards: Sequence[ShardPapers], peers: Sequence[bytes]) -> tuple[bytes, ...]:
         """Return a signed total for each shard; see `Sharing.total`.
@@ -125,7 +135,14 @@ class Federation(FederationState):
             RequestRefused: as there; or the optimiser's state is with another enclave.
         """
         self._check_may_release()
-        return self._shared().total(shards, peers, self._history)
+        signed = self._shared().total(shards, peers, self._history)
+        self._note_shared()
+        return signed
+
+    def _note_shared(self) -> None:
+        """Let no restart go back to before other enclaves heard of this round's updates."""
+        self._journal.notes.shared = True
+        self._journal.bind()
 
     def export(self, total: bytes, file: HostFile) -> bytes:
         """Write the partial sum that answers `total`, and return its signed key.
@@ -139,10 +156,7 @@ class Federation(FederationState):
         weight = int.from_bytes(agreed.weight, "big")
         partial_sum = PartialSum(self.schema, content_key, file)
         self._open().export(self._aggregation, weight, partial_sum)
-        answer = shard.answer(total, agreed, content_key)
-        # Should this enclave stop before the round ends, nobody can know whether it is released.
-        self._journal.notes.released.append(self._history.record(self._base_digest, shard.shared))
-        return answer
+        return shard.answer(total, agreed, content_key)
 
     def merge(
         self,
@@ -175,7 +189,7 @@ class Federation(FederationState):
             MalformedMessage: the release is not the root's.
             RequestRefused: it is of another round or base model, or the file is not its model.
         """
-        round_, shard = self._open(), self._shared().role(Shard)
+        shard = self._shared().role(Shard)
         release = shard.released(signed)
         base = BaseModel.of_agreed_model(
             model, release.model, self.schema, self._models, self._workers, self._round_number
@@ -195,7 +209,7 @@ class Federation(FederationState):
         )
         self._base, self._base_digest = base, release.model
         self._behind = bool(self.state_files)
-        self._end_round(round_, on=release.base_model)
+        self._end_round(on=release.base_model)
         return adoption
 
     def _shared(self) -> Sharing:
@@ -272,7 +286,7 @@ class Federation(FederationState):
         self._history.add(before, included)
         self._base, self._base_digest = new_base, model
         self._closed = Closed(release=release, cohort=report.to_bytes(), set_aside=set_aside)
-        self._end_round(round_, on=before, closed=self._closed.to_bytes())
+        self._end_round(on=before, closed=self._closed.to_bytes())
         return self._closed
 
     def repeat(self, base_file: HostFile, states: Sequence[HostFile]) -> None:
@@ -300,7 +314,7 @@ class Federation(FederationState):
         self._base, self._base_digest = self._own_base(), model
         self._unwritten = None
         self._note_end(self.last_closed().to_bytes())
-        self._forget_round(round_)
+        self._forget_round()
 
     @contextmanager
     def _reading(self, base_file: HostFile, states: Sequence[HostFile]) -> Iterator[None]:
@@ -325,7 +339,8 @@ class Federation(FederationState):
 
     def abort_round(self, time: int) -> bytes:
         """End the round without a release and return the signed abort."""
-        round_ = self._open()
+        if self._round is None and not self._lost:
+            raise RequestRefused(Refusal.WRONG_STATE)
         signed = self._log.append(
             Abort(
                 version=VERSION,
@@ -337,17 +352,17 @@ class Federation(FederationState):
             )
         )
         self._log.checkpoint()  # as for a release
-        self._end_round(round_, on=self._base_digest)
+        self._end_round(on=self._base_digest)
         return signed
 
-    def _end_round(self, round_: Round, *, on: Digest, closed: bytes = b"") -> None:
+    def _end_round(self, *, on: Digest, closed: bytes = b"") -> None:
         """End the round on the base model `on`, with the host's copy of a release if it was one."""
         if self._sharing is not None and self._sharing.shared:
             # Released by the root or not: here nobody can know.
             self._history.add(on, self._sharing.shared)
         self._journal.bind()
         self._note_end(closed)
-        self._forget_round(round_)
+        self._forget_round()
 
     def _note_end(self, closed: bytes) -> None:
         self._journal.notes.ended.append(

@@ -80,6 +80,9 @@ class FederationState:
         self._round: Round | None = None
         self._closed: Closed | None = None
         self._unwritten: EndedRound | None = None
+        self._lost = False
+        """Whether a round is open whose keys the machine has not kept over a restart."""
+        self._shared_before = False
         self._sharing: Sharing | None = None
         self._behind = snapshot.behind
 
@@ -152,16 +155,20 @@ class FederationState:
 
         Raises:
             RequestRefused: the state is not this federation's, damaged or rolled back, or the model
-                is neither the newest nor the one before it.
+                is neither the newest nor the one before it; or other enclaves share its round.
         """
         manifest, journal = agreed.manifest, Journal(sealer, agreed.manifest)
         remembered = read_segment(segment, sealer, manifest)
         snapshot = remembered.snapshot
         ended = [ended for each in remembered.transitions for ended in each.ended]
-        candidates = dict.fromkeys([*(e.base_model for e in ended), snapshot.base_model])
+        # The newest first.
+        candidates = dict.fromkeys([*(e.base_model for e in ended[::-1]), snapshot.base_model])
         base, digest = BaseModel.of_one_of(
             base_model, list(candidates), agreed.schema, Fingerprinter(), lent.workers
         )
+        if digest != next(iter(candidates)) and not _keeps_rounds(remembered):
+            # Of a release that was sealed, and never told: its round is not closed, but lost.
+            remembered = remembered.without_last()
         before = replace(snapshot, base_model=digest)
         try:
             federation = cls(agreed=agreed, lent=lent, journal=journal, snapshot=before, base=base)
@@ -170,6 +177,9 @@ class FederationState:
         except (LookupError, ValueError, MalformedMessage):
             # No code of ours seals such a state; in development others can.
             raise RequestRefused(Refusal.STATE) from None
+        if federation._shared_before:
+            # What the others know of it, and it of them, ended with the earlier run.
+            raise RequestRefused(Refusal.STATE, hint="other enclaves share the open round")
         journal.follow(remembered)
         # Before anything of it is told again: the host has the transition, as it has shown.
         journal.settle()
@@ -181,9 +191,12 @@ class FederationState:
         if not self.start_signed:
             self.start_signed = transition.statements[0]
         self._history.replay(transition.released)
+        self._shared_before |= transition.shared
         for opened in transition.opened:
             self._round_number += 1
-            self._take_up_round(transition.statements[-1], opened)
+            self._lost = not opened.private_key
+            if not self._lost:
+                self._take_up_round(transition.statements[-1], opened)
         for kept in transition.kept:
             self._open().replay(kept, transition.statements[-1])
         for ended in transition.ended:
@@ -191,6 +204,7 @@ class FederationState:
 
     def _replay_end(self, ended: EndedRound) -> None:
         self._behind = ended.behind
+        self._lost = self._shared_before = False
         self._closed = Closed.from_bytes(ended.closed) if ended.closed else None
         if ended.base_model != self._base_digest:
             if not ended.closed:
@@ -205,8 +219,7 @@ class FederationState:
             self._unwritten = ended
             return
         self._aggregation.state.remembered(ended.optimiser_key, ended.optimiser_steps)
-        if self._round is not None:
-            self._forget_round(self._round)
+        self._forget_round()
 
     def _snapshot(self) -> Snapshot:
         """Return the state as it is between two rounds."""
@@ -238,6 +251,8 @@ class FederationState:
         """Where the federation is after `resume`."""
         if self._unwritten is not None:
             return State.UNWRITTEN
+        if self._lost:
+            return State.LOST
         return State.IDLE if self._round is None else State.COLLECTING
 
     def awaits(self) -> tuple[Digest, ...]:
@@ -280,9 +295,10 @@ class FederationState:
             raise RequestRefused(Refusal.WRONG_STATE)
         return self._round
 
-    def _forget_round(self, round_: Round) -> None:
-        self._sharing = None
-        round_.destroy()
+    def _forget_round(self) -> None:
+        self._sharing, self._lost = None, False
+        if self._round is not None:
+            self._round.destroy()
         self._slots.wipe()
         self._round = None
 
@@ -295,3 +311,8 @@ class FederationState:
         if self._closed is None:
             raise RequestRefused(Refusal.WRONG_STATE)
         return self._closed
+
+
+def _keeps_rounds(remembered: Remembered) -> bool:
+    opened = (opened for each in remembered.transitions for opened in each.opened)
+    return all(each.private_key for each in opened)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from cryptography.exceptions import InvalidTag
@@ -45,6 +45,10 @@ from fedenclave.protocol.records import Record
 from fedenclave.protocol.segment import SegmentHead
 from fedenclave.protocol.statements import VERSION, Checkpoint
 
+MAX_SEGMENT = 4 << 30
+"""A snapshot, a transition for each of the largest roster's updates of a large model, and millions
+of rejections. From half of it on no more updates are taken, so that every segment can be read."""
+
 _NONCE_SIZE = 12
 
 
@@ -58,6 +62,7 @@ class Notes:
     kept: list[KeptUpdate] = field(default_factory=list)
     released: list[ReleasedCohort] = field(default_factory=list)
     ended: list[EndedRound] = field(default_factory=list)
+    shared: bool = False
 
     def any(self) -> bool:
         """Return whether anything has changed that lasts."""
@@ -75,6 +80,7 @@ class Journal:
         self._cipher: AESGCM | None = None
         self._before = Digest(bytes(32))
         self._binding = False
+        self._size = 0
         self._anchor = self._anchor_before = self._mark = b""
 
     def begin(self, snapshot: Snapshot) -> None:
@@ -93,8 +99,18 @@ class Journal:
             sealer=self._sealer.name,
             wrapped_key=self._sealer.wrap(key),
         ).to_bytes()
-        self._cipher, self._before = AESGCM(key), sha256(head)
+        self._cipher, self._before, self._size = AESGCM(key), sha256(head), 0
         self._written = segment.MAGIC + segment.frame(head) + self._sealed(snapshot)
+
+    @property
+    def keeps_open_rounds(self) -> bool:
+        """Whether the keys of an open round are noted."""
+        return self._sealer is not None and self._sealer.keeps_open_rounds
+
+    @property
+    def full(self) -> bool:
+        """Whether the segment has so many entries that no more updates are taken in its round."""
+        return self._size > MAX_SEGMENT // 2
 
     def anchor_here(self) -> None:
         """Begin at what the anchor holds now.
@@ -108,6 +124,7 @@ class Journal:
     def follow(self, remembered: Remembered) -> None:
         """Go on behind the last entry of a segment."""
         self._cipher, self._before = AESGCM(remembered.key), sha256(remembered.last)
+        self._size = remembered.size
         last = remembered.transitions[-1]
         self._anchor, self._anchor_before, self._mark = last.anchor, last.anchor_before, last.mark
 
@@ -152,6 +169,7 @@ class Journal:
                 anchor=self._anchor,
                 anchor_before=self._anchor_before,
                 mark=self._mark,
+                shared=notes.shared,
                 statements=tuple(notes.statements),
                 handed_out=join_checkpoints(notes.handed_out),
                 opened=tuple(notes.opened),
@@ -166,6 +184,7 @@ class Journal:
         nonce = os.urandom(_NONCE_SIZE)
         entry = nonce + self._cipher.encrypt(nonce, record.to_bytes(), self._before)
         self._before = sha256(entry)
+        self._size += len(entry)
         return segment.frame(entry)
 
 
@@ -176,8 +195,22 @@ class Remembered:
     snapshot: Snapshot
     transitions: Sequence[Transition]
     key: bytes
-    last: bytes
-    size: int
+    entries: Sequence[segment.Entry]
+    """Those of the transitions, sealed."""
+
+    @property
+    def last(self) -> bytes:
+        """The last entry."""
+        return self.entries[-1].data
+
+    @property
+    def size(self) -> int:
+        """How many bytes of the segment count."""
+        return self.entries[-1].end
+
+    def without_last(self) -> Remembered:
+        """Return the same as if the last transition had never been written."""
+        return replace(self, transitions=self.transitions[:-1], entries=self.entries[:-1])
 
 
 def read_segment(data: bytes, sealer: Sealer | None, manifest: Manifest) -> Remembered:
@@ -203,8 +236,7 @@ def read_segment(data: bytes, sealer: Sealer | None, manifest: Manifest) -> Reme
             snapshot=Snapshot.from_bytes(snapshot),
             transitions=[Transition.from_bytes(each) for each in transitions],
             key=key,
-            last=rest[-1].data,
-            size=rest[-1].end,
+            entries=rest[1:],
         )
         _check_anchor(remembered.transitions[-1], sealer.anchor())
     except (MalformedMessage, ValueError, IndexError, InvalidTag):

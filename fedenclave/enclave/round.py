@@ -90,7 +90,8 @@ class Round(Collected):
         """
         super().__init__(manifest, slots)
         self._log, self._journal, self._workers = log, journal, workers
-        self._fingerprinter = Fingerprinter(opened.fingerprint_key)
+        # New after a restart: what it has marked may have been rejected, and forgotten.
+        self._fingerprinter = Fingerprinter()
         self._schema = schema
         self.announcement_signed = announcement
         self.announcement_digest = statement_digest(announcement)
@@ -193,18 +194,8 @@ class Round(Collected):
             fingerprints=opened.fingerprints,
             serial=serial,
         )
-        self._journal.notes.kept.append(
-            KeptUpdate(
-                client=opened.client,
-                update=opened.digest,
-                chunks_at=opened.chunks_at,
-                content_key=opened.content_key,
-                weight=opened.weight,
-                numbers=join_numbers([opened.shrink, opened.square_norm, *opened.metrics]),
-                fingerprints=b"".join(opened.fingerprints),
-                serial=serial,
-            )
-        )
+        if self._journal.keeps_open_rounds:
+            self._journal.notes.kept.append(self._kept(opened, serial))
         statement = Admission(
             version=VERSION,
             federation=self._manifest.name,
@@ -215,6 +206,20 @@ class Round(Collected):
         )
         self._answers[opened.digest] = self._log.append(statement)
         return self._admitted_answer(self._answers[opened.digest])
+
+    def _kept(self, opened: Opened, serial: int) -> KeptUpdate:
+        """Return an admitted update as it is sealed."""
+        return KeptUpdate(
+            client=opened.client,
+            update=opened.digest,
+            chunks_at=opened.chunks_at,
+            content_key=opened.content_key,
+            weight=opened.weight,
+            numbers=join_numbers([opened.shrink, opened.square_norm, *opened.metrics]),
+            fingerprints=b"".join(opened.fingerprints),
+            fingerprint_key=self._fingerprinter.key,
+            serial=serial,
+        )
 
     @staticmethod
     def _admitted_answer(statement: bytes) -> AdmissionResult:
@@ -365,7 +370,7 @@ def announced(
     The cohort has been checked.
     """
     key = RoundKey(manifest.suite)
-    opened = OpenedRound(private_key=key.private_bytes(), fingerprint_key=Fingerprinter().key)
+    opened = OpenedRound(private_key=key.private_bytes())
     signed = log.append(
         Announcement(
             version=VERSION,
@@ -382,5 +387,6 @@ def announced(
             time=time,
         )
     )
-    journal.notes.opened.append(opened)
+    kept = opened if journal.keeps_open_rounds else OpenedRound(private_key=b"")
+    journal.notes.opened.append(kept)
     return signed, opened

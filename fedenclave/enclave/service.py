@@ -21,8 +21,10 @@ from fedenclave.enclave.attesters.attester import AttestationUnavailable
 from fedenclave.enclave.attesters.choose import choose
 from fedenclave.enclave.attesters.kernel import Kernel
 from fedenclave.enclave.federation import Federation
+from fedenclave.enclave.frame_socket import FrameSocket
 from fedenclave.enclave.hardening import Hardening
 from fedenclave.enclave.host_file import HostFile
+from fedenclave.enclave.journal import MAX_SEGMENT
 from fedenclave.enclave.measured import read_measured_code
 from fedenclave.enclave.sealing.choose import choose_sealer
 from fedenclave.enclave.sealing.sealer import SealingFailed
@@ -37,8 +39,6 @@ from fedenclave.protocol.errors import (
 )
 from fedenclave.protocol.evidence import REPORT_DATA_SIZE
 from fedenclave.protocol.frames import (
-    LENGTH,
-    MAX_FRAME,
     AbortRequest,
     AdoptRequest,
     CloseRequest,
@@ -70,10 +70,6 @@ from fedenclave.protocol.tensors import Schema
 _MAX_DESCRIPTORS = 3 + MAX_PEERS - 1
 """Of a merge: a model, two states of the optimiser, and a partial sum from every peer."""
 
-_MAX_SEGMENT = 4 << 30
-"""A snapshot, a transition for each of the largest roster's updates of a large model, and ten
-million rejections: an honest host opens another round long before."""
-
 _SETTLING = tuple(
     operation
     for operation in Operation
@@ -92,6 +88,10 @@ _NO_SEALING = (
     "nothing on this machine seals the enclave's state: after a restart it is another enclave, and "
     "the members begin anew"
 )
+_NO_ANCHOR = (
+    "nothing on this machine knows which state is the newest: a restart aborts the open round, and "
+    "that the state was wound back is for the clients to see"
+)
 
 
 class Service:
@@ -103,7 +103,7 @@ class Service:
         Raises:
             AttestationUnavailable: `tee` is no choice, or gives no evidence on this machine.
         """
-        self._connection = connection
+        self._frames = FrameSocket(connection)
         self._hardening = hardening
         # Taken now, so that what could not be had is known from the start; a rule over all updates
         # takes more once the manifest names it.
@@ -120,6 +120,8 @@ class Service:
         self._sealer = choose_sealer(self._attester, measurement=self._measurement, kernel=Kernel())
         if self._sealer is None:
             hardening.warnings.append(_NO_SEALING)
+        elif not self._sealer.keeps_open_rounds:
+            hardening.warnings.append(_NO_ANCHOR)
         self._lent = Lent(
             attester=self._attester, workers=self._workers, slots=self._slots, memory=memory
         )
@@ -147,36 +149,14 @@ class Service:
     def run(self) -> None:
         """Serve. Returns when the host closes its end, or after a frame that cannot be framed."""
         while True:
-            head, descriptors = self._receive_head()
-            if not head:
+            try:
+                received = self._frames.receive(_MAX_DESCRIPTORS)
+            except MalformedMessage:
+                self._frames.send(self._reply(Refusal.MALFORMED).to_bytes())
                 return
-            (size,) = LENGTH.unpack(head)
-            if size > MAX_FRAME:
-                # What follows cannot be told from a new frame: the connection is over.
-                self._send(Reply(refusal=Refusal.MALFORMED, body=b"", transition=b""))
+            if received is None:
                 return
-            reply = self._answer(self._receive(size), descriptors)
-            self._send(reply)
-
-    def _receive_head(self) -> tuple[bytes, list[int]]:
-        data, descriptors, _, _ = socket.recv_fds(self._connection, LENGTH.size, _MAX_DESCRIPTORS)
-        if data and len(data) < LENGTH.size:
-            data += self._receive(LENGTH.size - len(data))
-        return data, descriptors
-
-    def _receive(self, size: int) -> bytes:
-        buffer = bytearray(size)
-        view = memoryview(buffer)
-        while view:
-            got = self._connection.recv_into(view)
-            if got == 0:
-                raise EOFError
-            view = view[got:]
-        return bytes(buffer)
-
-    def _send(self, reply: Reply) -> None:
-        data = reply.to_bytes()
-        self._connection.sendall(LENGTH.pack(len(data)) + data)
+            self._frames.send(self._answer(*received).to_bytes())
 
     def _answer(self, data: bytes, descriptors: list[int]) -> Reply:
         """Return the reply to one frame. Descriptors that no operation took over are closed."""
@@ -244,7 +224,7 @@ class Service:
         request = ResumeRequest.from_bytes(body)
         segment = HostFile(descriptors[1])
         # Refused, not cut: what lies behind would be wound back.
-        if (size := segment.size()) > _MAX_SEGMENT:
+        if (size := segment.size()) > MAX_SEGMENT:
             raise RequestRefused(Refusal.STATE)
         federation, remembered = Federation.resume(
             agreed=self._agreed(request),

@@ -1,7 +1,8 @@
 """The enclave's state machine. Everything that affects transitions lives in this table.
 
 A pair that is not in it is refused, and changes nothing. `resume` leads to the state in which the
-earlier run was: `idle`, `collecting`, or `unwritten` where a release's model was not written.
+earlier run was: `idle`, `collecting`, or `unwritten` where a release's model was not written; or
+to `lost` where a round is open whose keys the machine has not kept: it can only be aborted.
 
 SPEC.md, section 12.2.
 """
@@ -23,6 +24,7 @@ class State(StrEnum):
     SHARD = "shard"
     ROOT = "root"
     UNWRITTEN = "unwritten"
+    LOST = "lost"
 
 
 TRANSITIONS: dict[tuple[State, Operation], State] = {
@@ -56,6 +58,9 @@ TRANSITIONS: dict[tuple[State, Operation], State] = {
     (State.UNWRITTEN, Operation.ATTACH): State.UNWRITTEN,
     (State.UNWRITTEN, Operation.REPEAT): State.IDLE,
     (State.UNWRITTEN, Operation.STATUS): State.UNWRITTEN,
+    (State.LOST, Operation.EVIDENCE): State.LOST,
+    (State.LOST, Operation.ABORT): State.IDLE,
+    (State.LOST, Operation.STATUS): State.LOST,
 }
 
 

@@ -101,10 +101,9 @@ class Snapshot(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedRound(Record):
-    """A round was opened: the keys that its announcement does not say."""
+    """A round was opened. `private_key` is empty where the machine keeps no open rounds."""
 
     private_key: bytes
-    fingerprint_key: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +120,7 @@ class KeptUpdate(Record):
     weight: int
     numbers: bytes
     fingerprints: bytes
+    fingerprint_key: bytes
     serial: int
 
 
@@ -141,6 +141,7 @@ class Transition(Record):
 
     `anchor` is the hardware's register as soon as this transition is settled, and empty without
     one. Up to then it is `anchor_before`, and `mark` is to be extended; both are empty afterwards.
+    `shared` says that other enclaves have heard of this round's updates.
     """
 
     MAX_SIZE: ClassVar[int] = _MAX_SIZE
@@ -148,6 +149,7 @@ class Transition(Record):
     anchor: bytes
     anchor_before: bytes
     mark: bytes
+    shared: bool
     statements: tuple[bytes, ...]
     handed_out: bytes
     opened: tuple[OpenedRound, ...]

@@ -28,6 +28,7 @@ class Admitted:
         shrink: what its floats are multiplied with, in (0, 1]: below 1 where it is clipped.
         square_norm: the square of its floats' norm, before it is clipped.
         metrics: those that the manifest asks for, in the order of `Rules.reported`.
+        fingerprinter: of the run that has admitted it, where that is not this one.
     """
 
     client: str
@@ -42,6 +43,7 @@ class Admitted:
     serial: int
     square_norm: float = 0.0
     metrics: tuple[float, ...] = ()
+    fingerprinter: Fingerprinter | None = None
 
 
 class ChangedAfterAdmission(Exception):
@@ -95,7 +97,8 @@ class Reader:
         if update.file is None:
             raise ChangedAfterAdmission(update)
         update.file.read_into(sealed, update.chunks_at + self._offsets[chunk])
-        if not self._fingerprinter.matches(
+        fingerprinter = update.fingerprinter or self._fingerprinter
+        if not fingerprinter.matches(
             update.fingerprints[index], sealed, serial=update.serial, chunk=chunk
         ):
             raise ChangedAfterAdmission(update)

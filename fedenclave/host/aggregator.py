@@ -173,6 +173,9 @@ class Aggregator:
         status = self.status()
         self._round = status.round
         self._attach_what_is_left(len(resumed.awaits))
+        if status.state == "lost":
+            # Its keys have ended with the earlier run; it ends properly, and the next can begin.
+            self.abort_round()
         if resumed.closed:
             self._closed = Closed.from_bytes(resumed.closed)
             self._model_pending = status.state == "unwritten"
@@ -195,19 +198,7 @@ class Aggregator:
 
     def _write_again(self, resumed: Resumed) -> None:
         """Let the log end as the enclave's sealed state does."""
-        if len(self._statements.leaves) < resumed.first_leaf:
-            raise ConfigurationError(
-                f"the log has {len(self._statements.leaves)} statements, and the enclave's state "
-                f"goes on from {resumed.first_leaf}",
-                hint="put statements.fel back from a member's mirror or a backup",
-            )
-        self._statements.rewind(resumed.first_leaf)
-        self._statements.append(*resumed.statements)
-        if self._statements.tree().root(resumed.log.size) != resumed.log.root:
-            raise ConfigurationError(
-                f"the log's {resumed.log.size} statements are not those that the enclave signed",
-                hint="put statements.fel back from a member's mirror or a backup",
-            )
+        self._statements.end_as(resumed.first_leaf, resumed.statements, resumed.log)
         for signed in self._statements.statements():
             kind = Signed.from_bytes(signed).type
             if kind == Release.TYPE:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedenclave.protocol.digests import Digest
@@ -18,6 +19,7 @@ from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.log_file import MAGIC, LogDamaged, LogTorn, frame, read_log
 from fedenclave.protocol.merkle import Tree
 from fedenclave.protocol.signing import statement_digest
+from fedenclave.protocol.statements import Checkpoint
 
 
 class StatementLog:
@@ -84,6 +86,27 @@ class StatementLog:
         del self.leaves[count:], self._ends[count + 1 :]
         os.ftruncate(self._descriptor, self._ends[-1])
         os.pwrite(self._descriptor, MAGIC, 0)
+
+    def end_as(self, first: int, signed: Sequence[bytes], end: Checkpoint) -> None:
+        """End as the enclave's sealed state does: with `signed`, from leaf `first` on.
+
+        Raises:
+            ConfigurationError: the statements before are not all there, or not those of `end`.
+        """
+        restore = "put statements.fel back from a member's mirror or a backup"
+        if len(self.leaves) < first:
+            raise ConfigurationError(
+                f"the log has {len(self.leaves)} statements, and the enclave's state goes on from "
+                f"{first}",
+                hint=restore,
+            )
+        self.rewind(first)
+        self.append(*signed)
+        if self.tree().root(end.size) != end.root:
+            raise ConfigurationError(
+                f"the log's {end.size} statements are not those that the enclave signed",
+                hint=restore,
+            )
 
     def append(self, *signed: bytes) -> None:
         """Add statements. What the disk refuses is written with the next ones, or by `flush`."""

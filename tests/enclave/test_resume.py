@@ -18,7 +18,6 @@ from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.journal import Remembered, read_segment
 from fedenclave.enclave.sealing.insecure import InsecureSealer
 from fedenclave.enclave.states import State
-from fedenclave.enclave.transitions import ReleasedCohort
 from fedenclave.protocol import segment
 from fedenclave.protocol.aggregation import Adam
 from fedenclave.protocol.digests import Digest, sha256
@@ -88,8 +87,8 @@ class Sealed(Enclave):
         return self.federation.close_round(self.base, self.states, 1)
 
     def repeated(self) -> Closed:
-        closed = self.federation.repeat(self.base, self.states)
-        return self._released(closed)
+        self.federation.repeat(self.base, self.states)
+        return self._released(self.federation.last_closed())
 
 
 def again(file: HostFile) -> HostFile:
@@ -119,27 +118,32 @@ def refusal(ask: Callable[[], object]) -> Refusal:
     return refused.value.refusal
 
 
-def serials(enclave: Sealed) -> dict[str, int]:
-    round_ = enclave.federation._round
-    assert round_ is not None
-    return {name: update.serial for name, update in round_.admitted.items()}
-
-
 # -- the open round
 
 
-def test_after_a_restart_no_serial_number_of_the_earlier_run_is_drawn_again() -> None:
-    """Fingerprints under one key must not share a nonce: also not with what was rejected."""
-    enclave = collected(cohort=SIX[:4])
-    before = serials(enclave)
-    enclave.resume()
-    assert serials(enclave) == before
-    enclave.attach(*SIX[:4])
-    assert serials(enclave) == before
-    enclave.resume()
+def test_after_a_restart_no_fingerprint_is_made_under_the_key_of_the_earlier_run() -> None:
+    """Nonces would be drawn twice: also of what was rejected, which nobody remembers."""
+    enclave, keys = Sealed(), []
+    enclave.open(SIX)
+    for more in (SIX[:1], SIX[1:2], SIX[2:3], SIX[3:4]):
+        round_ = enclave.federation._round
+        assert round_ is not None
+        keys.append(round_._fingerprinter.key)
+        enclave.resume()
+        enclave.attach(*enclave.files)
+        enclave.admit({name: WEIGHTS[name] for name in more})
+        enclave.files[more[0]] = again(enclave.files[more[0]])
+        enclave.write()
     round_ = enclave.federation._round
     assert round_ is not None
-    assert round_._next_serial > max(before.values()) + 2**15
+    assert len({*keys, round_._fingerprinter.key}) == 5
+    # And each update is read by the key of the run that has admitted it.
+    enclave.resume()
+    enclave.attach(*SIX[:4])
+    undisturbed = collected(1, SIX[:4])
+    undisturbed.close()
+    enclave.close()
+    assert enclave.model() == undisturbed.model()
 
 
 def test_a_resumed_round_releases_the_bits_of_one_that_was_never_interrupted() -> None:
@@ -263,17 +267,15 @@ def test_with_an_update_that_is_gone_no_other_model_is_made_in_the_releases_name
     closed = unwritten(enclave)
     enclave.attach(*SIX[:5])
     log, into = enclave.federation.log, memory_file()
-    assert refusal(enclave.repeated) is Refusal.SET_ASIDE
-    # It counts no more now, and what the others make together was never released.
-    for _ in range(2):
+    # Nobody is set aside: what the others make together was never released.
+    for _ in range(3):
         assert refusal(enclave.repeated) is Refusal.STORAGE
         assert refusal(lambda: enclave.federation.write_model(into)) is Refusal.WRONG_STATE
         assert into.size() == 0
         assert enclave.federation.state is State.UNWRITTEN
         assert enclave.federation.log == log
-    # Started again with every file it gives the model.
-    enclave.resume()
-    enclave.attach(*SIX)
+    # With every file it gives the model.
+    enclave.attach(SIX[5])
     assert enclave.repeated() == closed
     assert enclave.model() == undisturbed.model()
 
@@ -335,16 +337,17 @@ def shared() -> tuple[Shared, Sealed, Sealed]:
     return both, root, shard
 
 
-def test_whom_a_shard_has_answered_for_counts_as_released_after_a_restart() -> None:
+def test_a_round_that_other_enclaves_have_heard_of_does_not_outlive_its_run() -> None:
+    """What a shard has answered, and a root has asked, would be forgotten."""
     both, root, shard = shared()
     both.sums()
-    answered = {name: shard.federation._owner_of[name] for name in SIX}
-    base = root.federation._base_digest
-    shard.resume()
-    assert shard.federation._history._released[base] == [answered]
+    for each in (root, shard):
+        assert refusal(each.resume) is Refusal.STATE
+        assert each.federation.log.size > 0
+    # Ended it is a state as any other.
     shard.federation.abort_round(1)
     shard.resume()
-    assert answered in shard.federation._history._released[base]
+    assert shard.federation.state is State.IDLE
 
 
 def test_a_shard_whose_optimiser_is_behind_knows_it_after_a_restart_and_releases_nothing() -> None:
@@ -399,14 +402,13 @@ def transition(**changes: Any) -> Callable[[list[Any]], object]:
     return lambda records: records.__setitem__(1, replace(records[1], **changes))
 
 
-STRANGER = ReleasedCohort(base_model=Digest(bytes(32)), clients="nobody")
 FORGERIES: dict[str, Callable[[list[Any]], object]] = {
     "more roots than the log has": snapshot(log_roots=bytes(64)),
     "no roots": snapshot(log_roots=b""),
     "a part of a root": snapshot(log_roots=bytes(33)),
     "a part of a checkpoint": snapshot(handed_out=bytes(41)),
     "a signing key of another length": snapshot(signing_key=bytes(31)),
-    "a released stranger": snapshot(history=(STRANGER,)),
+    "a history for another roster": snapshot(history=bytes(34)),
     "a stranger's update": kept(client="nobody"),
     "a content key of another length": kept(content_key=bytes(31)),
     "fingerprints of another length": kept(fingerprints=bytes(17)),

@@ -27,7 +27,11 @@ SHARED = {
     (State.ROOT, Operation.ABORT),
 }
 # Where an earlier run was is no way of its own: `resume` leads there.
-RESTARTED = {(State.NEW, Operation.RESUME), (State.UNWRITTEN, Operation.REPEAT)}
+RESTARTED = {
+    (State.NEW, Operation.RESUME),
+    (State.UNWRITTEN, Operation.REPEAT),
+    (State.LOST, Operation.ABORT),
+}
 
 
 @pytest.mark.parametrize(("state", "operation"), EVERY_PAIR)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fedenclave.attack_suite.world import FIRST, payload_of
 from fedenclave.host.model_files import ModelFiles
 from fedenclave.host.optimiser_files import OptimiserFiles
 from fedenclave.protocol.aggregation import Adam
 from fedenclave.protocol.model import Model
-from tests.attacks.world import FIRST, payload_of
 from tests.enclave.shards import manifest_of
 from tests.enclave.test_resume import ADAM
 

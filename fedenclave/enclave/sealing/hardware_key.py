@@ -47,6 +47,8 @@ _NONCE_SIZE = 12
 class HardwareKeySealer(WithoutAnchor):
     """Wraps under what is derived from the hardware's key, which is asked for each time."""
 
+    keeps_open_rounds = False
+
     def __init__(self, name: str, hardware_key: Callable[[], bytes]) -> None:
         """Use `hardware_key`, which raises OSError or SealingFailed where there is none."""
         self.name = name

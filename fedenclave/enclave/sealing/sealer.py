@@ -27,6 +27,15 @@ class Sealer(Protocol):
         """Which it is, as it stands in the clear at the head of what is sealed."""
         ...
 
+    @property
+    def keeps_open_rounds(self) -> bool:
+        """Whether the keys of an open round may be sealed.
+
+        Not where the operator can wind the state back unseen: it would close the round again and
+        again, for every cohort that suffices, and solve for each update.
+        """
+        ...
+
     def wrap(self, key: bytes) -> bytes:
         """Return `key` (32 bytes) as only `unwrap` can open it.
 

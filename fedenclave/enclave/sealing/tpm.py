@@ -16,6 +16,7 @@ class TpmSealer:
     """Wraps keys under the TPM's storage key."""
 
     name = "tpm"
+    keeps_open_rounds = True
 
     def __init__(self, device: str, measurement: Digest) -> None:
         """Seal to `device`, for code of this measurement."""
