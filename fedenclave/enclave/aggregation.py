@@ -21,7 +21,6 @@ import numpy as np
 
 from fedenclave.enclave import fixed_point
 from fedenclave.enclave.base_model import BaseModel
-from fedenclave.enclave.fingerprints import Fingerprinter
 from fedenclave.enclave.new_model import NewModel
 from fedenclave.enclave.optimiser_state import OptimiserState
 from fedenclave.enclave.pairs import inner_products
@@ -65,7 +64,6 @@ class Aggregation:
         self,
         updates: Sequence[Admitted],
         base: BaseModel,
-        fingerprinter: Fingerprinter,
         others: Others | None = None,
     ) -> Digest:
         """Compute the new model into `self.model` and return its digest.
@@ -76,7 +74,6 @@ class Aggregation:
         Args:
             updates: at least as many as the rule needs; what admission kept.
             base: the model that the updates are relative to.
-            fingerprinter: the round's, which made the updates' fingerprints.
             others: what other enclaves bring to the sum; the rule is `mean` where there are any.
 
         Raises:
@@ -86,7 +83,7 @@ class Aggregation:
         """
         self.digest = None
         self.state.begin_pass()
-        combine = self._prepare(updates, fingerprinter, others)
+        combine = self._prepare(updates, others)
         chunks = self._schema.chunks
 
         def aggregate_chunk(index: int, scratch: Scratch) -> bytes:
@@ -101,13 +98,7 @@ class Aggregation:
         self.digest = model_digest(self._schema.digest, digests)
         return self.digest
 
-    def export(
-        self,
-        updates: Sequence[Admitted],
-        fingerprinter: Fingerprinter,
-        weight: int,
-        into: PartialSum,
-    ) -> None:
+    def export(self, updates: Sequence[Admitted], weight: int, into: PartialSum) -> None:
         """Write the partial sum of `updates`, of which all clients together weigh `weight`.
 
         Raises:
@@ -115,7 +106,7 @@ class Aggregation:
             RequestRefused: a file cannot be read or written.
         """
         shares = fixed_point.shares([update.weight for update in updates], weight)
-        add_up = self._add_up(self._reader(updates, fingerprinter), shares)
+        add_up = self._add_up(self._reader(updates), shares)
         chunks = self._schema.chunks
 
         def export_chunk(index: int, scratch: Scratch) -> None:
@@ -125,14 +116,12 @@ class Aggregation:
 
         self._workers.each(len(chunks), export_chunk)
 
-    def _reader(self, updates: Sequence[Admitted], fingerprinter: Fingerprinter) -> Reader:
-        return Reader(updates, self._schema, fingerprinter, len(self._rules.reported))
+    def _reader(self, updates: Sequence[Admitted]) -> Reader:
+        return Reader(updates, self._schema, len(self._rules.reported))
 
-    def _prepare(
-        self, updates: Sequence[Admitted], fingerprinter: Fingerprinter, others: Others | None
-    ) -> Combine:
+    def _prepare(self, updates: Sequence[Admitted], others: Others | None) -> Combine:
         updates = sorted(updates, key=lambda update: update.client)
-        reader = self._reader(updates, fingerprinter)
+        reader = self._reader(updates)
         if others is not None:
             shares = fixed_point.shares([update.weight for update in updates], others.weight)
             return self._weighted_sum(reader, shares, others.sums)

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from fedenclave.enclave.fingerprints import SIZE as FINGERPRINT_SIZE
 from fedenclave.enclave.fingerprints import Fingerprinter
+from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.secret_memory import KeySlots
 from fedenclave.enclave.transitions import (
     KeptUpdate,
@@ -49,6 +50,10 @@ class Collected:
         Raises:
             ValueError: what is remembered of it does not fit together.
         """
+        self._count(kept, Fingerprinter(kept.fingerprint_key), None)
+        self._answers[kept.update] = statement
+
+    def _count(self, kept: KeptUpdate, fingerprinter: Fingerprinter, file: HostFile | None) -> None:
         slot, self._next_slot = self._next_slot, self._next_slot + 1
         self._slots.put(slot, kept.content_key)
         shrink, square_norm, *metrics = split_numbers(kept.numbers)
@@ -56,7 +61,7 @@ class Collected:
             client=kept.client,
             organisation=self._manifest.roster[kept.client].member,
             digest=kept.update,
-            file=None,
+            file=file,
             chunks_at=kept.chunks_at,
             content_key=self._slots.get(slot),
             weight=kept.weight,
@@ -65,9 +70,8 @@ class Collected:
             metrics=tuple(metrics),
             fingerprints=split_equal(kept.fingerprints, FINGERPRINT_SIZE),
             serial=kept.serial,
-            fingerprinter=Fingerprinter(kept.fingerprint_key),
+            fingerprinter=fingerprinter,
         )
-        self._answers[kept.update] = statement
 
     def awaits(self) -> tuple[Digest, ...]:
         """Return the admitted updates that lack their files."""

@@ -32,7 +32,7 @@ from fedenclave.enclave.transitions import (
     OpenedRound,
     join_numbers,
 )
-from fedenclave.enclave.updates import Admitted, ChangedAfterAdmission
+from fedenclave.enclave.updates import ChangedAfterAdmission
 from fedenclave.enclave.workers import Workers
 from fedenclave.protocol import sealed_update as layout
 from fedenclave.protocol.digests import Digest, sha256
@@ -177,25 +177,10 @@ class Round(Collected):
         raise RequestRefused(Refusal.STORAGE, hint="no admitted update lacks this file")
 
     def _keep(self, opened: Opened, file: HostFile, serial: int) -> AdmissionResult:
-        slot = self._next_slot
-        self._next_slot += 1
-        self._slots.put(slot, opened.content_key)
-        self.admitted[opened.client] = Admitted(
-            client=opened.client,
-            organisation=self._manifest.roster[opened.client].member,
-            digest=opened.digest,
-            file=file,
-            chunks_at=opened.chunks_at,
-            content_key=self._slots.get(slot),
-            weight=opened.weight,
-            shrink=opened.shrink,
-            square_norm=opened.square_norm,
-            metrics=opened.metrics,
-            fingerprints=opened.fingerprints,
-            serial=serial,
-        )
+        kept = self._kept(opened, serial)
+        self._count(kept, self._fingerprinter, file)
         if self._journal.keeps_open_rounds:
-            self._journal.notes.kept.append(self._kept(opened, serial))
+            self._journal.notes.kept.append(kept)
         statement = Admission(
             version=VERSION,
             federation=self._manifest.name,
@@ -262,7 +247,7 @@ class Round(Collected):
                 raise RequestRefused(Refusal.COHORT_TOO_SMALL)
             history.check(self.announcement.base_model, self.included())
             try:
-                return aggregation.run(list(self.admitted.values()), base, self._fingerprinter)
+                return aggregation.run(list(self.admitted.values()), base)
             except ChangedAfterAdmission as changed:
                 self._take_out(changed.update)
 
@@ -275,7 +260,7 @@ class Round(Collected):
             RequestRefused: an update's file has changed or is missing, or a file cannot be read.
         """
         try:
-            return aggregation.run(list(self.admitted.values()), base, self._fingerprinter)
+            return aggregation.run(list(self.admitted.values()), base)
         except ChangedAfterAdmission:
             raise RequestRefused(
                 Refusal.STORAGE, hint="an update of the release is missing, or is another"
@@ -291,7 +276,7 @@ class Round(Collected):
                 read, or is not what it should be.
         """
         with self._setting_aside():
-            return aggregation.run(list(self.admitted.values()), base, self._fingerprinter, others)
+            return aggregation.run(list(self.admitted.values()), base, others)
 
     def export(self, aggregation: Aggregation, weight: int, into: PartialSum) -> None:
         """Write the partial sum of this round's updates; all clients together weigh `weight`.
@@ -300,7 +285,7 @@ class Round(Collected):
             RequestRefused: as for `merge`.
         """
         with self._setting_aside():
-            aggregation.export(list(self.admitted.values()), self._fingerprinter, weight, into)
+            aggregation.export(list(self.admitted.values()), weight, into)
 
     @contextmanager
     def _setting_aside(self) -> Iterator[None]:

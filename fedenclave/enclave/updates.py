@@ -28,7 +28,7 @@ class Admitted:
         shrink: what its floats are multiplied with, in (0, 1]: below 1 where it is clipped.
         square_norm: the square of its floats' norm, before it is clipped.
         metrics: those that the manifest asks for, in the order of `Rules.reported`.
-        fingerprinter: of the run that has admitted it, where that is not this one.
+        fingerprinter: made the fingerprints: of the run that has admitted it.
     """
 
     client: str
@@ -41,9 +41,9 @@ class Admitted:
     shrink: float
     fingerprints: tuple[bytes, ...]
     serial: int
+    fingerprinter: Fingerprinter
     square_norm: float = 0.0
     metrics: tuple[float, ...] = ()
-    fingerprinter: Fingerprinter | None = None
 
 
 class ChangedAfterAdmission(Exception):
@@ -58,24 +58,16 @@ class ChangedAfterAdmission(Exception):
 class Reader:
     """Reads the chunks of a cohort's updates. Used by several threads at once."""
 
-    def __init__(
-        self,
-        updates: Sequence[Admitted],
-        schema: Schema,
-        fingerprinter: Fingerprinter,
-        metrics: int,
-    ) -> None:
+    def __init__(self, updates: Sequence[Admitted], schema: Schema, metrics: int) -> None:
         """Prepare a cipher for each of `updates`, in their order.
 
         Args:
             updates: what admission kept.
             schema: the updates' layout.
-            fingerprinter: the round's, which made the updates' fingerprints.
             metrics: how many are sealed into each.
         """
         self.updates = tuple(updates)
         self._ciphers = [AESGCM(update.content_key) for update in updates]
-        self._fingerprinter = fingerprinter
         self._offsets = layout.chunk_offsets(schema, metrics)
         self._last = len(schema.chunks)
 
@@ -97,8 +89,7 @@ class Reader:
         if update.file is None:
             raise ChangedAfterAdmission(update)
         update.file.read_into(sealed, update.chunks_at + self._offsets[chunk])
-        fingerprinter = update.fingerprinter or self._fingerprinter
-        if not fingerprinter.matches(
+        if not update.fingerprinter.matches(
             update.fingerprints[index], sealed, serial=update.serial, chunk=chunk
         ):
             raise ChangedAfterAdmission(update)

@@ -39,7 +39,7 @@ ENCLAVE = [
     ("T06-second-update", ADMISSION, "not round_.admitted(header.client)", "True"),
     ("T04-few-updates", ROUND, FEW, "            if too_few:\n"),
     ("T05-one-organisation-less", "enclave/differencing.py", CLOSE, "if False:"),
-    ("T16-same-tag", "enclave/updates.py", "if not fingerprinter.", "if None is fingerprinter."),
+    ("T16-same-tag", "enclave/updates.py", "if not update.fing", "if None is update.fing"),
     ("T01-read-the-disk", ADMISSION, OPENED, OPENED + LEAK),
     ("T13-rejection-tells-a-value", ADMISSION, OPENED, OPENED + LEAK),
     (

@@ -88,18 +88,19 @@ class Cohort:
             metrics=tuple(self.metrics[number]) if self.metrics else (),
             fingerprints=tuple(marks),
             serial=number,
+            fingerprinter=fingerprinter,
         )
 
     @contextmanager
     def collected(
         self, rules: Rules, order: Sequence[int] | None = None
-    ) -> Iterator[tuple[list[Admitted], HostFile, Fingerprinter]]:
+    ) -> Iterator[tuple[list[Admitted], HostFile]]:
         fingerprinter = Fingerprinter()
         order = range(len(self.trained)) if order is None else order
         updates = [self.admitted(number, rules, fingerprinter) for number in order]
         base = memory_file(self.base)
         try:
-            yield updates, base, fingerprinter
+            yield updates, base
         finally:
             for file in (*(update.file for update in updates), base):
                 file.close()
@@ -108,13 +109,13 @@ class Cohort:
         self, rules: Rules, *, order: Sequence[int] | None = None, threads: int = 2
     ) -> bytes:
         """Return the new model's payload."""
-        with self.collected(rules, order) as (updates, file, fingerprinter):
+        with self.collected(rules, order) as (updates, file):
             workers, memory = _workers(threads), SecretMemory()
             base = base_model(self.schema, self.base, file, workers)
             aggregation = Aggregation(self.schema, rules, workers, memory, len(updates))
             states = (memory_file(), memory_file()) if aggregation.state.files else (None, None)
             aggregation.state.use(*states)
-            digest = aggregation.run(updates, base, fingerprinter)
+            digest = aggregation.run(updates, base)
             payload = aggregation.model.payload.tobytes()
             assert digest == Model(schema=self.schema, payload=payload).digest()
             for state in states:

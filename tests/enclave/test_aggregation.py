@@ -158,16 +158,16 @@ def test_the_model_is_the_base_and_the_exact_mean_rounded_once(reference: bytes)
 
 
 def test_a_failed_pass_leaves_a_model_that_is_not_to_be_had() -> None:
-    with COHORT.collected(MEAN) as (updates, file, fingerprinter):
+    with COHORT.collected(MEAN) as (updates, file):
         workers = Workers(SecretMemory())
         base = base_model(SCHEMA, BASE, file, workers)
         aggregation = Aggregation(SCHEMA, MEAN, workers, SecretMemory(), 5)
         assert aggregation.digest is None
-        aggregation.run(updates, base, fingerprinter)
+        aggregation.run(updates, base)
         assert aggregation.digest is not None
         base.read_from(None)
         with pytest.raises(RequestRefused) as refused:
-            aggregation.run(updates, base, fingerprinter)
+            aggregation.run(updates, base)
         assert refused.value.refusal is Refusal.STORAGE
         assert aggregation.digest is None
 

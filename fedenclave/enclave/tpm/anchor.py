@@ -1,8 +1,9 @@
 """A register in the TPM's non-volatile memory that can only be extended: which state is the newest.
 
 Its value is a digest over everything that was ever extended into it, as a PCR's, and outlives a
-reboot. What the enclave extends is secret until then, so nobody can bring it to an earlier value:
-not by removing the index either, which begins again at zero.
+reboot. What the enclave extends it draws at random, and sends to the TPM alone, so nobody can bring
+the register to an earlier value: not by removing the index either, which begins again at zero.
+Whoever taps the TPM's wires could (attestation/tpm/README.md: out of scope, as for sealed keys).
 
 Rules:
   * What stands at the index is this register, or nothing here uses it.
@@ -19,24 +20,12 @@ from dataclasses import replace
 from fedenclave.enclave.tpm import nv
 from fedenclave.enclave.tpm.connection import Connection
 from fedenclave.enclave.tpm.errors import TpmError
-from fedenclave.enclave.tpm.templates import SHA256
 
 INDEX = 0x0180FED1
 """Beside the counter's."""
 
-_OWNER_WRITE, _AUTH_WRITE, _OWNER_READ = 1 << 1, 1 << 2, 1 << 17
-_EXTEND = 4 << 4
-_WRITTEN = 1 << 29
 _SIZE = 32
-
-_NEW = nv.NvPublic(
-    index=INDEX,
-    algorithm=SHA256,
-    attributes=_EXTEND | _OWNER_WRITE | _AUTH_WRITE | _OWNER_READ | nv.AUTH_READ,
-    policy=b"",
-    size=_SIZE,
-    name=b"",
-)
+_NEW = nv.unwritten(INDEX, nv.EXTEND, _SIZE)
 
 
 def establish(tpm: Connection) -> None:
@@ -79,7 +68,7 @@ def extend(tpm: Connection, mark: bytes) -> bytes:
 
 def _check(tpm: Connection) -> None:
     found = replace(nv.read_public(tpm, INDEX), name=b"")
-    if found != replace(_NEW, attributes=_NEW.attributes | _WRITTEN):
+    if found != replace(_NEW, attributes=_NEW.attributes | nv.WRITTEN):
         raise TpmError(
             f"nv index {INDEX:#010x} is not the register of this program",
             hint=f"if nothing needs it, remove it: `tpm2_nvundefine {INDEX:#010x}`",

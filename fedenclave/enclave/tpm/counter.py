@@ -26,20 +26,8 @@ from fedenclave.enclave.tpm.wire import u16
 INDEX = 0x0180FED0
 """In the range that is left to a machine's owner (TCG registry of reserved handles)."""
 
-_OWNER_WRITE, _AUTH_WRITE, _OWNER_READ = 1 << 1, 1 << 2, 1 << 17
-_COUNTER = 1 << 4
-_WRITTEN = 1 << 29
-_SIZE = 8
-
-_NEW = nv.NvPublic(
-    index=INDEX,
-    algorithm=SHA256,
-    attributes=_COUNTER | _OWNER_WRITE | _AUTH_WRITE | _OWNER_READ | nv.AUTH_READ,
-    policy=b"",
-    size=_SIZE,
-    name=b"",
-)
-_IN_USE = replace(_NEW, attributes=_NEW.attributes | _WRITTEN)
+_NEW = nv.unwritten(INDEX, nv.COUNTER, 8)
+_IN_USE = replace(_NEW, attributes=_NEW.attributes | nv.WRITTEN)
 
 NAME = u16(SHA256) + hashlib.sha256(nv.area(_IN_USE)).digest()
 """What the index is called in a certificate of it, whichever TPM it is in."""

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 
 from fedenclave.enclave.tpm.connection import OWNER, PASSWORD, Command, Connection
 from fedenclave.enclave.tpm.errors import TpmError
-from fedenclave.enclave.tpm.templates import NO_ALGORITHM
+from fedenclave.enclave.tpm.templates import NO_ALGORITHM, SHA256
 from fedenclave.enclave.tpm.wire import Fields, sized, u16, u32
 
 AUTH_READ = 1 << 18
+WRITTEN = 1 << 29
+COUNTER, EXTEND = 1 << 4, 4 << 4
+
+_OWNER_WRITE, _AUTH_WRITE, _OWNER_READ = 1 << 1, 1 << 2, 1 << 17
 
 _CAP_HANDLES = 0x00000001
 _MAX_HANDLES = 254
@@ -33,6 +37,21 @@ class NvPublic:
     policy: bytes
     size: int
     name: bytes
+
+
+def unwritten(index: int, kind: int, size: int) -> NvPublic:
+    """Return an index of our own, as it is defined: COUNTER or EXTEND, of `size` bytes.
+
+    The owner and whoever knows its password, which is empty, read and write it.
+    """
+    return NvPublic(
+        index=index,
+        algorithm=SHA256,
+        attributes=kind | _OWNER_WRITE | _AUTH_WRITE | _OWNER_READ | AUTH_READ,
+        policy=b"",
+        size=size,
+        name=b"",
+    )
 
 
 def defined(tpm: Connection, first: int, last: int) -> list[int]:
