@@ -341,6 +341,16 @@ def test_what_follows_before_it_is_settled_keeps_it_unsettled(manifest: Manifest
     assert len(read_segment(data, sealer, manifest).transitions) == 4
 
 
+def test_nothing_is_bound_behind_what_is_not_settled(manifest: Manifest) -> None:
+    """Or the mark of the one before would be lost, and with it the state."""
+    journal, _ = anchored(AnchoredSealer(), manifest)
+    bound(journal, b"opening")
+    with pytest.raises(RuntimeError, match="not settled"):
+        journal.bind()
+    journal.settle()
+    journal.bind()
+
+
 class FailingOnce(AnchoredSealer):
     """Extends, and fails before it can say so."""
 
