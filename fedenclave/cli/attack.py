@@ -90,6 +90,8 @@ def run(
     attacks = everything() if play_everything else chosen(names or [])
     print_insecure(runner.REPORT_WARNING)
     where = runner.setting(code)
+    if out_file is not None:
+        _write(out_file, "", mode="a")  # fails now, and not after the attacks
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as progress:
         task = progress.add_task("attacks", total=len(attacks))
@@ -113,9 +115,10 @@ def run(
         raise typer.Exit(1)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, mode: str = "w") -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise ConfigurationError(
             f"cannot write the report to {path}: {error.strerror}",

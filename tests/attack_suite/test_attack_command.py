@@ -73,6 +73,7 @@ def test_what_cannot_be_run_says_why(
     done = attack_command(*words)
     assert done.status == status
     assert says in " ".join(done.err.split())
+    assert not done.out  # and before anything is played
 
 
 @pytest.mark.slow
