@@ -71,14 +71,11 @@ def setting(code: Path | None = None) -> Setting:
         ConfigurationError: there is no copy of the package in that folder.
         EnclaveDied: it cannot be measured.
     """
-    if code is not None:
-        # The enclave runs in another working folder, and would find the installed package instead.
-        code = code.resolve()
-        if not (code / "fedenclave" / "enclave").is_dir():
-            raise ConfigurationError(
-                f"{code} holds no copy of the fedenclave package",
-                hint="name the folder in which `fedenclave/enclave` and `fedenclave/protocol` lie",
-            )
+    if code is not None and not (code / "fedenclave" / "enclave").is_dir():
+        raise ConfigurationError(
+            f"{code} holds no copy of the fedenclave package",
+            hint="name the folder in which `fedenclave/enclave` and `fedenclave/protocol` lie",
+        )
     return Setting(measurement=json.loads(measure_enclave(code))["measurement"], code=code)
 
 

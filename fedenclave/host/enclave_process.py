@@ -232,7 +232,8 @@ def _environment(code: Path | None) -> dict[str, str]:
     environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
     # An editable or PYTHONPATH install is found where this very package was found.
     package_root = code if code is not None else Path(__file__).parents[2]
-    environment["PYTHONPATH"] = str(package_root)
+    # Absolute: the enclave runs in another working folder, and would find the installed package.
+    environment["PYTHONPATH"] = str(package_root.resolve())
     return environment
 
 
