@@ -360,6 +360,8 @@ class Federation(FederationState):
         if self._sharing is not None and self._sharing.shared:
             # Released by the root or not: here nobody can know.
             self._history.add(on, self._sharing.shared)
+        self._journal.notes.released.extend(self._untold)
+        self._untold = ()
         self._journal.bind()
         self._note_end(closed)
         self._forget_round()

@@ -23,7 +23,7 @@ from fedenclave.enclave.attesters.kernel import Kernel
 from fedenclave.enclave.federation import Federation
 from fedenclave.enclave.frame_socket import FrameSocket
 from fedenclave.enclave.hardening import Hardening
-from fedenclave.enclave.host_file import HostFile
+from fedenclave.enclave.host_file import HostFile, close_quietly
 from fedenclave.enclave.journal import MAX_SEGMENT
 from fedenclave.enclave.measured import read_measured_code
 from fedenclave.enclave.sealing.choose import choose_sealer
@@ -78,6 +78,10 @@ _SETTLING = tuple(
 """What waits for the hardware's anchor. Updates are taken without: nobody has seen a release of a
 round that only began."""
 
+_HELD = (Operation.ABORT, Operation.ADOPT, Operation.REPORT, Operation.TOTAL)
+"""What is told only once the anchor has settled it, as a release is, which `close` does not tell:
+wound back before that, the round could end otherwise."""
+
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _NO_SECRET_MEMORY = (
     "secret memory is refused here, or there is too little of it (RLIMIT_MEMLOCK below 8 MiB, or "
@@ -112,6 +116,7 @@ class Service:
         self._slots = KeySlots(memory, MAX_CLIENTS)
         hardening.note("secret-memory", memory.held, _NO_SECRET_MEMORY)
         self._state = State.NEW
+        self._held: Record | None = None
         self._federation: Federation | None = None
         self._measurement = read_measured_code().measurement
         self._attester = choose(
@@ -143,6 +148,7 @@ class Service:
             Operation.EXPORT: (1, self._export),
             Operation.MERGE: (1, self._merge),
             Operation.ADOPT: (1, self._adopt),
+            Operation.TELL: (0, self._tell),
             Operation.STATUS: (0, self._status),
         }
 
@@ -178,9 +184,12 @@ class Service:
                 self._federation.settle()
             if operation in (Operation.ADMIT, Operation.ATTACH):
                 unused.clear()  # the round closes or keeps it
-            body = handler(request.body, descriptors).to_bytes()
+            answer = handler(request.body, descriptors)
             self._state = state if operation is not Operation.RESUME else self._running().state
-            return self._reply("", body)
+            if operation in _HELD and self._running().to_settle:
+                self._held = answer
+                return self._reply("", held=True)
+            return self._reply("", answer.to_bytes())
         except RequestRefused as refused:
             if isinstance(refused, AttestationUnavailable):
                 # What the machine's interfaces said. Nothing of a member's goes there or back.
@@ -197,11 +206,11 @@ class Service:
             return self._reply(Refusal.INTERNAL)
         finally:
             for descriptor in unused:
-                os.close(descriptor)
+                close_quietly(descriptor)
 
-    def _reply(self, refusal: str, body: bytes = b"") -> Reply:
+    def _reply(self, refusal: str, body: bytes = b"", *, held: bool = False) -> Reply:
         transition = self._federation.transition() if self._federation is not None else b""
-        return Reply(refusal=refusal, body=body, transition=transition)
+        return Reply(refusal=refusal, body=body, transition=transition, held=held)
 
     def _running(self) -> Federation:
         if self._federation is None:
@@ -354,6 +363,12 @@ class Service:
         model = HostFile(descriptors[0], request.model_offset)
         signed = self._running().adopt(request.release, model, request.time)
         return SignedStatement(statement=signed)
+
+    def _tell(self, body: bytes, _: list[int]) -> Record:
+        Empty.from_bytes(body)
+        if self._held is None:
+            raise RequestRefused(Refusal.WRONG_STATE)
+        return self._held
 
     def _status(self, body: bytes, _: list[int]) -> StatusReply:
         Empty.from_bytes(body)

@@ -40,6 +40,7 @@ class Operation(StrEnum):
     EXPORT = "export"
     MERGE = "merge"
     ADOPT = "adopt"
+    TELL = "tell"
     STATUS = "status"
 
 
@@ -58,7 +59,7 @@ class Reply(Record):
     """An answer: the operation's encoded result, or a refusal (then `body` is empty).
 
     `transition` is what the host must have on its disk before it passes anything of this on; see
-    `segment.py`.
+    `segment.py`. Where the enclave has to see that first, `held` says that `tell` gives the body.
     """
 
     MAX_SIZE: ClassVar[int] = 2 * MAX_FRAME + (1 << 20)
@@ -66,6 +67,7 @@ class Reply(Record):
     refusal: str
     body: bytes
     transition: bytes
+    held: bool
 
     def __post_init__(self) -> None:
         """Refuse a refusal that is not in the closed list."""
