@@ -354,6 +354,11 @@ class Aggregator:
         """See `AggregatorApi`."""
         return tuple(self._statements.leaves[first:])
 
+    def log_part(self, first: int, end: int) -> bytes:
+        """See `AggregatorApi`."""
+        with self._lock:
+            return self._statements.part(first, end)
+
     def releases(self) -> tuple[bytes, ...]:
         """See `AggregatorApi`."""
         return tuple(self._releases)

@@ -54,7 +54,6 @@ def test_an_abort_is_not_told_before_the_anchor_has_settled_it(tmp_path: Path) -
     assert abort.round != release.round, "one key signed, and told, an abort and a release of it"
 
 
-@pytest.mark.xfail(strict=True)
 def test_member_that_follows_the_release_of_a_round_takes_no_receipt_of_its_abort(
     world: World, tmp_path: Path
 ) -> None:
@@ -86,7 +85,6 @@ def test_member_that_follows_the_release_of_a_round_takes_no_receipt_of_its_abor
         assert verified.round == release.round
 
 
-@pytest.mark.xfail(strict=True)
 def test_member_does_not_forget_the_log_it_has_followed_for_a_receipt_of_an_earlier_round(
     world: World, tmp_path: Path
 ) -> None:
