@@ -34,6 +34,7 @@ TRANSITIONS: dict[tuple[State, Operation], State] = {
     (State.IDLE, Operation.EVIDENCE): State.IDLE,
     (State.IDLE, Operation.OPEN): State.COLLECTING,
     (State.IDLE, Operation.FETCH): State.IDLE,
+    (State.IDLE, Operation.NOTE): State.IDLE,
     (State.IDLE, Operation.TELL): State.IDLE,
     (State.IDLE, Operation.STATUS): State.IDLE,
     (State.COLLECTING, Operation.EVIDENCE): State.COLLECTING,

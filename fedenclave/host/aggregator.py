@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from fedenclave.host.aggregator_api import RoundResult
+from fedenclave.host.checkpoint_file import CheckpointFile
 from fedenclave.host.enclave_process import EnclaveProcess
 from fedenclave.host.evidence_parts import with_parts
 from fedenclave.host.journal import JournalFiles, flush_folder
@@ -36,6 +37,7 @@ from fedenclave.protocol.frames import (
     Empty,
     EvidenceRequest,
     FetchRequest,
+    Note,
     OpenRequest,
     Operation,
     RepeatRequest,
@@ -107,6 +109,7 @@ class Aggregator:
                 self._optimiser = OptimiserFiles(folder / "optimiser", manifest)
                 self._statements = StatementLog(folder / "statements.fel", flushed=flushed)
                 undo.callback(self._statements.close)
+                self._checkpoint = CheckpointFile(folder / "checkpoint")
                 self._journal = JournalFiles(folder / "state", flushed=flushed)
                 undo.callback(self._journal.close)
                 self._enclave = EnclaveProcess(
@@ -127,6 +130,7 @@ class Aggregator:
         try:
             segment = self._journal.newest()
             self._started = self._resume(model, segment) if segment else self._start(model)
+            self._renew_checkpoint()
         except OSError as error:
             self.close()
             raise _unusable(folder, error) from error
@@ -172,7 +176,11 @@ class Aggregator:
         self._write_again(resumed)
         status = self.status()
         self._round = status.round
-        self._attach_what_is_left(len(resumed.awaits))
+        # The enclave knows which ciphertext of the open round it has admitted.
+        self._store.hand_in(
+            len(resumed.awaits),
+            lambda number: self._enclave.request(Operation.ATTACH, Empty(), Empty, [number]),
+        )
         if status.state == "lost":
             # Its keys have ended with the earlier run; it ends properly, and the next can begin.
             self.abort_round()
@@ -182,19 +190,6 @@ class Aggregator:
             if self._model_pending:
                 self._compute_again()
         return resumed.started
-
-    def _attach_what_is_left(self, awaited: int) -> None:
-        """Hand in the ciphertext of the open round; the enclave knows what it has admitted."""
-        for update in self._store.left():
-            try:
-                if not awaited:
-                    raise RequestRefused(Refusal.STORAGE)
-                self._enclave.request(Operation.ATTACH, Empty(), Empty, [update.descriptor])
-            except RequestRefused:
-                update.discard()
-            else:
-                update.keep()
-                awaited -= 1
 
     def _write_again(self, resumed: Resumed) -> None:
         """Let the log end as the enclave's sealed state does."""
@@ -339,7 +334,12 @@ class Aggregator:
             self._releases.append(closed.release)
         self._closed, self._model_pending = closed, False
         self._store.clear()
+        self._renew_checkpoint()
         return closed
+
+    def _renew_checkpoint(self) -> None:
+        with contextlib.suppress(RequestRefused):  # a round is open
+            self._checkpoint.renew(self._enclave.request(Operation.NOTE, Empty(), Note).note)
 
     def abort_round(self) -> bytes:
         """See `AggregatorApi`."""
@@ -348,7 +348,12 @@ class Aggregator:
             signed = self._enclave.request(Operation.ABORT, request, SignedStatement).statement
             self._statements.append(signed)
             self._store.clear()
+            self._renew_checkpoint()
         return signed
+
+    def checkpoint(self) -> bytes:
+        """See `AggregatorApi`."""
+        return self._checkpoint.note
 
     def leaves(self, first: int) -> tuple[Digest, ...]:
         """See `AggregatorApi`."""

@@ -64,6 +64,10 @@ class AggregatorApi(Protocol):
         """Return statements `first` to `end` (excluded) as they stand in a log file."""
         ...
 
+    def checkpoint(self) -> bytes:
+        """Return the log's newest checkpoint as a signed note, with witnesses' signatures."""
+        ...
+
     def releases(self) -> tuple[bytes, ...]:
         """Return every signed release so far, in order."""
         ...

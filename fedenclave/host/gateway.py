@@ -293,6 +293,12 @@ class _Service(pb_grpc.AggregatorServicer):
             for part in _parts(self._aggregator.log_part(request.first, request.end)):
                 yield pb.LogPart(data=part)
 
+    def GetCheckpoint(  # noqa: N802
+        self, request: pb.GetCheckpointRequest, context: grpc.ServicerContext
+    ) -> pb.GetCheckpointReply:
+        with _answering("GetCheckpoint", context):
+            return pb.GetCheckpointReply(note=self._aggregator.checkpoint())
+
     def GetReleases(  # noqa: N802
         self, request: pb.GetReleasesRequest, context: grpc.ServicerContext
     ) -> pb.GetReleasesReply:

@@ -216,6 +216,11 @@ class RemoteAggregator:
             parts = self._stub.GetLog(pb.GetLogRequest(first=first, end=end))
             return b"".join(part.data for part in parts)
 
+    def checkpoint(self) -> bytes:
+        """See `AggregatorApi`."""
+        with self._raising():
+            return bytes(self._stub.GetCheckpoint(pb.GetCheckpointRequest()).note)
+
     def releases(self) -> tuple[bytes, ...]:
         """See `AggregatorApi`."""
         with self._raising():

@@ -41,6 +41,7 @@ class Operation(StrEnum):
     MERGE = "merge"
     ADOPT = "adopt"
     TELL = "tell"
+    NOTE = "note"
     STATUS = "status"
 
 
@@ -294,6 +295,13 @@ class AdoptRequest(Record):
     release: bytes
     model_offset: int
     time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note(Record):
+    """The log's newest checkpoint as a signed note; see `checkpoint_note.py`."""
+
+    note: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

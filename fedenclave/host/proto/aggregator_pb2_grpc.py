@@ -74,6 +74,11 @@ class AggregatorStub:
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLogRequest.SerializeToString,
                 response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogPart.FromString,
                 _registered_method=True)
+        self.GetCheckpoint = channel.unary_unary(
+                '/fedenclave.v1.Aggregator/GetCheckpoint',
+                request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointRequest.SerializeToString,
+                response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointReply.FromString,
+                _registered_method=True)
         self.GetReleases = channel.unary_unary(
                 '/fedenclave.v1.Aggregator/GetReleases',
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesRequest.SerializeToString,
@@ -151,6 +156,13 @@ class AggregatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCheckpoint(self, request, context):
+        """The log's newest checkpoint as a signed note, with the signatures of its witnesses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetReleases(self, request, context):
         """Every signed release so far, in order: the chain that a client follows.
         """
@@ -214,6 +226,11 @@ def add_AggregatorServicer_to_server(servicer, server):
                     servicer.GetLog,
                     request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLogRequest.FromString,
                     response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogPart.SerializeToString,
+            ),
+            'GetCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckpoint,
+                    request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointRequest.FromString,
+                    response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointReply.SerializeToString,
             ),
             'GetReleases': grpc.unary_unary_rpc_method_handler(
                     servicer.GetReleases,
@@ -447,6 +464,33 @@ class Aggregator:
             '/fedenclave.v1.Aggregator/GetLog',
             fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLogRequest.SerializeToString,
             fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogPart.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedenclave.v1.Aggregator/GetCheckpoint',
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointRequest.SerializeToString,
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointReply.FromString,
             options,
             channel_credentials,
             insecure,
