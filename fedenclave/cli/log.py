@@ -62,9 +62,10 @@ def verify(
     signatures: Annotated[
         Signatures,
         typer.Option(
-            help="Check all one by one, or those of statements that stand for all before them."
+            help="Check those of statements that stand for all before them, or all one by one: "
+            "that each entry would hold for who sees it alone. It takes ten times as long."
         ),
-    ] = Signatures.ALL,
+    ] = Signatures.CHECKPOINTS,
     as_json: AsJson = False,
 ) -> None:
     """Verify every entry of a log; exit 1 at the first that cannot be there.
