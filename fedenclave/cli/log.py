@@ -49,6 +49,8 @@ ManifestPath = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json")]
 
+_MOST_ROUNDS = 200
+"""Of a table: nobody reads more, and to lay out thousands takes longer than to verify them."""
 _LONG = 8 << 20
 """Bytes of a file that takes a second or more: it gets a progress bar, and every core."""
 
@@ -89,6 +91,8 @@ def verify(
         print_json({**summary(found), "missing": missing})
     else:
         out.print(_rounds_table(found))
+        if len(found.rounds) > _MOST_ROUNDS:
+            say(f"the newest {_MOST_ROUNDS} of {len(found.rounds)} rounds; --json has all")
         _say_totals(found)
     for line in missing:
         err.print(f"error: {printable(line)}", markup=False)
@@ -216,7 +220,7 @@ def _rounds_table(found: VerifiedLog) -> Table:
     table = Table(title=f"log of {found.federation}")
     for heading in ("round", "end", "model", "on", "cohort", "with", "rejected", "announced"):
         table.add_column(heading, overflow="fold")
-    for each in found.rounds:
+    for each in found.rounds[-_MOST_ROUNDS:]:
         table.add_row(
             str(each.round),
             each.end.value,

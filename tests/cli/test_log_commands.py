@@ -50,6 +50,19 @@ def test_a_long_log_is_shared_among_processes(
     assert (long.status, long.out) == (0, short.out)
 
 
+def test_of_a_long_history_the_newest_rounds_are_shown(
+    log_file: Path, fedenclave: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"\n│ {number} " for number in (1, 2, 3)]
+    every = fedenclave("log", "verify", log_file, "--key", NAMED).out
+    assert [row in every for row in rows] == [True, True, True]
+    monkeypatch.setattr("fedenclave.cli.log._MOST_ROUNDS", 2)
+    done = fedenclave("log", "verify", log_file, "--key", NAMED)
+    assert done.status == 0
+    assert "the newest 2 of 3 rounds; --json has all" in done.out
+    assert [row in done.out for row in rows] == [False, True, True]
+
+
 def test_a_verified_log_in_json(log_file: Path, fedenclave: Command) -> None:
     said = json.loads(fedenclave("log", "verify", log_file, "--key", NAMED, "--json").out)
     assert (said["entries"], said["key"]) == (16, NAMED)
