@@ -221,12 +221,14 @@ def _aborted(
 def _released(
     base: VerifiedReceipt, receipt: Receipt, key: PublicKey, shared: SharedParts
 ) -> tuple[Checkpoint, VerifiedReceipt]:
-    # 6.-7. The release and its cohort report are of this round, and count right (`SharedParts`).
+    # 6. The release is of this round, and 7. counts right: what is the same for all of its
+    #    receipts, `SharedParts.counted` checks.
     delivery = receipt.delivery
     announced = receipt.participation.announcement
     counted = shared.counted(announced, delivery.release, delivery.cohort, key)
     release = counted.release
-    # 7. An admitted update is in the report exactly once, a rejected one not at all.
+    # 7. And of this one: an admitted update is in the report exactly once, a rejected one not at
+    #    all.
     if base.reason:
         require(
             base.update not in counted.updates,
