@@ -21,6 +21,7 @@ from fedenclave.host.aggregator_api import RoundResult
 from fedenclave.host.enclave_process import EnclaveProcess
 from fedenclave.host.evidence_parts import with_parts
 from fedenclave.host.journal import JournalFiles, flush_folder
+from fedenclave.host.key_services import Commands, unlock
 from fedenclave.host.model_files import ModelFiles
 from fedenclave.host.optimiser_files import Opened, OptimiserFiles
 from fedenclave.host.statement_log import StatementLog
@@ -72,6 +73,7 @@ class Aggregator:
         model: Model,
         tee: str,
         evidence_parts: Mapping[str, bytes] | None = None,
+        key_services: Commands | None = None,
         store_bytes: int = DEFAULT_STORE_BYTES,
         code: Path | None = None,
         flushed: bool = True,
@@ -85,6 +87,7 @@ class Aggregator:
             model: the agreed first model.
             tee: what vouches for the enclave; see `EnclaveProcess`.
             evidence_parts: see `with_parts`.
+            key_services: see `unlock`; None for a restart as this machine's hardware allows it.
             store_bytes: limit of the ciphertext store.
             code: another copy of the package for the enclave to run (tests, demonstrations).
             flushed: whether to wait for the disk. Without, what a killed process leaves is whole,
@@ -125,6 +128,8 @@ class Aggregator:
         """The release that ended the newest round, if it was one."""
         self._model_pending = False
         try:
+            if key_services:
+                unlock(self._enclave, manifest, key_services, self._evidence_parts)
             segment = self._journal.newest()
             self._started = self._resume(model, segment) if segment else self._start(model)
         except OSError as error:
