@@ -13,7 +13,7 @@ import typer
 from fedenclave.attestation.endorsements import read_endorsements
 from fedenclave.cli.terminal import err, print_insecure, say
 from fedenclave.client.files import read_file, read_key, read_private, write_key, write_whole
-from fedenclave.membership.key_service import KeyService, Released, new_keys
+from fedenclave.membership.key_service import Released, ShareKeeper, new_keys
 from fedenclave.protocol.errors import ConfigurationError, printable
 from fedenclave.protocol.key_release import KeyRequest
 from fedenclave.protocol.manifest import Manifest
@@ -58,7 +58,7 @@ def answer(
     ] = None,
 ) -> None:
     """Answer an aggregator: nothing with a challenge, a request with the share, or refuse it."""
-    service = KeyService(
+    service = ShareKeeper(
         _manifest(folder), read_key(folder / _KEY), read_private(folder / _SECRET, "secret")
     )
     asked = _standard_input() if in_file is None else read_file(in_file, "request")
@@ -83,7 +83,7 @@ def _standard_input() -> bytes:
     return sys.stdin.buffer.read(KeyRequest.MAX_SIZE + 1)
 
 
-def _answered(service: KeyService, folder: Path, request: bytes) -> bytes:
+def _answered(service: ShareKeeper, folder: Path, request: bytes) -> bytes:
     manifest, now = _manifest(folder), int(time.time())
     released = service.release(request, now, read_endorsements(folder, manifest))
     # Before the answer leaves: how often, and to what, is all that its owner ever sees of it.

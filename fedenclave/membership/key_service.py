@@ -78,8 +78,8 @@ class Released:
         return self.format == INSECURE
 
 
-class KeyService:
-    """One service of one federation."""
+class ShareKeeper:
+    """One key service of one federation."""
 
     def __init__(self, manifest: Manifest, signing_key: Ed25519PrivateKey, secret: bytes) -> None:
         """Serve the federation of `manifest`, which must name the service by its key.

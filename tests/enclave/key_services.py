@@ -20,7 +20,7 @@ from fedenclave.attestation.intel import tdx
 from fedenclave.enclave import service as service_module
 from fedenclave.enclave.hardening import Hardening
 from fedenclave.enclave.service import Service
-from fedenclave.membership.key_service import KeyService, new_keys
+from fedenclave.membership.key_service import ShareKeeper, new_keys
 from fedenclave.protocol import key_release, segment
 from fedenclave.protocol.frames import (
     Asked,
@@ -186,8 +186,8 @@ class World:
             "schema": SCHEMA.to_bytes(),
         }
 
-    def service(self, name: str) -> KeyService:
-        return KeyService(self.manifest, *self.keys[name])
+    def service(self, name: str) -> ShareKeeper:
+        return ShareKeeper(self.manifest, *self.keys[name])
 
     def challenges(self, now: int = NOW) -> list[bytes]:
         return [self.service(name).challenge(now) for name in self.keys]

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedenclave.attestation.appraise import appraise
 from fedenclave.attestation.result import EvidenceRefused
@@ -14,11 +16,11 @@ from fedenclave.enclave.sealing.hardware_key import HardwareKeySealer
 from fedenclave.enclave.sealing.released_key import ReleasedKeys
 from fedenclave.enclave.sealing.tpm import TpmSealer
 from fedenclave.enclave.states import State
-from fedenclave.membership.key_service import KeyService
+from fedenclave.membership.key_service import ShareKeeper
 from fedenclave.protocol.digests import Digest, domain_digest
 from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused, Refusal
 from fedenclave.protocol.evidence import Evidence, report_data
-from fedenclave.protocol.frames import AskRequest, Operation
+from fedenclave.protocol.frames import AskRequest, Operation, Request
 from fedenclave.protocol.key_release import (
     SHARE_SIZE,
     SUITE,
@@ -121,7 +123,7 @@ def test_one_changed_secret_and_the_state_stays_closed(world: World, tmp_path: P
     again = world.guest()
     request = again.asked(world.manifest, world.challenges())
     key, _ = world.keys["regulator"]
-    changed = KeyService(world.manifest, key, b"c" * 32)
+    changed = ShareKeeper(world.manifest, key, b"c" * 32)
     # The challenge is known by the secret, too.
     challenges = [world.challenges()[0], changed.challenge(NOW)]
     request = again.asked(world.manifest, challenges)
@@ -144,7 +146,7 @@ def test_a_guest_that_runs_other_code_is_given_nothing(world: World) -> None:
 def test_two_codes_that_one_policy_accepts_have_two_keys(world: World) -> None:
     service = world.service("notary")
     shares = {service._share(*code) for code in (("tdx", "a"), ("tdx", "b"), ("cca", "a"))}
-    other = KeyService(world.make_manifest("another"), *world.keys["notary"])
+    other = ShareKeeper(world.make_manifest("another"), *world.keys["notary"])
     shares.add(other._share("tdx", "a"))
     assert len(shares) == 4
     assert {len(share) for share in shares} == {SHARE_SIZE}
@@ -153,7 +155,7 @@ def test_two_codes_that_one_policy_accepts_have_two_keys(world: World) -> None:
 
 def test_a_request_under_another_manifest_is_refused(world: World) -> None:
     other = world.make_manifest("another")
-    services = [KeyService(other, *world.keys[name]) for name in NAMES]
+    services = [ShareKeeper(other, *world.keys[name]) for name in NAMES]
     guest = world.guest()
     request = guest.asked(other, [service.challenge(NOW) for service in services])
     assert "is for the manifest" in refused(world, request)
@@ -209,10 +211,10 @@ def test_any_damage_to_a_request_releases_nothing(
 def test_a_service_serves_only_the_manifest_that_names_it(world: World) -> None:
     key, secret = world.keys["notary"]
     with pytest.raises(ConfigurationError, match="has 31 bytes, want 32"):
-        KeyService(world.manifest, key, secret[:-1])
+        ShareKeeper(world.manifest, key, secret[:-1])
     stranger = World(("stranger",))
     with pytest.raises(ConfigurationError, match="names no key service with the key"):
-        KeyService(stranger.manifest, key, secret)
+        ShareKeeper(stranger.manifest, key, secret)
 
 
 # -- what is evidence of a round, and what of a request
@@ -329,6 +331,14 @@ def test_an_enclave_asks_only_the_services_of_its_manifest(world: World) -> None
         assert guest.do(Operation.ASK, ask).refusal == Refusal.KEYS
     ask = AskRequest(manifest=b"", challenges=read)
     assert guest.do(Operation.ASK, ask).refusal == Refusal.MANIFEST
+
+
+@given(st.sampled_from([Operation.ASK, Operation.UNLOCK]), st.binary(max_size=200))
+def test_any_bytes_in_place_of_challenges_or_answers_are_refused(
+    request_: tuple[Guest, bytes], operation: Operation, body: bytes
+) -> None:
+    reply = request_[0].ask(Request(operation=operation, body=body).to_bytes())
+    assert (reply.refusal, reply.body) == (Refusal.MALFORMED, b"")
 
 
 def test_a_key_that_was_released_for_one_manifest_seals_no_other_federation(
