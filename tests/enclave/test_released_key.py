@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +24,7 @@ from fedenclave.protocol.digests import Digest, domain_digest
 from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused, Refusal
 from fedenclave.protocol.evidence import Evidence, report_data
 from fedenclave.protocol.frames import AskRequest, Operation, Request
+from fedenclave.protocol.hpke import cipher_suite, load_public_key
 from fedenclave.protocol.key_release import (
     SHARE_SIZE,
     SUITE,
@@ -29,6 +33,7 @@ from fedenclave.protocol.key_release import (
     KeyRelease,
     KeyRequest,
     key_report_data,
+    share_info,
 )
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.opening import RoundKey
@@ -314,6 +319,46 @@ def test_a_service_that_signs_another_answer_than_it_was_asked_for_is_refused(
         {"sealed_share": honest.sealed_share + b"\x00"},
     ):
         assert guest.unlocked(notary, sign(replace(honest, **changes), key)) == Refusal.KEYS
+
+
+def test_a_share_of_another_size_or_for_another_question_is_refused(world: World) -> None:
+    guest = world.guest()
+    request = guest.asked(world.manifest, world.challenges())
+    question = KeyRequest.from_bytes(request).question
+    to = load_public_key(SUITE, KeyQuestion.from_bytes(question).public_key)
+    notary, regulator = world.answers(request)
+    key, _ = world.keys["regulator"]
+    honest = verify(KeyRelease, regulator, world.manifest.key_services[1].key)
+
+    def unlocked(share: bytes, info: bytes) -> str:
+        sealed = cipher_suite(SUITE).encrypt(share, to, info=info)
+        return guest.unlocked(notary, sign(replace(honest, sealed_share=sealed), key))
+
+    own = share_info(question, "regulator")
+    for share, info in (
+        (bytes(31), own),
+        (bytes(33), own),
+        (bytes(32), share_info(b"another", "regulator")),
+        (bytes(32), share_info(question, "notary")),
+        (bytes(32), b""),
+    ):
+        assert unlocked(share, info) == Refusal.KEYS
+    assert unlocked(bytes(32), own) == ""
+
+
+def test_the_key_is_what_the_specification_makes_of_all_shares(world: World) -> None:
+    guest = world.unlocked()
+    sealer = guest.service._sealer
+    assert sealer is not None
+    shares = b"".join(world.service(name)._share("tdx", "44" * 48) for name in NAMES)
+
+    def derived(key: bytes, info: bytes) -> bytes:
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key)
+
+    key = derived(shares, b"fedenclave/released-key/v1\x00" + world.manifest.digest)
+    wrapping = AESGCM(derived(key, b"fedenclave/sealing/v1\x00key-service"))
+    wrapped = sealer.wrap(b"s" * 32)
+    assert wrapping.decrypt(wrapped[:12], wrapped[12:], None) == b"s" * 32
 
 
 def test_an_enclave_asks_only_the_services_of_its_manifest(world: World) -> None:
