@@ -21,10 +21,11 @@ from fedenclave.protocol.evidence import (
     InsecureDocument,
     report_data,
 )
-from fedenclave.protocol.exchange import LogProof, RoundOffer
+from fedenclave.protocol.exchange import LogPart, RoundOffer
+from fedenclave.protocol.log_file import frame
 from fedenclave.protocol.manifest import Manifest
-from fedenclave.protocol.signing import public_key, sign
-from fedenclave.protocol.statements import VERSION, Announcement, Checkpoint, Release
+from fedenclave.protocol.signing import public_key, sign, statement_digest
+from fedenclave.protocol.statements import VERSION, Announcement, Checkpoint, Release, Start
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 
 
@@ -34,6 +35,30 @@ class LyingEnclave:
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.key = Ed25519PrivateKey.generate()
+        self.log = [self._start()]
+
+    def _start(self) -> bytes:
+        return sign(
+            Start(
+                version=VERSION,
+                federation=self.manifest.name,
+                manifest=self.manifest.digest,
+                model=self.manifest.initial_model,
+                schema=self.manifest.schema,
+                measurement=self.manifest.attestation.insecure[0],
+                time=0,
+            ),
+            self.key,
+        )
+
+    def head(self) -> Checkpoint:
+        """Return size and root of its log."""
+        leaves = [statement_digest(signed) for signed in self.log]
+        return Checkpoint(size=len(leaves), root=merkle.root(leaves))
+
+    def log_part(self) -> LogPart:
+        """Return all of its log."""
+        return LogPart(first=0, entries=b"".join(map(frame, self.log)))
 
     def evidence(
         self, nonce: bytes, *, bound: bytes | None = None, format: str = INSECURE, **changes: Any
@@ -64,7 +89,7 @@ class LyingEnclave:
                     suite=self.manifest.suite,
                     public_key=X25519PrivateKey.generate().public_key().public_bytes_raw(),
                     cohort=tuple(sorted(self.manifest.roster)),
-                    checkpoint=Checkpoint(size=1, root=Digest(bytes(32))),
+                    checkpoint=self.head(),
                     time=0,
                 ),
                 **changes,
@@ -108,7 +133,7 @@ class LyingEnclave:
                 nonce_path=(),
                 announcement=announcement,
                 releases=(),
-                log_proofs=(LogProof(size=1, path=()),),
+                log=self.log_part(),
                 manifest=b"",
                 approvals=(),
             ),

@@ -17,7 +17,7 @@ from fedenclave.protocol import segment
 from fedenclave.protocol.aggregation import Adam
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import Reason, Refusal
-from fedenclave.protocol.statements import Checkpoint, Suite
+from fedenclave.protocol.statements import Suite
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 
 
@@ -83,19 +83,21 @@ def older_checkpoint(world: World, witness: Witness) -> None:
 def shorter_log(world: World, witness: Witness) -> None:
     """What a rolled back state looks like to a client: same key, shorter log, earlier round."""
     session, liar = world.sessions["a"], world.liar()
-    seen = Checkpoint(size=7, root=Digest(b"r" * 32))
-    announced = liar.announcement(round=5, checkpoint=seen)
-    first = liar.offer(session.hello(now()).nonce, announcement=announced)
+    liar.log += [liar.release(round=number) for number in range(1, 7)]
+    first = liar.offer(session.hello(now()).nonce, announcement=liar.announcement(round=5))
     session.seal(world.accept("a", first), payload_of(1), 1)
-    other = "not shown to go on from the 7"
-    for tried, changes, says in (
-        ("a shorter log", {"round": 6, "checkpoint": replace(seen, size=6)}, other),
-        ("another log", {"round": 6, "checkpoint": replace(seen, root=Digest(bytes(32)))}, other),
-        ("the same round", {"round": 5, "checkpoint": seen}, "sealed for round 5 already"),
-        ("an earlier round", {"round": 4, "checkpoint": seen}, "sealed for round 5 already"),
+    true, other = liar.log, [*liar.log[:-1], liar.release(round=9)]
+    not_shown = "not shown to go on from the 7"
+    for tried, number, log, says in (
+        ("a shorter log", 6, true[:-1], not_shown),
+        ("another log", 6, other, not_shown),
+        ("a longer one of another history", 6, [*other, *true], not_shown),
+        ("the same round", 5, true, "sealed for round 5 already"),
+        ("an earlier round", 4, true, "sealed for round 5 already"),
     ):
+        liar.log = log
         nonce = session.hello(now()).nonce
-        offer = liar.offer(nonce, announcement=liar.announcement(**changes))
+        offer = liar.offer(nonce, announcement=liar.announcement(round=number))
         witness.client_refuses(f"announce {tried}", partial(world.accept, "a", offer), saying=says)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from fedenclave.attestation.collateral import iso
 from fedenclave.attestation.endorsements import Endorsements
 from fedenclave.audit.receipt import ReceiptInvalid, Verdict, VerifiedReceipt, verify_receipt
-from fedenclave.protocol.digests import to_text
+from fedenclave.protocol.digests import Digest, to_text
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Manifest
 
@@ -115,14 +115,36 @@ def contradictions(receipts: Sequence[VerifiedReceipt], *, now: int) -> list[str
         admitted = Verdict.REJECTED not in (mine.verdict, receipt.verdict)
         if admitted and mine.update != receipt.update:
             found.append(f"round {receipt.round} admitted two updates of {receipt.client}")
-    ordered = sorted(releases.items())
-    for ((key, _), earlier), ((next_key, _), later) in pairwise(ordered):
-        adjacent = key == next_key and later.round == earlier.round + 1
-        if adjacent and earlier.model != later.base_model and earlier.model is not None:
+    return found + _broken_chains(receipts)
+
+
+def _broken_chains(receipts: Sequence[VerifiedReceipt]) -> list[str]:
+    """Return which rounds do not build on what an earlier one left behind."""
+    # One receipt speaks for its round: that the others agree is for the caller.
+    rounds = sorted({_place(receipt): receipt for receipt in receipts}.items())
+    found = []
+    for ((key, _), earlier), ((next_key, _), later) in pairwise(rounds):
+        if key != next_key:
+            continue
+        left = earlier.model or earlier.base_model
+        if later.round == earlier.round + 1 and later.base_model != left:
+            did = "released" if earlier.model else "was aborted on"
             found.append(
                 f"round {later.round} builds on {to_text(later.base_model)}, and round "
-                f"{earlier.round} released {to_text(earlier.model)}"
+                f"{earlier.round} {did} {to_text(left)}"
             )
+    replaced: dict[tuple[bytes, Digest], int] = {}
+    for (key, number), receipt in rounds:
+        before = replaced.get((key, receipt.base_model), number)
+        if before < number - 1:
+            found.append(
+                f"round {number} builds on {to_text(receipt.base_model)}, which the release of "
+                f"round {before} had replaced: a fork, unless a release between led back to it"
+            )
+        if receipt.model is not None:
+            replaced.pop((key, receipt.model), None)
+            if receipt.model != receipt.base_model:
+                replaced[key, receipt.base_model] = number
     return found
 
 

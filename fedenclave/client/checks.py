@@ -7,15 +7,11 @@ SPEC.md, section 13.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fedenclave.audit.receipt import VerifiedReceipt
 from fedenclave.client.state import ClientState
 from fedenclave.protocol.digests import Digest, equal, to_text
 from fedenclave.protocol.errors import EnclaveRefused
-from fedenclave.protocol.exchange import LogProof
 from fedenclave.protocol.manifest import Manifest
-from fedenclave.protocol.merkle import consistent
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import PublicKey
 from fedenclave.protocol.statements import Announcement
@@ -67,25 +63,6 @@ def check_announcement(
         )
 
 
-def check_log(announcement: Announcement, state: ClientState, proofs: Sequence[LogProof]) -> None:
-    """Refuse a log that is not shown to go on from the one that this client has seen (T7)."""
-    for held in state.checkpoint:
-        offered = announcement.checkpoint
-        paths = [proof.path for proof in proofs if proof.size == held.size]
-        if not any(
-            consistent(
-                held.root, offered.root, old_size=held.size, new_size=offered.size, proof=path
-            )
-            for path in paths
-        ):
-            raise EnclaveRefused(
-                f"the enclave's log has {offered.size} entries, and is not shown to go on from the "
-                f"{held.size} that this client has seen",
-                hint="the enclave was rolled back or forked, or the host hides it; keep this "
-                "client's folder as proof and tell the other members",
-            )
-
-
 def check_model(model_file: bytes, announcement: Announcement) -> Model:
     """Return the model whose bytes are the announced base model (T8)."""
     model = Model.from_bytes(model_file)
@@ -114,13 +91,17 @@ def check_training_config(announcement: Announcement, told: Digest) -> None:
 
 def check_same_history(state: ClientState, verified: VerifiedReceipt) -> None:
     """Refuse a receipt of another history than this client has followed (T7)."""
-    of_one_size = [c for c in state.checkpoint if c.size == verified.checkpoint.size]
-    other_log = any(c.root != verified.checkpoint.root for c in of_one_size)
+    ends = {end.round: end.checkpoint for end in state.ends}
+    if verified.round in ends:
+        followed = ends[verified.round] == verified.checkpoint
+    else:
+        # Its end must be still to come: every earlier one is before the newest announcement.
+        followed = verified.round >= state.log_round
     same_round = verified.model is not None and verified.round == state.head_round
-    if other_log or (same_round and verified.model != state.head_model):
+    if not followed or (same_round and verified.model != state.head_model):
         raise EnclaveRefused(
             f"the receipt of round {verified.round} is of another history than this client has "
             "followed",
-            hint="the enclave was forked: this receipt and the other ones of this client are the "
+            hint="the enclave was forked: this receipt and the client's copy of the log are the "
             "proof; tell the other members, and see `fedenclave log denounce`",
         )

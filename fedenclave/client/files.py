@@ -44,6 +44,33 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         raise _cannot_write(path, error) from error
 
 
+def write_at(path: Path, position: int, data: bytes) -> None:
+    """Let the file at `path` end with `data` from `position` on, and return once that is durable.
+
+    Raises:
+        ConfigurationError: the file has not so many bytes, or cannot be written.
+    """
+    try:
+        new = not path.exists()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with os.fdopen(descriptor, "wb") as file:
+            if (size := os.fstat(descriptor).st_size) < position:
+                raise ConfigurationError(
+                    f"{path} has {size} bytes, want {position}: its end is missing",
+                    hint="put it back from a backup, or from another member's folder: the bytes "
+                    "are the same",
+                )
+            file.truncate(position)
+            file.seek(position)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        if new:
+            _sync_folder(path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -9,6 +9,7 @@ state.cbor        rounds taken part in, awaited receipts
 collateral/       what vendors publish about their hardware, where the manifest names a TEE
 revocations.signed what the members no longer trust, where there is such a list
 receipts/         one file per round
+log.fel           everything that the enclave has signed, as far as this client was shown it
 model.fem         the newest released model
 """
 
@@ -30,13 +31,16 @@ from fedenclave.attestation.revocations import (
     approve_revocations,
     verify_revocations,
 )
-from fedenclave.client.files import read_file, read_key, write_key, write_whole
+from fedenclave.client.files import read_file, read_key, write_at, write_key, write_whole
 from fedenclave.client.session import ClientSession
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.log_file import MAGIC
 from fedenclave.protocol.manifest import Manifest, approving_members
 from fedenclave.protocol.signing import PublicKey, public_key, sign
 from fedenclave.protocol.statements import VERSION, Approval, checked_name
 from fedenclave.protocol.toml_table import parse
+
+LOG_FILE = "log.fel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +276,11 @@ class ClientFolder:
             path = path.with_stem(f"{path.stem}-{time.time_ns()}")
         write_whole(path, data)
 
+    def save_log(self, entries: bytes, position: int) -> None:
+        """See `ClientStore`."""
+        first = position == len(MAGIC)
+        write_at(self.path / LOG_FILE, 0 if first else position, MAGIC * first + entries)
+
     def save_model(self, model_file: bytes) -> None:
         """Keep the newest released model."""
         write_whole(self.path / "model.fem", model_file)
@@ -285,7 +294,7 @@ class ClientFolder:
         return [part.round for part in self.session().state.pending]
 
     def forget_chain(self) -> Path:
-        """Set the state aside, so that the next round may come from a new enclave.
+        """Set state and log aside, so that the next round may come from a new enclave.
 
         Raises:
             ConfigurationError: there is no state.
@@ -293,6 +302,9 @@ class ClientFolder:
         path = self.path / "state.cbor"
         if not path.exists():
             raise ConfigurationError("this client has no state to forget")
-        kept = self.path / f"state-{time.time_ns()}.cbor"
+        aside = time.time_ns()
+        if (self.path / LOG_FILE).exists():
+            (self.path / LOG_FILE).rename(self.path / f"log-{aside}.fel")
+        kept = self.path / f"state-{aside}.cbor"
         path.rename(kept)
         return kept

@@ -26,12 +26,12 @@ from fedenclave.client.chain import follow_chain
 from fedenclave.client.checks import (
     NOTHING_SENT,
     check_announcement,
-    check_log,
     check_model,
     check_same_enclave,
     check_same_history,
     check_training_config,
 )
+from fedenclave.client.log_copy import grown
 from fedenclave.client.reported import NO_METRICS, UpdateUnusable, reported_metrics
 from fedenclave.client.state import (
     MAX_NONCES,
@@ -45,7 +45,14 @@ from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest, equal, sha256, to_text
 from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused, MalformedMessage
 from fedenclave.protocol.evidence import NONCE_SIZE
-from fedenclave.protocol.exchange import Delivery, Hello, Participation, Receipt, RoundOffer
+from fedenclave.protocol.exchange import (
+    Delivery,
+    Hello,
+    LogPart,
+    Participation,
+    Receipt,
+    RoundOffer,
+)
 from fedenclave.protocol.floats import all_finite, difference
 from fedenclave.protocol.manifest import Manifest, approving_members
 from fedenclave.protocol.model import Model
@@ -163,7 +170,7 @@ class ClientSession:
             key=public_key(self._key),
             nonce=nonce,
             chain_round=self._state.head_round,
-            log_size=self._state.checkpoint[0].size if self._state.checkpoint else 0,
+            log_size=self._state.log_size,
         )
 
     def signed_hello(self, now: int) -> bytes:
@@ -204,7 +211,7 @@ class ClientSession:
         announcement = verify(Announcement, offer.announcement, key)
         check_announcement(announcement, self.manifest, self._state, self.name)
         # 4. The log goes on from the one that this client has seen (T7).
-        check_log(announcement, self._state, offer.log_proofs)
+        copy = grown(self._state, offer.log, announcement.checkpoint)
         # 5. The chain of releases leads from the agreed start to the base model (T8).
         head = follow_chain(self._state, offer.releases, key, self.manifest)
         if not equal(head.model, announcement.base_model):
@@ -217,10 +224,16 @@ class ClientSession:
         base = check_model(model_file, announcement)
         # 7. This client is told to train as every other is (T8).
         check_training_config(announcement, training_config)
-        accepted_state = replace(
-            self._state, enclave_key=key, head_round=head.round, head_model=head.model
+        self._store.save_log(copy.entries, copy.position)
+        self._save(
+            replace(
+                copy.state,
+                log_round=announcement.round,
+                enclave_key=key,
+                head_round=head.round,
+                head_model=head.model,
+            )
         )
-        self._save(accepted_state)
         return AcceptedRound(
             announcement=announcement,
             announcement_signed=offer.announcement,
@@ -389,5 +402,18 @@ class ClientSession:
         self._save(replace(self._state, pending=rest))
         check_same_history(self._state, verified)
         held = self._state.newer(verified.checkpoint)
-        self._save(replace(self._state, checkpoint=(held,)))
+        ends = tuple(end for end in self._state.ends if end.round != verified.round)
+        self._save(replace(self._state, checkpoint=(held,), ends=ends))
         return verified
+
+    def take_log(self, part: LogPart) -> None:
+        """Let this client's copy of the log grow to the newest checkpoint that it holds.
+
+        Raises:
+            EnclaveRefused: with this part it is not the log of that checkpoint.
+        """
+        for held in self._state.checkpoint:
+            if held.size > self._state.log_size >= part.first:
+                copy = grown(self._state, part, held)
+                self._store.save_log(copy.entries, copy.position)
+                self._save(copy.state)

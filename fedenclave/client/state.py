@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol
 
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.exchange import MAX_OFFER, Participation
+from fedenclave.protocol.log_file import MAGIC
 from fedenclave.protocol.records import Record
 from fedenclave.protocol.statements import Checkpoint
 
@@ -27,8 +28,21 @@ class IssuedNonce(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoundEnd(Record):
+    """How the log ends with the end of a round, by the client's copy."""
+
+    round: int
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientState(Record):
-    """Everything; `enclave_key` is empty and the checkpoint list too before the first round."""
+    """Everything; `enclave_key` is empty and the checkpoint list too before the first round.
+
+    `log_size`, `log_roots` and `log_bytes` are those of the client's copy of the log: statements,
+    roots of the complete subtrees (joined), and bytes of the file that count. `log_round` is the
+    round that was announced behind it, and `ends` are those in it of rounds in `pending`.
+    """
 
     MAX_SIZE: ClassVar[int] = MAX_OFFER * MAX_PENDING
 
@@ -38,6 +52,11 @@ class ClientState(Record):
     head_model: Digest
     sealed_round: int
     checkpoint: tuple[Checkpoint, ...]
+    log_size: int
+    log_roots: bytes
+    log_bytes: int
+    log_round: int
+    ends: tuple[RoundEnd, ...]
     nonces: tuple[IssuedNonce, ...]
     pending: tuple[Participation, ...]
 
@@ -55,6 +74,11 @@ def fresh_state(manifest: Digest, initial_model: Digest) -> ClientState:
         head_model=initial_model,
         sealed_round=0,
         checkpoint=(),
+        log_size=0,
+        log_roots=b"",
+        log_bytes=len(MAGIC),
+        log_round=0,
+        ends=(),
         nonces=(),
         pending=(),
     )
@@ -73,6 +97,13 @@ class ClientStore(Protocol):
 
     def save_receipt(self, name: str, data: bytes) -> None:
         """Keep a receipt under a file name."""
+        ...
+
+    def save_log(self, entries: bytes, position: int) -> None:
+        """Write `entries` at `position` of the copy of the log, and return once they are durable.
+
+        What was there from `position` on counts no more.
+        """
         ...
 
 
@@ -95,6 +126,9 @@ class MemoryStore:
     def save_receipt(self, name: str, data: bytes) -> None:
         """See `ClientStore`."""
         self.receipts[name] = data
+
+    def save_log(self, entries: bytes, position: int) -> None:
+        """Keep nothing: a thousand simulated clients would keep a thousand copies."""
 
 
 Clock = Callable[[], float]

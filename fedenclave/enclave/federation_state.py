@@ -33,6 +33,7 @@ from fedenclave.enclave.states import State
 from fedenclave.enclave.transitions import (
     EndedRound,
     OpenedRound,
+    ReleasedCohort,
     Snapshot,
     Transition,
     first_snapshot,
@@ -82,6 +83,7 @@ class FederationState:
         self._unwritten: EndedRound | None = None
         self._lost = False
         """Whether a round is open whose keys the machine has not kept over a restart."""
+        self._untold: tuple[ReleasedCohort, ...] = ()
         self._shared_before = False
         self._sharing: Sharing | None = None
         self._behind = snapshot.behind
@@ -166,14 +168,19 @@ class FederationState:
         base, digest = BaseModel.of_one_of(
             base_model, list(candidates), agreed.schema, Fingerprinter(), lent.workers
         )
+        untold: tuple[ReleasedCohort, ...] = ()
         if digest != next(iter(candidates)) and not _keeps_rounds(remembered):
-            # Of a release that was sealed, and never told: its round is not closed, but lost.
+            # Of a release that was sealed, and never told: its round is not closed, but lost. That
+            # it was never told is what the host says: the guard counts it.
+            untold = remembered.transitions[-1].released
             remembered = remembered.without_last()
         before = replace(snapshot, base_model=digest)
         try:
             federation = cls(agreed=agreed, lent=lent, journal=journal, snapshot=before, base=base)
             for transition in remembered.transitions:
                 federation._replay(transition)
+            federation._history.replay(untold)
+            federation._untold = untold
         except (LookupError, ValueError, MalformedMessage):
             # No code of ours seals such a state; in development others can.
             raise RequestRefused(Refusal.STATE) from None
@@ -241,6 +248,11 @@ class FederationState:
     def settle(self) -> None:
         """Settle the last transition, which the host has by now; see `Journal.settle`."""
         self._journal.settle()
+
+    @property
+    def to_settle(self) -> bool:
+        """Whether this request's transition is one that the anchor has to settle."""
+        return self._journal.binding
 
     def transition(self) -> bytes:
         """Return what the host must write before anybody learns of the request; see `Journal`."""

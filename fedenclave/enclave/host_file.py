@@ -6,6 +6,7 @@ copy, and computes on that copy: never on memory that the host shares.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from fedenclave.protocol.errors import Refusal, RequestRefused
@@ -76,4 +77,14 @@ class HostFile:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self._descriptor)
+        close_quietly(self._descriptor)
+
+
+def close_quietly(descriptor: int) -> None:
+    """Close a descriptor of the host's.
+
+    A file system may report here what it could not write; the descriptor is gone all the same, and
+    a step of the enclave's must not end by half for it. The host sees to its own files.
+    """
+    with contextlib.suppress(OSError):
+        os.close(descriptor)

@@ -138,17 +138,23 @@ class Journal:
             raise RuntimeError("a transition follows one that is not settled")
         self._binding = bool(self._anchor)
 
+    @property
+    def binding(self) -> bool:
+        """Whether the transition that `take` returns next is bound to the anchor."""
+        return self._binding
+
     def settle(self) -> None:
         """Extend the anchor, where the last transition asked for it: the host has it by now.
 
         Raises:
-            RequestRefused: the machine does not extend it, or another state has been settled.
+            RequestRefused: the machine does not extend it, or another state has been settled: by
+                a run that was started of the same state, perhaps, and has gone on.
         """
-        if not self._mark or self._sealer is None:
+        if not self._anchor or self._sealer is None:
             return
         value = self._sealer.anchor()
         # An earlier try may have extended it, and failed only after that: nobody else has the mark.
-        if value == self._anchor_before:
+        if self._mark and value == self._anchor_before:
             value = self._sealer.extend(self._mark)
         if value != self._anchor:
             raise RequestRefused(Refusal.ROLLED_BACK)

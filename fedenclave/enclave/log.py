@@ -18,9 +18,10 @@ from fedenclave.enclave.transitions import (
     split_checkpoints,
     split_equal,
 )
+from fedenclave.protocol.checkpoint_note import log_origin, sign_checkpoint
 from fedenclave.protocol.digests import DIGEST_SIZE
 from fedenclave.protocol.merkle import Frontier
-from fedenclave.protocol.signing import Statement, sign, statement_digest
+from fedenclave.protocol.signing import Statement, public_key, sign, statement_digest
 from fedenclave.protocol.statements import Checkpoint
 
 
@@ -74,6 +75,11 @@ class Log:
         self._handed_out.add(checkpoint)
         self._journal.notes.handed_out.append(checkpoint)
         return checkpoint
+
+    def note(self, federation: str) -> bytes:
+        """Return the newest checkpoint as a signed note, for witnesses of other logs, too."""
+        origin = log_origin(federation, public_key(self._key))
+        return sign_checkpoint(self.checkpoint(), origin, self._key)
 
     def knows(self, checkpoint: Checkpoint) -> bool:
         """Return whether this log ever handed out `checkpoint`.

@@ -23,9 +23,10 @@ from fedenclave.enclave.attesters.kernel import Kernel
 from fedenclave.enclave.federation import Federation
 from fedenclave.enclave.frame_socket import FrameSocket
 from fedenclave.enclave.hardening import Hardening
-from fedenclave.enclave.host_file import HostFile
+from fedenclave.enclave.host_file import HostFile, close_quietly
 from fedenclave.enclave.journal import MAX_SEGMENT
 from fedenclave.enclave.measured import read_measured_code
+from fedenclave.enclave.operations import OPERATIONS
 from fedenclave.enclave.sealing.choose import choose_sealer, shortcomings
 from fedenclave.enclave.sealing.released_key import ReleasedKeys
 from fedenclave.enclave.sealing.sealer import SealingFailed
@@ -40,30 +41,17 @@ from fedenclave.protocol.errors import (
 )
 from fedenclave.protocol.evidence import REPORT_DATA_SIZE
 from fedenclave.protocol.frames import (
-    AbortRequest,
-    AdoptRequest,
     Asked,
     AskRequest,
-    CloseRequest,
     Empty,
-    EvidenceRequest,
-    ExportRequest,
-    FetchRequest,
-    MergeRequest,
-    OpenRequest,
     Operation,
-    RepeatRequest,
     Reply,
-    ReportRequest,
     Request,
     Resumed,
     ResumeRequest,
-    SignedStatement,
-    SignedStatements,
     Started,
     StartRequest,
     StatusReply,
-    TotalRequest,
     UnlockRequest,
 )
 from fedenclave.protocol.manifest import MAX_CLIENTS, Manifest
@@ -81,6 +69,10 @@ _SETTLING = tuple(
 )
 """What waits for the hardware's anchor. Updates are taken without: nobody has seen a release of a
 round that only began."""
+
+_HELD = (Operation.ABORT, Operation.ADOPT, Operation.REPORT, Operation.TOTAL)
+"""What is told only once the anchor has settled it, as a release is, which `close` does not tell:
+wound back before that, the round could end otherwise."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _NO_SECRET_MEMORY = (
@@ -108,6 +100,7 @@ class Service:
         self._slots = KeySlots(memory, MAX_CLIENTS)
         hardening.note("secret-memory", memory.held, _NO_SECRET_MEMORY)
         self._state = State.NEW
+        self._held: Record | None = None
         self._federation: Federation | None = None
         self._measurement = read_measured_code().measurement
         self._attester = choose(
@@ -120,24 +113,12 @@ class Service:
         )
         # Once for nobody: better no enclave than one of which nobody can be convinced later.
         self._attester.evidence(bytes(REPORT_DATA_SIZE), Ed25519PrivateKey.generate())
-        self._operations: dict[Operation, tuple[int, Callable[[bytes, list[int]], Record]]] = {
+        self._own: dict[Operation, tuple[int, Callable[[bytes, list[int]], Record]]] = {
             Operation.ASK: (0, self._ask),
             Operation.UNLOCK: (0, self._unlock),
             Operation.START: (1, self._start),
             Operation.RESUME: (2, self._resume),
-            Operation.EVIDENCE: (0, self._evidence),
-            Operation.OPEN: (0, self._open),
-            Operation.ADMIT: (1, self._admit),
-            Operation.ATTACH: (1, self._attach),
-            Operation.CLOSE: (1, self._close),
-            Operation.FETCH: (1, self._fetch),
-            Operation.REPEAT: (1, self._repeat),
-            Operation.ABORT: (0, self._abort),
-            Operation.REPORT: (0, self._report),
-            Operation.TOTAL: (0, self._total),
-            Operation.EXPORT: (1, self._export),
-            Operation.MERGE: (1, self._merge),
-            Operation.ADOPT: (1, self._adopt),
+            Operation.TELL: (0, self._tell),
             Operation.STATUS: (0, self._status),
         }
 
@@ -161,7 +142,7 @@ class Service:
             if request.operation not in tuple(Operation):
                 raise RequestRefused(Refusal.MALFORMED)
             operation = Operation(request.operation)
-            count, handler = self._operations[operation]
+            count, handler = self._handler(operation)
             state = after(self._state, operation)
             if operation in (Operation.CLOSE, Operation.MERGE, Operation.REPEAT):
                 count += self._running().state_files
@@ -173,9 +154,12 @@ class Service:
                 self._federation.settle()
             if operation in (Operation.ADMIT, Operation.ATTACH):
                 unused.clear()  # the round closes or keeps it
-            body = handler(request.body, descriptors).to_bytes()
+            answer = handler(request.body, descriptors)
             self._state = state if operation is not Operation.RESUME else self._running().state
-            return self._reply("", body)
+            if operation in _HELD and self._running().to_settle:
+                self._held = answer
+                return self._reply("", held=True)
+            return self._reply("", answer.to_bytes())
         except RequestRefused as refused:
             if isinstance(refused, AttestationUnavailable):
                 # What the machine's interfaces said. Nothing of a member's goes there or back.
@@ -192,11 +176,18 @@ class Service:
             return self._reply(Refusal.INTERNAL)
         finally:
             for descriptor in unused:
-                os.close(descriptor)
+                close_quietly(descriptor)
 
-    def _reply(self, refusal: str, body: bytes = b"") -> Reply:
+    def _handler(self, operation: Operation) -> tuple[int, Callable[[bytes, list[int]], Record]]:
+        """Return how many descriptors come with an operation, and what does it."""
+        if operation in self._own:
+            return self._own[operation]
+        count, do = OPERATIONS[operation]
+        return count, lambda body, descriptors: do(self._running(), body, descriptors)
+
+    def _reply(self, refusal: str, body: bytes = b"", *, held: bool = False) -> Reply:
         transition = self._federation.transition() if self._federation is not None else b""
-        return Reply(refusal=refusal, body=body, transition=transition)
+        return Reply(refusal=refusal, body=body, transition=transition, held=held)
 
     def _running(self) -> Federation:
         if self._federation is None:
@@ -270,94 +261,11 @@ class Service:
             sealing=self._sealer.name if self._sealer is not None else "",
         )
 
-    def _evidence(self, body: bytes, _: list[int]) -> Record:
-        return self._running().evidence(EvidenceRequest.from_bytes(body).nonce)
-
-    def _open(self, body: bytes, _: list[int]) -> Record:
-        request = OpenRequest.from_bytes(body)
-        signed = self._running().open_round(request.cohort, request.training_config, request.time)
-        return SignedStatement(statement=signed)
-
-    def _admit(self, body: bytes, descriptors: list[int]) -> Record:
-        file = HostFile(descriptors[0])
-        try:
-            Empty.from_bytes(body)
-            federation = self._running()
-        except Exception:
-            file.close()
-            raise
-        return federation.admit(file)
-
-    def _attach(self, body: bytes, descriptors: list[int]) -> Record:
-        file, attached = HostFile(descriptors[0]), False
-        try:
-            empty = Empty.from_bytes(body)
-            self._running().attach(file)
-            attached = True
-            return empty
-        finally:
-            if not attached:
-                file.close()
-
-    def _close(self, body: bytes, descriptors: list[int]) -> Record:
-        request = CloseRequest.from_bytes(body)
-        federation = self._running()
-        base = HostFile(descriptors[0], request.base_offset)
-        states = [HostFile(descriptor) for descriptor in descriptors[1:]]
-        # The host is told by `fetch`, after it has written the transition and that is settled.
-        federation.close_round(base, states, request.time)
-        return Empty()
-
-    def _repeat(self, body: bytes, descriptors: list[int]) -> Record:
-        request = RepeatRequest.from_bytes(body)
-        base = HostFile(descriptors[0], request.base_offset)
-        states = [HostFile(descriptor) for descriptor in descriptors[1:]]
-        self._running().repeat(base, states)
-        return Empty()
-
-    def _fetch(self, body: bytes, descriptors: list[int]) -> Record:
-        request = FetchRequest.from_bytes(body)
-        federation = self._running()
-        closed = federation.last_closed()
-        federation.write_model(HostFile(descriptors[0], request.model_offset))
-        return closed
-
-    def _abort(self, body: bytes, _: list[int]) -> Record:
-        request = AbortRequest.from_bytes(body)
-        return SignedStatement(statement=self._running().abort_round(request.time))
-
-    def _report(self, body: bytes, _: list[int]) -> Record:
-        request = ReportRequest.from_bytes(body)
-        signed = self._running().report(request.root, request.announcement, request.peers)
-        return SignedStatement(statement=signed)
-
-    def _total(self, body: bytes, _: list[int]) -> Record:
-        request = TotalRequest.from_bytes(body)
-        return SignedStatements(statements=self._running().total(request.shards, request.peers))
-
-    def _export(self, body: bytes, descriptors: list[int]) -> Record:
-        request = ExportRequest.from_bytes(body)
-        return SignedStatement(
-            statement=self._running().export(request.total, HostFile(descriptors[0]))
-        )
-
-    def _merge(self, body: bytes, descriptors: list[int]) -> Record:
-        request = MergeRequest.from_bytes(body)
-        federation = self._running()
-        if len(request.partial_sums) != federation.shards:
-            raise RequestRefused(Refusal.PEER_MESSAGE)
-        files = [HostFile(descriptor) for descriptor in descriptors[1:]]
-        states, sums = files[: federation.state_files], files[federation.state_files :]
-        base = HostFile(descriptors[0], request.base_offset)
-        partial_sums = list(zip(request.partial_sums, sums, strict=True))
-        federation.merge(partial_sums, base, states, request.time)
-        return Empty()
-
-    def _adopt(self, body: bytes, descriptors: list[int]) -> Record:
-        request = AdoptRequest.from_bytes(body)
-        model = HostFile(descriptors[0], request.model_offset)
-        signed = self._running().adopt(request.release, model, request.time)
-        return SignedStatement(statement=signed)
+    def _tell(self, body: bytes, _: list[int]) -> Record:
+        Empty.from_bytes(body)
+        if self._held is None:
+            raise RequestRefused(Refusal.WRONG_STATE)
+        return self._held
 
     def _status(self, body: bytes, _: list[int]) -> StatusReply:
         Empty.from_bytes(body)

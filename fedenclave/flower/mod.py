@@ -37,7 +37,7 @@ from fedenclave.protocol.errors import (
     MalformedMessage,
     printable,
 )
-from fedenclave.protocol.exchange import Delivery, RoundOffer
+from fedenclave.protocol.exchange import Delivery, LogPart, RoundOffer
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.sealed_update import MAX_EXAMPLES
 from fedenclave.protocol.tensors import pack
@@ -202,6 +202,8 @@ def _deliver(
     message: Message, _: Context, _call: CallNext, node: FlowerNode, record: ConfigRecord
 ) -> Message:
     _released_model(message, node, record)
+    if part := carrier.bytes_of(record, "log"):
+        node.session().take_log(LogPart.from_bytes(part))
     node.keep()
     answer = ConfigRecord({"kind": Kind.DELIVER.value})
     return Message(RecordDict({RECORD: answer}), reply_to=message)

@@ -294,6 +294,8 @@ class Confidential(Strategy):
         client = self._nonces.clients.get(message.metadata.dst_node_id, "")
         record = self._record(kind, client)
         record["releases"] = list(self._coordinator.chain()) if self._coordinator else []
+        if kind is Kind.DELIVER and self._coordinator is not None:
+            record["log"] = self._coordinator.log_part_for(client).to_bytes()
         return rewritten(message, record, bulk)
 
     def _arrays_key(self) -> str:

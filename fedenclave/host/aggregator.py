@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from fedenclave.host.aggregator_api import RoundResult
+from fedenclave.host.checkpoint_file import CheckpointFile
 from fedenclave.host.enclave_process import EnclaveProcess
 from fedenclave.host.evidence_parts import with_parts
 from fedenclave.host.journal import JournalFiles, flush_folder
@@ -25,9 +26,9 @@ from fedenclave.host.key_services import Commands, unlock
 from fedenclave.host.model_files import ModelFiles
 from fedenclave.host.optimiser_files import Opened, OptimiserFiles
 from fedenclave.host.statement_log import StatementLog
-from fedenclave.host.store import CiphertextStore, StoredUpdate, StoreFull
+from fedenclave.host.store import CiphertextStore, StoredUpdate, StoreFull, unusable_folder
 from fedenclave.protocol.digests import Digest
-from fedenclave.protocol.errors import ConfigurationError, Refusal, RequestRefused
+from fedenclave.protocol.errors import Refusal, RequestRefused
 from fedenclave.protocol.evidence import Evidence
 from fedenclave.protocol.frames import (
     AbortRequest,
@@ -37,6 +38,7 @@ from fedenclave.protocol.frames import (
     Empty,
     EvidenceRequest,
     FetchRequest,
+    Note,
     OpenRequest,
     Operation,
     RepeatRequest,
@@ -110,6 +112,7 @@ class Aggregator:
                 self._optimiser = OptimiserFiles(folder / "optimiser", manifest)
                 self._statements = StatementLog(folder / "statements.fel", flushed=flushed)
                 undo.callback(self._statements.close)
+                self._checkpoint = CheckpointFile(folder / "checkpoint")
                 self._journal = JournalFiles(folder / "state", flushed=flushed)
                 undo.callback(self._journal.close)
                 self._enclave = EnclaveProcess(
@@ -120,7 +123,7 @@ class Aggregator:
                     flush_folder(folder)
                 undo.pop_all()
         except OSError as error:
-            raise _unusable(folder, error) from error
+            raise unusable_folder(folder, error) from error
         self._releases: list[bytes] = []
         self._admissions: set[Digest] = set()
         self._round = 0
@@ -132,9 +135,10 @@ class Aggregator:
                 unlock(self._enclave, manifest, key_services, self._evidence_parts)
             segment = self._journal.newest()
             self._started = self._resume(model, segment) if segment else self._start(model)
+            self._renew_checkpoint()
         except OSError as error:
             self.close()
-            raise _unusable(folder, error) from error
+            raise unusable_folder(folder, error) from error
         except BaseException:
             self.close()
             raise
@@ -177,7 +181,11 @@ class Aggregator:
         self._write_again(resumed)
         status = self.status()
         self._round = status.round
-        self._attach_what_is_left(len(resumed.awaits))
+        # The enclave knows which ciphertext of the open round it has admitted.
+        self._store.hand_in(
+            len(resumed.awaits),
+            lambda number: self._enclave.request(Operation.ATTACH, Empty(), Empty, [number]),
+        )
         if status.state == "lost":
             # Its keys have ended with the earlier run; it ends properly, and the next can begin.
             self.abort_round()
@@ -187,19 +195,6 @@ class Aggregator:
             if self._model_pending:
                 self._compute_again()
         return resumed.started
-
-    def _attach_what_is_left(self, awaited: int) -> None:
-        """Hand in the ciphertext of the open round; the enclave knows what it has admitted."""
-        for update in self._store.left():
-            try:
-                if not awaited:
-                    raise RequestRefused(Refusal.STORAGE)
-                self._enclave.request(Operation.ATTACH, Empty(), Empty, [update.descriptor])
-            except RequestRefused:
-                update.discard()
-            else:
-                update.keep()
-                awaited -= 1
 
     def _write_again(self, resumed: Resumed) -> None:
         """Let the log end as the enclave's sealed state does."""
@@ -344,7 +339,12 @@ class Aggregator:
             self._releases.append(closed.release)
         self._closed, self._model_pending = closed, False
         self._store.clear()
+        self._renew_checkpoint()
         return closed
+
+    def _renew_checkpoint(self) -> None:
+        with contextlib.suppress(RequestRefused):  # a round is open
+            self._checkpoint.renew(self._enclave.request(Operation.NOTE, Empty(), Note).note)
 
     def abort_round(self) -> bytes:
         """See `AggregatorApi`."""
@@ -353,11 +353,21 @@ class Aggregator:
             signed = self._enclave.request(Operation.ABORT, request, SignedStatement).statement
             self._statements.append(signed)
             self._store.clear()
+            self._renew_checkpoint()
         return signed
+
+    def checkpoint(self) -> bytes:
+        """See `AggregatorApi`."""
+        return self._checkpoint.note
 
     def leaves(self, first: int) -> tuple[Digest, ...]:
         """See `AggregatorApi`."""
         return tuple(self._statements.leaves[first:])
+
+    def log_part(self, first: int, end: int) -> bytes:
+        """See `AggregatorApi`."""
+        with self._lock:
+            return self._statements.part(first, end)
 
     def releases(self) -> tuple[bytes, ...]:
         """See `AggregatorApi`."""
@@ -385,10 +395,3 @@ class Aggregator:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
-
-
-def _unusable(folder: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(
-        f"cannot use folder {folder}: {error.strerror}",
-        hint="name a folder that this user can write to",
-    )

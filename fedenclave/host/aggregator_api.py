@@ -60,6 +60,14 @@ class AggregatorApi(Protocol):
         """Return the log's leaves (digests of signed statements) from number `first` on."""
         ...
 
+    def log_part(self, first: int, end: int) -> bytes:
+        """Return statements `first` to `end` (excluded) as they stand in a log file."""
+        ...
+
+    def checkpoint(self) -> bytes:
+        """Return the log's newest checkpoint as a signed note, with witnesses' signatures."""
+        ...
+
     def releases(self) -> tuple[bytes, ...]:
         """Return every signed release so far, in order."""
         ...

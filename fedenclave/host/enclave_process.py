@@ -26,7 +26,7 @@ from fedenclave.protocol.errors import (
     RequestRefused,
 )
 from fedenclave.protocol.evidence import REPORT_DATA_SIZE
-from fedenclave.protocol.frames import LENGTH, Operation, Reply, Request
+from fedenclave.protocol.frames import LENGTH, Empty, Operation, Reply, Request
 from fedenclave.protocol.records import Record
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -65,6 +65,8 @@ class EnclaveProcess:
         """
         self._lock, self._tee, self._log = threading.Lock(), tee, log
         self._journal = journal
+        self._untold: Operation | None = None
+        """What the enclave has done, and its hardware has kept it from telling."""
         with contextlib.ExitStack() as passed_on:
             errors = None if log is None else passed_on.enter_context(_appending(log))
             try:
@@ -122,6 +124,11 @@ class EnclaveProcess:
                 learned of its answer.
             MalformedMessage: its answer does not decode.
         """
+        if self._untold is not None and operation not in _LEAVE_NOTHING:
+            if operation is not self._untold:
+                raise RequestRefused(Refusal.WRONG_STATE, hint=f"ask for {self._untold} again")
+            # It is done already: asked again, it is told.
+            operation, body, descriptors = Operation.TELL, Empty(), ()
         data = Request(operation=operation, body=body.to_bytes()).to_bytes()
         with self._lock:
             if self._journal is not None and operation not in _LEAVE_NOTHING:
@@ -135,10 +142,15 @@ class EnclaveProcess:
                 raise self._died() from error
             if self._journal is not None and reply.transition:
                 self._journal.write(reply.transition)
+        if reply.held:
+            self._untold = operation
+            return self.request(operation, body, reply_type)
         if reply.refusal:
             raise RequestRefused(
                 Refusal(reply.refusal), hint=_HINTS.get(Refusal(reply.refusal), "")
             )
+        if operation is Operation.TELL:
+            self._untold = None
         return reply_type.from_bytes(reply.body)
 
     def _send(self, head: bytes, descriptors: Sequence[int]) -> None:

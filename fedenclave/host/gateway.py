@@ -286,6 +286,19 @@ class _Service(pb_grpc.AggregatorServicer):
         with _answering("GetLeaves", context):
             return pb.GetLeavesReply(leaves=self._aggregator.leaves(request.first))
 
+    def GetLog(  # noqa: N802
+        self, request: pb.GetLogRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.LogPart]:
+        with _answering("GetLog", context):
+            for part in _parts(self._aggregator.log_part(request.first, request.end)):
+                yield pb.LogPart(data=part)
+
+    def GetCheckpoint(  # noqa: N802
+        self, request: pb.GetCheckpointRequest, context: grpc.ServicerContext
+    ) -> pb.GetCheckpointReply:
+        with _answering("GetCheckpoint", context):
+            return pb.GetCheckpointReply(note=self._aggregator.checkpoint())
+
     def GetReleases(  # noqa: N802
         self, request: pb.GetReleasesRequest, context: grpc.ServicerContext
     ) -> pb.GetReleasesReply:

@@ -210,6 +210,17 @@ class RemoteAggregator:
             raise MalformedMessage(f"a leaf of the gateway's log has not {DIGEST_SIZE} bytes")
         return tuple(map(Digest, leaves))
 
+    def log_part(self, first: int, end: int) -> bytes:
+        """See `AggregatorApi`."""
+        with self._raising():
+            parts = self._stub.GetLog(pb.GetLogRequest(first=first, end=end))
+            return b"".join(part.data for part in parts)
+
+    def checkpoint(self) -> bytes:
+        """See `AggregatorApi`."""
+        with self._raising():
+            return bytes(self._stub.GetCheckpoint(pb.GetCheckpointRequest()).note)
+
     def releases(self) -> tuple[bytes, ...]:
         """See `AggregatorApi`."""
         with self._raising():

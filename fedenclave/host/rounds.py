@@ -13,7 +13,7 @@ from fedenclave.host.aggregator_api import AggregatorApi, RoundResult
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage
-from fedenclave.protocol.exchange import Delivery, Hello, LogProof, RoundOffer
+from fedenclave.protocol.exchange import Delivery, Hello, LogPart, RoundOffer
 from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.signing import Signed, statement_digest
 from fedenclave.protocol.statements import Abort, Announcement, Checkpoint, Release
@@ -34,8 +34,9 @@ class RoundCoordinator:
         self._releases = [(_round_of(Release, signed), signed) for signed in aggregator.releases()]
         self._places: dict[Digest, int] = {}
         self._log = merkle.Tree()
-        self._delivered: dict[str, int] = {}
-        """By client the size of the log that its newest delivery shows it."""
+        self._parts: dict[tuple[int, int], LogPart] = {}
+        self._copied: dict[str, int] = {}
+        """By client the size of its copy of the log, where it has taken the newest offer."""
         self._answers: dict[str, AdmissionResult] = {}
         self._lock = threading.Lock()
         self._round = 0
@@ -62,6 +63,8 @@ class RoundCoordinator:
         paths = merkle.inclusion_paths(nonces)
         self._read_log()
         size = _checkpoint_of(announcement).size
+        self._parts.clear()
+        self._copied = dict.fromkeys(names, size)
         return {
             name: RoundOffer(
                 evidence=evidence,
@@ -71,7 +74,7 @@ class RoundCoordinator:
                 nonce_path=paths[index],
                 announcement=announcement,
                 releases=self._releases_after(hellos[name].chain_round),
-                log_proofs=self._log_proofs(name, hellos[name].log_size, size),
+                log=self._log_part(hellos[name].log_size, size),
                 manifest=self._manifest,
                 approvals=self._approvals,
             )
@@ -136,7 +139,6 @@ class RoundCoordinator:
             index = self._places.get(statement_digest(result.statement))
             if index is None:
                 raise MalformedMessage("the aggregator's log lacks an answer that it gave")
-            self._delivered[client] = size + 1
             deliveries[client] = Delivery(
                 round=self._round,
                 answer=result.statement,
@@ -154,17 +156,19 @@ class RoundCoordinator:
         for leaf in self._aggregator.leaves(self._log.size):
             self._places[leaf] = self._log.append(leaf)
 
-    def _log_proofs(self, client: str, seen: int, size: int) -> tuple[LogProof, ...]:
-        """Return proofs from what a client may have seen of the log to its first `size` entries.
+    def _log_part(self, first: int, end: int) -> LogPart:
+        """Return statements `first` to `end` (excluded): the same object for all who lack them."""
+        place = min(first, end), end
+        if place not in self._parts:
+            entries = self._aggregator.log_part(*place)
+            self._parts[place] = LogPart(first=place[0], entries=entries)
+        return self._parts[place]
 
-        It had seen `seen` of them when it said hello, and more if a delivery has come since.
-        """
-        sizes = {seen, self._delivered.get(client, 0)}
-        return tuple(
-            LogProof(size=old, path=self._log.consistency_proof(old, size))
-            for old in sorted(sizes)
-            if 0 < old <= size
-        )
+    def log_part_for(self, client: str) -> LogPart:
+        """Return what a client's copy lacks of the log with the end of the newest round."""
+        self._read_log()
+        end = self._log.size
+        return self._log_part(self._copied.get(client, end), end)
 
     def chain(self) -> Sequence[bytes]:
         """Return every signed release so far."""

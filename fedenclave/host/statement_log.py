@@ -10,6 +10,7 @@ SPEC.md, section 7.1.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,6 +132,23 @@ class StatementLog:
         self._write()
         with self._path.open("rb") as stream:
             return [entry.unverified for entry in read_log(stream)]
+
+    def part(self, first: int, end: int) -> bytes:
+        """Return statements `first` to `end` (excluded) as they stand in the file.
+
+        Raises:
+            OSError: the file cannot be read, or what is missing of it not written.
+        """
+        self._write()
+        last = len(self._ends) - 1
+        start, stop = (self._ends[min(number, last)] for number in (first, end))
+        data = b""
+        while len(data) < stop - start:
+            more = os.pread(self._descriptor, stop - start - len(data), start + len(data))
+            if not more:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            data += more
+        return data
 
     def tree(self) -> Tree:
         """Return the log's Merkle tree, for proofs."""

@@ -21,11 +21,16 @@ import fcntl
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fedenclave.host.journal import flush_folder
-from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
+from fedenclave.protocol.errors import (
+    ConfigurationError,
+    FedEnclaveError,
+    Refusal,
+    RequestRefused,
+)
 
 _SUFFIX = ".feu"
 _SPARE = ".spare"
@@ -167,6 +172,27 @@ class CiphertextStore:
                 self._used += update.room
             yield update
 
+    def hand_in(self, awaited: int, attach: Callable[[int], object]) -> None:
+        """Keep those of an earlier process's updates that `attach` takes, `awaited` at most.
+
+        Args:
+            awaited: how many are wanted.
+            attach: takes an update's descriptor; raises RequestRefused for one that is not wanted.
+
+        Raises:
+            StoreFull: as `left`.
+        """
+        for update in self.left():
+            try:
+                if not awaited:
+                    raise RequestRefused(Refusal.STORAGE)
+                attach(update.descriptor)
+            except RequestRefused:
+                update.discard()
+            else:
+                update.keep()
+                awaited -= 1
+
     def reserve(self, size: int) -> None:
         """Take room for `size` bytes.
 
@@ -254,3 +280,11 @@ def _renamed(path: Path, to: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def unusable_folder(folder: Path, error: OSError) -> ConfigurationError:
+    """Return the error for a folder of the host's that the system does not let it use."""
+    return ConfigurationError(
+        f"cannot use folder {folder}: {error.strerror}",
+        hint="name a folder that this user can write to",
+    )

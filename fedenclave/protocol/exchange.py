@@ -15,13 +15,15 @@ from fedenclave.protocol.records import Record
 from fedenclave.protocol.signing import Statement
 
 MAX_OFFER = 32 << 20
+MAX_LOG_PART = 256 << 20
+"""About a million statements: what a member lacks that joins late, or was away for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello(Statement):
-    """A client's fresh nonce, how far its chain of releases reaches, and what log it has seen.
+    """A client's fresh nonce, how far its chain of releases reaches, and its copy of the log.
 
-    `chain_round` and `log_size`, the size of its newest checkpoint, are 0 for nothing yet.
+    `chain_round` and `log_size` are 0 for nothing yet.
     """
 
     TYPE: ClassVar[str] = "hello"
@@ -34,23 +36,25 @@ class Hello(Statement):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogProof(Record):
-    """That the announcement's log begins with the one of `size` statements: a consistency proof."""
+class LogPart(Record):
+    """Signed statements of the log from number `first` on, as they stand in a log file (7.1)."""
 
-    size: int
-    path: tuple[Digest, ...]
+    MAX_SIZE: ClassVar[int] = MAX_LOG_PART
+
+    first: int
+    entries: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundOffer(Record):
     """An invitation to a round: evidence, the path of the client's nonce, the announcement.
 
-    `releases` are the signed releases since the client's `chain_round`. `log_proofs` lead from what
-    the client may have seen of the log: at its hello, or since, by a delivery. `manifest` is empty
-    unless this is a development federation, which has no other way to tell its clients the rules.
+    `releases` are the signed releases since the client's `chain_round`. `log` is what the client's
+    copy lacks of the log before the announcement. `manifest` is empty unless this is a development
+    federation, which has no other way to tell its clients the rules.
     """
 
-    MAX_SIZE: ClassVar[int] = MAX_OFFER
+    MAX_SIZE: ClassVar[int] = MAX_OFFER + MAX_LOG_PART
 
     evidence: bytes
     nonce: bytes
@@ -59,7 +63,7 @@ class RoundOffer(Record):
     nonce_path: tuple[Digest, ...]
     announcement: bytes
     releases: tuple[bytes, ...]
-    log_proofs: tuple[LogProof, ...]
+    log: LogPart
     manifest: bytes
     approvals: tuple[bytes, ...]
 

@@ -43,6 +43,8 @@ class Operation(StrEnum):
     EXPORT = "export"
     MERGE = "merge"
     ADOPT = "adopt"
+    TELL = "tell"
+    NOTE = "note"
     STATUS = "status"
 
 
@@ -61,7 +63,7 @@ class Reply(Record):
     """An answer: the operation's encoded result, or a refusal (then `body` is empty).
 
     `transition` is what the host must have on its disk before it passes anything of this on; see
-    `segment.py`.
+    `segment.py`. Where the enclave has to see that first, `held` says that `tell` gives the body.
     """
 
     MAX_SIZE: ClassVar[int] = 2 * MAX_FRAME + (1 << 20)
@@ -69,6 +71,7 @@ class Reply(Record):
     refusal: str
     body: bytes
     transition: bytes
+    held: bool
 
     def __post_init__(self) -> None:
         """Refuse a refusal that is not in the closed list."""
@@ -323,6 +326,13 @@ class AdoptRequest(Record):
     release: bytes
     model_offset: int
     time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note(Record):
+    """The log's newest checkpoint as a signed note; see `checkpoint_note.py`."""
+
+    note: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,5 @@
 """T7: the operator restarts, rolls back or forks the enclave, to run a round a second time."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,8 @@ from fedenclave.client.session import AcceptedRound
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import EnclaveRefused, Reason
-from fedenclave.protocol.exchange import LogProof
+from fedenclave.protocol.exchange import LogPart
+from fedenclave.protocol.log_file import frame
 from fedenclave.protocol.sealed_update import read_envelope
 from fedenclave.protocol.statements import Checkpoint, UpdateHeader
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
@@ -101,56 +101,56 @@ def test_client_that_was_away_presents_what_it_holds_and_not_what_it_is_offered(
     assert world.submit("c", sealed).admitted
 
 
-def log_of(leaves: Sequence[bytes]) -> merkle.Tree:
-    tree = merkle.Tree()
-    for leaf in leaves:
-        tree.append(leaf)
-    return tree
-
-
 def test_enclave_with_the_same_key_and_another_or_a_shorter_log_is_refused(world: World) -> None:
     """What a forked sealed state would look like: the key is kept, the log is not."""
     session, liar = world.sessions["a"], LyingEnclave(world.manifest)
-    true = log_of([b"%d" % n for n in range(12)])
-    forked = log_of([b"%d" % n for n in (*range(6), 66, *range(7, 12))])
-    seen = Checkpoint(size=7, root=true.root(7))
-    first = liar.offer(session.hello(now()).nonce, announcement=liar.announcement(checkpoint=seen))
+    true = [liar.release(round=number) for number in range(12)]
+    forked = [*true[:6], liar.release(round=66), *true[7:]]
+    liar.log = true[:7]
+    first = liar.offer(session.hello(now()).nonce, announcement=liar.announcement())
     session.seal(
         session.accept(first, FILE, now(), training_config=NO_TRAINING_CONFIG), payload_of(1), 1
     )
     assert session.hello(now()).log_size == 7
 
-    def accept(log: merkle.Tree, size: int, *proofs: LogProof) -> AcceptedRound:
+    def accept(log: list[bytes], brought: LogPart) -> AcceptedRound:
         nonce = session.hello(now()).nonce
-        checkpoint = Checkpoint(size=size, root=log.root(size))
-        announced = liar.announcement(round=2, checkpoint=checkpoint)
-        offer = liar.offer(nonce, announcement=announced, log_proofs=proofs)
+        liar.log = log
+        offer = liar.offer(nonce, announcement=liar.announcement(round=2), log=brought)
         return session.accept(offer, FILE, now(), training_config=NO_TRAINING_CONFIG)
 
-    def proof(log: merkle.Tree, old: int, new: int) -> LogProof:
-        return LogProof(size=old, path=log.consistency_proof(old, new))
+    def part(log: list[bytes], first: int = 0) -> LogPart:
+        return LogPart(first=first, entries=b"".join(map(frame, log[first:])))
 
-    nothing = LogProof(size=7, path=())
-    for log, size, proofs in (
-        (true, 6, (LogProof(size=6, path=()),)),
-        (true, 6, (nothing,)),
-        (forked, 7, (nothing,)),
-        (forked, 12, (proof(forked, 7, 12),)),
-        (forked, 12, (proof(true, 7, 12),)),
-        (forked, 12, (proof(forked, 6, 12),)),
-        (true, 12, ()),
-        (true, 12, (nothing,)),
-        (true, 12, (proof(true, 6, 12),)),
-        (true, 12, (LogProof(size=8, path=true.consistency_proof(7, 12)),)),
+    nothing = LogPart(first=7, entries=b"")
+    for log, brought in (
+        (true[:6], part(true[:6])),
+        (true[:6], nothing),
+        (forked[:7], part(forked[:7])),
+        (forked[:7], nothing),
+        (forked, part(forked)),
+        (forked, part(forked, 7)),
+        (forked, part(true, 7)),
+        (true, nothing),
+        (true, part(true[:11], 7)),
+        (true, part([*true, true[0]], 8)),
+        (true, part([*true[:9], true[10], true[9], true[11]], 7)),
     ):
         before = session.state
         with pytest.raises(EnclaveRefused, match="not shown to go on from the 7"):
-            accept(log, size, *proofs)
+            accept(log, brought)
         assert replace(session.state, nonces=()) == replace(before, nonces=())
-    for size in (7, 8, 12):
-        # Among proofs for other sizes, too: the host need not know what the client holds.
-        accepted = accept(true, size, LogProof(size=3, path=()), proof(true, 7, size))
-        assert accepted.announcement.checkpoint.size == size
+    with pytest.raises(EnclaveRefused, match="does not hold"):
+        accept(true, LogPart(first=7, entries=part(true, 7).entries[:-1]))
+    for log, brought in (
+        (true[:7], nothing),
+        (true[:8], part(true[:8])),
+        # More than was asked for, on both sides: the host need not know what the client has.
+        (true[:11], part(true, 5)),
+        (true, part(true, 11)),
+    ):
+        accepted = accept(log, brought)
+        assert accepted.announcement.checkpoint.size == session.hello(now()).log_size == len(log)
 
 
 def test_the_log_is_shown_to_go_on_for_whoever_was_away_for_rounds(world: World) -> None:

@@ -66,7 +66,7 @@ def test_the_text_of_a_defect_stays_inside(
     ours, theirs = socket.socketpair()
     with ours, theirs:
         service = Service(theirs, Hardening(), "insecure")
-        monkeypatch.setitem(service._operations, Operation.STATUS, (0, fail))
+        monkeypatch.setitem(service._own, Operation.STATUS, (0, fail))
         request = Request(operation=Operation.STATUS, body=Empty().to_bytes())
         reply = service._answer(request.to_bytes(), [])
     assert (reply.refusal, reply.body) == (Refusal.INTERNAL, b"")

@@ -132,7 +132,7 @@ def test_everything_but_updates_and_questions_waits_until_the_last_end_is_settle
     assert federation is not None
     unsettled(federation)
     peer.service._state = state
-    count, _ = peer.service._operations[operation]
+    count, _ = peer.service._handler(operation)
     with open(os.devnull, "rb") as null:  # noqa: PTH123
         frame = Request(operation=operation, body=b"\xff").to_bytes()
         assert peer.ask(frame, (null.fileno(),) * count).refusal == Refusal.MALFORMED

@@ -18,10 +18,12 @@ from fedenclave.protocol.frames import (
     Empty,
     FetchRequest,
     OpenRequest,
+    ReportRequest,
     Request,
     Resumed,
     ResumeRequest,
     SignedStatement,
+    TotalRequest,
 )
 from fedenclave.protocol.records import Record
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
@@ -49,7 +51,7 @@ class Machine:
         reply = self.peer.ask(request.to_bytes(), descriptors)
         assert reply.refusal == "", reply.refusal
         self.write(reply.transition)
-        return reply.body
+        return self.ask("tell", Empty()) if reply.held else reply.body
 
     def write(self, transition: bytes) -> None:
         self.segment = transition if transition.startswith(b"FES1") else self.segment + transition
@@ -132,6 +134,62 @@ def test_an_abort_is_settled_before_the_next_round(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.open()
     machine.ask("abort", AbortRequest(time=2))
-    assert machine.sealer.extended == 1
+    assert machine.sealer.extended == 2  # the opening, and the end that has been told
     machine.open()
     assert machine.sealer.extended == 2
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_abort_that_the_hardware_has_not_settled_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    machine = Machine(tmp_path)
+    machine.open()
+    request = Request(operation="abort", body=AbortRequest(time=2).to_bytes()).to_bytes()
+    reply = machine.peer.ask(request)
+    assert (reply.refusal, reply.body, reply.held) == ("", b"", True)
+    machine.write(reply.transition)
+    tell = Request(operation="tell", body=Empty().to_bytes()).to_bytes()
+    if known:
+        monkeypatch.setattr(machine.sealer, "extend", lambda mark: b"another's")
+    else:
+        machine.sealer.value = b"w" * 32
+    assert machine.peer.ask(tell).refusal == "state-rolled-back"
+    monkeypatch.undo()
+    if known:
+        assert SignedStatement.from_bytes(machine.peer.ask(tell).body).statement
+
+
+def test_there_is_nothing_to_tell_before_anything_was_held_back(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    tell = Request(operation="tell", body=Empty().to_bytes()).to_bytes()
+    assert machine.peer.ask(tell).refusal == "wrong-state"
+
+
+@pytest.mark.parametrize("operation", ["report", "total"])
+def test_what_other_enclaves_are_told_is_settled_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """Told before, a root could be wound back and sum up another cohort with the same reports."""
+    machine = Machine(tmp_path)
+    machine.admit(machine.open())
+    federation = machine.peer.service._federation
+    assert federation is not None
+
+    def said(*_: object) -> object:
+        federation._journal.notes.statements.append(b"told")
+        federation._note_shared()
+        return b"told" if operation == "report" else (b"told",)
+
+    monkeypatch.setattr(federation, operation, said)
+    requests = {
+        "report": ReportRequest(root=b"", announcement=b"", peers=()),
+        "total": TotalRequest(shards=(), peers=()),
+    }
+    request = Request(operation=operation, body=requests[operation].to_bytes())
+    reply = machine.peer.ask(request.to_bytes())
+    assert (reply.refusal, reply.body, reply.held) == ("", b"", True)
+    machine.write(reply.transition)
+    extended = machine.sealer.extended
+    assert b"told" in machine.ask("tell", Empty())
+    assert machine.sealer.extended == extended + 1

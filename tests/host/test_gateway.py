@@ -86,6 +86,10 @@ def test_what_the_gateway_relays_is_what_the_aggregator_says(
     assert remote.leaves(0) == aggregator.leaves(0)
     assert remote.leaves(1) == aggregator.leaves(1) != ()
     assert remote.leaves(2**64 - 1) == ()
+    log = aggregator.log_part(0, 2)
+    assert remote.log_part(0, 2) == remote.log_part(0, 1) + remote.log_part(1, 2**64 - 1) == log
+    assert len(remote.log_part(0, 1)) > 100
+    assert remote.log_part(2, 1) == remote.log_part(2**63, 2**64 - 1) == b""
     assert remote.status().state == aggregator.status().state == "collecting"
 
 

@@ -21,7 +21,7 @@ from fedenclave.protocol.errors import (
     RequestRefused,
 )
 from fedenclave.protocol.evidence import Evidence, report_data
-from fedenclave.protocol.exchange import Receipt, RoundOffer
+from fedenclave.protocol.exchange import LogPart, Receipt, RoundOffer
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import public_key
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
@@ -221,7 +221,7 @@ def test_operator_having_the_approved_code_attest_a_key_of_the_operators_own_is_
         nonce_path=(),
         announcement=liar.announcement(),
         releases=(),
-        log_proofs=(),
+        log=LogPart(first=0, entries=b""),
         manifest=b"",
         approvals=(),
     )

@@ -69,6 +69,16 @@ class AggregatorStub:
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesRequest.SerializeToString,
                 response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesReply.FromString,
                 _registered_method=True)
+        self.GetLog = channel.unary_stream(
+                '/fedenclave.v1.Aggregator/GetLog',
+                request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLogRequest.SerializeToString,
+                response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogPart.FromString,
+                _registered_method=True)
+        self.GetCheckpoint = channel.unary_unary(
+                '/fedenclave.v1.Aggregator/GetCheckpoint',
+                request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointRequest.SerializeToString,
+                response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointReply.FromString,
+                _registered_method=True)
         self.GetReleases = channel.unary_unary(
                 '/fedenclave.v1.Aggregator/GetReleases',
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesRequest.SerializeToString,
@@ -139,6 +149,20 @@ class AggregatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLog(self, request, context):
+        """The log itself: signed statements as they stand in a log file (SPEC.md, section 7.1), in parts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCheckpoint(self, request, context):
+        """The log's newest checkpoint as a signed note, with the signatures of its witnesses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetReleases(self, request, context):
         """Every signed release so far, in order: the chain that a client follows.
         """
@@ -197,6 +221,16 @@ def add_AggregatorServicer_to_server(servicer, server):
                     servicer.GetLeaves,
                     request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesRequest.FromString,
                     response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesReply.SerializeToString,
+            ),
+            'GetLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetLog,
+                    request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLogRequest.FromString,
+                    response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogPart.SerializeToString,
+            ),
+            'GetCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckpoint,
+                    request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointRequest.FromString,
+                    response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointReply.SerializeToString,
             ),
             'GetReleases': grpc.unary_unary_rpc_method_handler(
                     servicer.GetReleases,
@@ -403,6 +437,60 @@ class Aggregator:
             '/fedenclave.v1.Aggregator/GetLeaves',
             fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesRequest.SerializeToString,
             fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fedenclave.v1.Aggregator/GetLog',
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLogRequest.SerializeToString,
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogPart.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedenclave.v1.Aggregator/GetCheckpoint',
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointRequest.SerializeToString,
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointReply.FromString,
             options,
             channel_credentials,
             insecure,
