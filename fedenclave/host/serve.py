@@ -26,6 +26,7 @@ from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.enclave_process import EnclaveDied
 from fedenclave.host.endpoint import split_address
 from fedenclave.host.gateway import Gateway, TlsFiles
+from fedenclave.host.key_services import Commands
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.evidence import INSECURE, NONCE_SIZE, Evidence
@@ -53,6 +54,7 @@ class AggregatorConfig:
     store_limit: int
     tee: str
     evidence_parts: Mapping[str, Path]
+    key_services: Commands
     tls: TlsFiles | None
     insecure_plaintext: bool
 
@@ -84,6 +86,7 @@ def read_config(path: Path) -> AggregatorConfig:
         store_limit=table.take_int("store_limit", low=1 << 20, high=_MAX_STORE_BYTES),
         tee=table.take_text("tee"),
         evidence_parts=_parts(table, base) if "evidence_parts" in given else {},
+        key_services=_commands(table) if "key_services" in given else {},
         tls=tls,
         insecure_plaintext=plaintext,
     )
@@ -96,6 +99,11 @@ def _parts(table: Table, base: Path) -> dict[str, Path]:
     named = table.take_table("evidence_parts")
     given = named.names()
     return {name: base / named.take_text(name) for name in given}
+
+
+def _commands(table: Table) -> Commands:
+    named = table.take_table("key_services")
+    return {name: named.take_texts(name) for name in named.names()}
 
 
 def _tls(table: Table, base: Path) -> TlsFiles:
@@ -131,6 +139,7 @@ def serve(config: AggregatorConfig) -> None:
                     name: _read(path, f"evidence part {name}")
                     for name, path in config.evidence_parts.items()
                 },
+                key_services=config.key_services,
                 store_bytes=config.store_limit,
             ) as aggregator,
             Gateway(
