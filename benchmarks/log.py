@@ -112,6 +112,7 @@ class Enclave:
                 suite=manifest.suite,
                 public_key=secrets.token_bytes(32),
                 cohort=clients,
+                available=(),
                 checkpoint=self._checkpoint(),
                 time=number,
             )

@@ -11,11 +11,14 @@ from functools import partial
 
 from fedenclave.attack_suite.attack import Open, Witness, attack
 from fedenclave.attack_suite.enclave_socket import close_on
-from fedenclave.attack_suite.world import World
+from fedenclave.attack_suite.forging import announced
+from fedenclave.attack_suite.world import World, now
+from fedenclave.protocol.cohort import DrawnCohort
 from fedenclave.protocol.errors import Reason, Refusal
 from fedenclave.protocol.statements import CohortReport
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 
+_FIVE = {"a": "alpha", "b": "beta", "c": "gamma", "x1": "colluding", "x2": "colluding"}
 _FOUR = {"a": "alpha", "b": "beta", "x1": "colluding", "x2": "colluding"}
 
 
@@ -107,14 +110,57 @@ def rollback(world: World, witness: Witness) -> None:
     witness.goes_on(world)
 
 
-ATTACKS = (client_selection, replay_aggregation, rollback)
+@attack(
+    "DISTFL-drawn-cohort",
+    "choose the clients where the members have agreed that the enclave draws them",
+    clients=tuple(_FIVE),
+    owners=_FIVE,
+    rules={"drawn": DrawnCohort(size=3, of_at_least=5)},
+)
+def drawn_cohort(world: World, witness: Witness) -> None:
+    """By saying that only those who suit are there, and by an announcement that was not drawn."""
+    few = ["a", "x1", "x2"]
+    witness.refused(
+        f"say that only {', '.join(few)} are available",
+        partial(world.aggregator.open_round, few, NO_TRAINING_CONFIG),
+        Refusal.COHORT_TOO_SMALL,
+    )
+    liar = world.liar()
+    everybody = tuple(sorted(_FIVE))
+    for tried, available in (
+        ("name a cohort without a draw", ()),
+        ("name a cohort as drawn of itself", tuple(few)),
+    ):
+        nonce = world.sessions["a"].hello(now()).nonce
+        signed = liar.announcement(cohort=tuple(few), available=available)
+        witness.client_refuses(
+            tried,
+            partial(world.accept, "a", liar.offer(nonce, announcement=signed)),
+            saying="not chosen as the manifest says",
+        )
+    world.open()
+    available = announced(next(iter(world.offers.values())).announcement).available
+    witness.found(
+        "draw without anybody's seeing of whom",
+        f"the announcement names those that were available: {', '.join(available)}",
+        stopped=available == everybody,
+    )
+
+
+ATTACKS = (client_selection, replay_aggregation, rollback, drawn_cohort)
 
 OPEN = (
     Open(
         id="DISTFL-choose-among-enough",
         title="choose whichever clients of enough organisations suit the operator",
-        reason="who is asked is the host's choice, as it is Flower's; that cohorts have enough "
-        "organisations, and who was asked and is missing, is signed. fewer than min_cohort "
-        "colluding members among them is the manifest's assumption",
+        reason="unless the manifest has the enclave draw, who is asked is the host's choice, as it "
+        "is Flower's; that cohorts have enough organisations, and who was asked and is missing, is "
+        "signed. fewer than min_cohort colluding members among them is the manifest's assumption",
+    ),
+    Open(
+        id="DISTFL-draw-again",
+        title="abort rounds until the enclave draws a cohort that suits the operator",
+        reason="rounds must be abortable: clients fail. each try is in the log with its draw, for "
+        "members to count; an enclave without an anchor can be wound back to before a draw unseen",
     ),
 )

@@ -89,6 +89,7 @@ class LyingEnclave:
                     suite=self.manifest.suite,
                     public_key=X25519PrivateKey.generate().public_key().public_bytes_raw(),
                     cohort=tuple(sorted(self.manifest.roster)),
+                    available=(),
                     checkpoint=self.head(),
                     time=0,
                 ),

@@ -27,9 +27,10 @@ from fedenclave.attestation.result import (
 )
 from fedenclave.attestation.revocation_checks import check_revocations
 from fedenclave.attestation.revocations import Revocations
+from fedenclave.protocol.attestation_policy import AttestationPolicy
 from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.evidence import INSECURE, Evidence, EvidenceParts, report_data
-from fedenclave.protocol.manifest import AttestationPolicy, Manifest
+from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import PublicKey
 
 DAMAGED = "it was damaged or made up on its way, or is of a newer version; " + NOTHING_SENT

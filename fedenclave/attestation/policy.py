@@ -11,9 +11,9 @@ from fedenclave.attestation import insecure
 from fedenclave.attestation.format import FormatPolicy, read_format_policy
 from fedenclave.attestation.formats import ALL_FORMATS
 from fedenclave.attestation.nvidia.policy import read_gpu_policy
+from fedenclave.protocol.attestation_policy import AttestationPolicy, read_attestation
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.evidence import INSECURE
-from fedenclave.protocol.manifest import AttestationPolicy, read_attestation
 from fedenclave.protocol.toml_table import Table, parse
 
 HEAD = """\

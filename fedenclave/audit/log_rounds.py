@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from fedenclave.audit.round_history import End, RoundHistory
+from fedenclave.protocol.cohort import cohort_problem
 from fedenclave.protocol.digests import Digest, equal, to_text
 from fedenclave.protocol.errors import FedEnclaveError, Reason
 from fedenclave.protocol.manifest import Manifest
@@ -133,6 +134,9 @@ class LogRounds:
         strangers = [client for client in cohort if client not in self._manifest.roster]
         self._require(not strangers, f"its cohort names {', '.join(strangers)}, not on the roster")
         self._require_members(len(self._manifest.organisations(cohort)))
+        drawn, roster = self._manifest.rules.drawn, self._manifest.roster
+        problem = cohort_problem(drawn, cohort, announcement.available, roster)
+        self._require(not problem, problem)
         self._require_checkpoint(announcement.checkpoint)
         self._open = _OpenRound(announcement=announcement, digest=digest, cohort=frozenset(cohort))
 

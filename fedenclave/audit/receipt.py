@@ -13,6 +13,7 @@ from fedenclave.attestation.appraise import appraise
 from fedenclave.attestation.endorsements import NO_ENDORSEMENTS, Endorsements
 from fedenclave.attestation.result import AttestationResult
 from fedenclave.protocol import merkle
+from fedenclave.protocol.cohort import cohort_problem
 from fedenclave.protocol.digests import Digest, domain_digest, equal, to_text
 from fedenclave.protocol.errors import FedEnclaveError
 from fedenclave.protocol.exchange import Receipt
@@ -131,6 +132,9 @@ def _verify(receipt: Receipt, trusted: Manifest, endorsements: Endorsements) -> 
     announcement = verify(Announcement, part.announcement, key)
     _same_rules(announcement.manifest, announcement.federation, trusted)
     _require(receipt.client in announcement.cohort, "the client is not in the round's cohort")
+    drawn, available = trusted.rules.drawn, announcement.available
+    problem = cohort_problem(drawn, announcement.cohort, available, trusted.roster)
+    _require(not problem, problem)
     _require(part.round == announcement.round == delivery.round, "its parts are of several rounds")
     # 4. The client signed this update for that announcement.
     client = trusted.roster.get(receipt.client)

@@ -21,6 +21,7 @@ from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.membership.enrolment import read_enrolment, roster_of
 from fedenclave.membership.first_model import read_first_model
 from fedenclave.protocol.aggregation import shown
+from fedenclave.protocol.cohort import DrawnCohort
 from fedenclave.protocol.digests import Digest, from_text, to_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.key_release import KeyService
@@ -44,6 +45,22 @@ _IN_THE_FILE = {
 app.command(name="rule-template")(rule_template)
 
 
+def _drawn(size: int | None, of_at_least: int | None) -> DrawnCohort | None:
+    if size is None:
+        if of_at_least is not None:
+            raise ConfigurationError(
+                "--draw-of is given and --draw is not", hint="say how many are drawn of them"
+            )
+        return None
+    return DrawnCohort(size=size, of_at_least=size if of_at_least is None else of_at_least)
+
+
+def _chosen_by(drawn: DrawnCohort | None) -> str:
+    if drawn is None:
+        return "named by the operator"
+    return f"{drawn.size} clients, drawn by the enclave of at least {drawn.of_at_least}"
+
+
 @app.command()
 def init(
     name: Annotated[str, typer.Option(help="The federation's name.")],
@@ -52,6 +69,16 @@ def init(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path(),
     threshold: Annotated[int | None, typer.Option(help="Approvals needed; default: all.")] = None,
     min_cohort: Annotated[int, typer.Option(help="Organisations in every release.")] = 3,
+    draw: Annotated[
+        int | None,
+        typer.Option(
+            help="Let the enclave draw so many clients for each round; default: the operator "
+            "names them."
+        ),
+    ] = None,
+    draw_of: Annotated[
+        int | None, typer.Option(help="Of at least so many available ones; default: --draw.")
+    ] = None,
     weight_cap: Annotated[int, typer.Option(help="Examples a client counts at most.")] = 100_000,
     max_abs: Annotated[float, typer.Option(help="Largest element of an update.")] = 100.0,
     max_norm: Annotated[float, typer.Option(help="Largest norm of an update.")] = 1000.0,
@@ -134,6 +161,7 @@ def init(
                 max_norm=max_norm,
                 over_norm=over_norm,
                 min_cohort=min_cohort,
+                drawn=_drawn(draw, draw_of),
             ),
             attestation=policy,
             key_services=_key_services(key_service or []),
@@ -302,6 +330,7 @@ def _facts(manifest: Manifest, approving: set[str]) -> dict[str, object]:
         "max_abs": rules.max_abs,
         "max_norm": f"{rules.max_norm} ({rules.over_norm})",
         "min_cohort": f"{rules.min_cohort} organisations",
+        "cohort": _chosen_by(rules.drawn),
         "differential_privacy": "off",
         "suite": manifest.suite.value,
         "schema": to_text(manifest.schema),

@@ -9,14 +9,39 @@ from __future__ import annotations
 
 from fedenclave.audit.receipt import VerifiedReceipt
 from fedenclave.client.state import ClientState
+from fedenclave.protocol.cohort import cohort_problem
 from fedenclave.protocol.digests import Digest, equal, to_text
 from fedenclave.protocol.errors import EnclaveRefused
+from fedenclave.protocol.exchange import RoundOffer
 from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.merkle import root_from_path
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import PublicKey
 from fedenclave.protocol.statements import Announcement
 
 NOTHING_SENT = "nothing was sent"
+
+
+def own_nonce(
+    offer: RoundOffer, state: ClientState, manifest: Manifest, now: int
+) -> tuple[bytes, Digest]:
+    """Return this client's own fresh nonce, and the root that it is under (T3)."""
+    limit = manifest.attestation.freshness_seconds
+    fresh = {n.nonce for n in state.nonces if 0 <= now - n.time <= limit}
+    if offer.nonce not in fresh:
+        raise EnclaveRefused(
+            f"the evidence is not for a nonce of this client's of the last {limit} s",
+            hint="it is old, or made for somebody else, or the clock was set; the next round "
+            "asks anew",
+        )
+    root = root_from_path(
+        offer.nonce, index=offer.nonce_index, size=offer.nonce_count, path=offer.nonce_path
+    )
+    if root is None:
+        raise EnclaveRefused(
+            "the path from this client's nonce to the evidence is not a path", hint=NOTHING_SENT
+        )
+    return offer.nonce, root
 
 
 def check_same_enclave(state: ClientState, key: PublicKey) -> None:
@@ -60,6 +85,11 @@ def check_announcement(
             f"the round's cohort has {organisations} organisations, "
             f"want {manifest.rules.min_cohort}",
             hint=NOTHING_SENT,
+        )
+    drawn, available = manifest.rules.drawn, announcement.available
+    if problem := cohort_problem(drawn, cohort, available, manifest.roster):
+        raise EnclaveRefused(
+            f"the round's cohort is not chosen as the manifest says: {problem}", hint=NOTHING_SENT
         )
 
 

@@ -30,6 +30,7 @@ from fedenclave.client.checks import (
     check_same_enclave,
     check_same_history,
     check_training_config,
+    own_nonce,
 )
 from fedenclave.client.log_copy import grown
 from fedenclave.client.reported import NO_METRICS, UpdateUnusable, reported_metrics
@@ -41,7 +42,6 @@ from fedenclave.client.state import (
     IssuedNonce,
     fresh_state,
 )
-from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest, equal, sha256, to_text
 from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused, MalformedMessage
 from fedenclave.protocol.evidence import NONCE_SIZE
@@ -202,7 +202,7 @@ class ClientSession:
         self, offer: RoundOffer, model_file: bytes, now: int, training_config: Digest
     ) -> AcceptedRound:
         # 1. One of this client's own fresh nonces is under the root.
-        nonce, root = self._own_nonce(offer, now)
+        nonce, root = own_nonce(offer, self._state, self.manifest, now)
         # 2. The evidence satisfies the policy, and binds that root, a key and this manifest.
         attestation = appraise(offer.evidence, self.manifest, root, now, self._endorsements)
         key = attestation.signing_key
@@ -272,25 +272,6 @@ class ClientSession:
             raise EnclaveRefused("the model is not the one that the chain of releases leads to")
         self._save(replace(self._state, head_round=head.round, head_model=head.model))
         return model
-
-    def _own_nonce(self, offer: RoundOffer, now: int) -> tuple[bytes, Digest]:
-        limit = self.manifest.attestation.freshness_seconds
-        fresh = {n.nonce for n in self._state.nonces if 0 <= now - n.time <= limit}
-        if offer.nonce not in fresh:
-            raise EnclaveRefused(
-                f"the evidence is not for a nonce of this client's of the last {limit} s",
-                hint="it is old, or made for somebody else, or the clock was set; the next round "
-                "asks anew",
-            )
-        root = merkle.root_from_path(
-            offer.nonce, index=offer.nonce_index, size=offer.nonce_count, path=offer.nonce_path
-        )
-        if root is None:
-            raise EnclaveRefused(
-                "the path from this client's nonce to the evidence is not a path",
-                hint=NOTHING_SENT,
-            )
-        return offer.nonce, root
 
     def seal(
         self,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from fedenclave.enclave.base_model import BaseModel
+from fedenclave.enclave.cohort_draw import draw
 from fedenclave.enclave.federation_state import FederationState
 from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.round import Round, announced
@@ -41,7 +42,10 @@ class FederationRounds(FederationState):
     def open_round(self, cohort: Sequence[str], training_config: Digest, time: int) -> bytes:
         """Open the next round and return its signed announcement.
 
-        `training_config` is announced and not judged: the clients compare it.
+        Args:
+            cohort: whom the host asks; where the enclave draws, who is available.
+            training_config: announced and not judged; the clients compare it.
+            time: the host's clock.
 
         Raises:
             RequestRefused: a name is unknown or double, or there are too few organisations.
@@ -51,6 +55,11 @@ class FederationRounds(FederationState):
             raise RequestRefused(Refusal.UNKNOWN_CLIENT)
         if len(self.manifest.organisations(cohort)) < self.manifest.rules.min_cohort:
             raise RequestRefused(Refusal.COHORT_TOO_SMALL)
+        available: tuple[str, ...] = ()
+        if (drawn := self.manifest.rules.drawn) is not None:
+            available = tuple(sorted(cohort))
+            owner_of = {client: roster[client].member for client in available}
+            cohort = draw(drawn, available, owner_of, self.manifest.rules.min_cohort)
         self._journal.begin(self._snapshot())
         announcement, opened = announced(
             manifest=self.manifest,
@@ -58,6 +67,7 @@ class FederationRounds(FederationState):
             number=self._round_number + 1,
             base_model=self._base_digest,
             cohort=sorted(cohort),
+            available=available,
             training_config=training_config,
             log=self._log,
             journal=self._journal,

@@ -345,6 +345,7 @@ def announced(
     number: int,
     base_model: Digest,
     cohort: Sequence[str],
+    available: Sequence[str],
     training_config: Digest,
     log: Log,
     journal: Journal,
@@ -368,6 +369,7 @@ def announced(
             suite=manifest.suite,
             public_key=key.public_bytes,
             cohort=tuple(cohort),
+            available=tuple(available),
             checkpoint=log.checkpoint(),
             time=time,
         )

@@ -279,8 +279,8 @@ class Confidential(Strategy):
         except RequestRefused as refused:
             log(WARNING, "no round is opened: %s", refused)
             return {}
-        self._cohort = nodes
-        return {node: offers[client] for node, client in nodes.items()}
+        self._cohort = {node: client for node, client in nodes.items() if client in offers}
+        return {node: offers[client] for node, client in self._cohort.items()}
 
     # --- messages ------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ class RoundCoordinator:
         self._manifest = manifest if send_manifest else b""
         self._approvals = approvals if send_manifest else ()
         # Another ServerApp may have run rounds on this aggregator before: go on where it is.
-        self._releases = [(_round_of(Release, signed), signed) for signed in aggregator.releases()]
+        self._releases = [(_released(signed).round, signed) for signed in aggregator.releases()]
         self._places: dict[Digest, int] = {}
         self._log = merkle.Tree()
         self._parts: dict[tuple[int, int], LogPart] = {}
@@ -47,6 +47,8 @@ class RoundCoordinator:
     def open(self, hellos: Mapping[str, Hello], training_config: Digest) -> dict[str, RoundOffer]:
         """Open a round for the clients that said hello, and return each one's offer.
 
+        Where the enclave draws the cohort, there are offers for the drawn ones only.
+
         Args:
             hellos: newest hello per client name.
             training_config: digest of what each of them will be told about how to train.
@@ -58,13 +60,14 @@ class RoundCoordinator:
         nonces = [hellos[name].nonce for name in names]
         evidence = self._aggregator.evidence(merkle.root(nonces))
         announcement = self._aggregator.open_round(names, training_config)
-        self._round = _round_of(Announcement, announcement)
+        self._round = _announced(announcement).round
         self._answers = {}
         paths = merkle.inclusion_paths(nonces)
         self._read_log()
-        size = _checkpoint_of(announcement).size
+        announced = _announced(announcement)
+        cohort, size = set(announced.cohort), announced.checkpoint.size
         self._parts.clear()
-        self._copied = dict.fromkeys(names, size)
+        self._copied = dict.fromkeys(cohort, size)
         return {
             name: RoundOffer(
                 evidence=evidence,
@@ -79,6 +82,7 @@ class RoundCoordinator:
                 approvals=self._approvals,
             )
             for index, name in enumerate(names)
+            if name in cohort
         }
 
     def _releases_after(self, round_: int) -> tuple[bytes, ...]:
@@ -110,7 +114,7 @@ class RoundCoordinator:
             RequestRefused: the cohort does not suffice; the round is still open.
         """
         result = self._aggregator.close_round()
-        release = Release.from_bytes(Signed.from_bytes(result.closed.release).payload)
+        release = _released(result.closed.release)
         self._releases.append((self._round, result.closed.release))
         deliveries = self._deliver(
             release.checkpoint, release=result.closed.release, cohort=result.closed.cohort
@@ -175,10 +179,10 @@ class RoundCoordinator:
         return tuple(signed for _, signed in self._releases)
 
 
-def _round_of(cls: type[Announcement] | type[Release], signed: bytes) -> int:
-    """Return the round in a signed statement, which the host does not verify."""
-    return cls.from_bytes(Signed.from_bytes(signed).payload).round
+def _released(signed: bytes) -> Release:
+    """Return what a signed release says; the host does not verify it."""
+    return Release.from_bytes(Signed.from_bytes(signed).payload)
 
 
-def _checkpoint_of(announcement: bytes) -> Checkpoint:
-    return Announcement.from_bytes(Signed.from_bytes(announcement).payload).checkpoint
+def _announced(announcement: bytes) -> Announcement:
+    return Announcement.from_bytes(Signed.from_bytes(announcement).payload)

@@ -8,10 +8,10 @@ SPEC.md, section 10.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fedenclave.protocol.aggregation import (
     MAX_PAIRWISE_CLIENTS,
@@ -27,9 +27,10 @@ from fedenclave.protocol.aggregation import (
     read_optimiser,
     read_rule,
 )
+from fedenclave.protocol.attestation_policy import AttestationPolicy, read_attestation
+from fedenclave.protocol.cohort import DrawnCohort, read_cohort
 from fedenclave.protocol.digests import Digest, domain_digest, from_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
-from fedenclave.protocol.evidence import HARDWARE_FORMATS, INSECURE
 from fedenclave.protocol.key_release import KeyService, read_key_services
 from fedenclave.protocol.signing import PublicKey, Signed, key_from_text, verify
 from fedenclave.protocol.statements import VERSION, Approval, Peers, Suite, checked_name
@@ -42,7 +43,6 @@ MAX_CLIENTS = 8192
 MAX_ABS_LIMIT = 2.0**40
 MAX_WEIGHT_CAP = 2**40
 MAX_NORM_LIMIT = 2.0**100
-_WEEK, _YEAR = 7 * 24 * 3600, 366 * 24 * 3600
 MAX_METRICS = 64
 MembersT = TypeVar("MembersT", Approval, Peers)
 """What a member signs about a manifest."""
@@ -80,6 +80,7 @@ class Rules:
         max_norm: largest Euclidean norm of an update's floats.
         over_norm: what happens above it: `reject` or `clip`.
         min_cohort: distinct organisations in every release.
+        drawn: how the enclave draws the cohort; None where the host names it.
         rule: what combines the updates.
         server: what turns the combined update into the model's step.
         metrics: the clients' metrics whose mean is released, by name; no others leave.
@@ -92,6 +93,7 @@ class Rules:
     max_norm: float
     over_norm: str
     min_cohort: int
+    drawn: DrawnCohort | None = None
     rule: Rule = MEAN
     server: ServerOptimiser = NO_OPTIMISER
     metrics: tuple[str, ...] = ()
@@ -101,31 +103,6 @@ class Rules:
         """The metrics that a client seals into its update, in their order there."""
         loss = {self.rule.loss} if isinstance(self.rule, QFedAvg) else set()
         return tuple(sorted({*self.metrics, *loss}))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttestationPolicy:
-    """What evidence the members accept.
-
-    Attributes:
-        freshness_seconds: greatest age of evidence.
-        insecure: the measurements of development mode; empty where it is not accepted.
-        formats: the pins of each TEE's format by its name, plain. The enclave does not judge
-            evidence: `fedenclave.attestation.policy` reads them, as strictly as all of this.
-        collateral_max_age_seconds: greatest age of vendors' collateral; 0 without such a format.
-        revocations: whether a current list of revocations, signed by the members, is needed.
-    """
-
-    freshness_seconds: int
-    insecure: tuple[Digest, ...]
-    formats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    collateral_max_age_seconds: int = 0
-    revocations: bool = False
-
-    @property
-    def accepted(self) -> tuple[str, ...]:
-        """The names of the formats that are accepted, `insecure` first."""
-        return (*((INSECURE,) if self.insecure else ()), *self.formats)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,49 +203,6 @@ def _client(table: Table) -> Client:
     return Client(name=name, member=member, key=key)
 
 
-def read_attestation(table: Table, known: Sequence[str] = HARDWARE_FORMATS) -> AttestationPolicy:
-    """Return the policy in the table `[attestation]`; see `AttestationPolicy`.
-
-    Args:
-        table: the table.
-        known: names of the formats it may pin, besides `insecure`.
-
-    Raises:
-        ConfigurationError: a key is missing, unknown or wrong, or no format is named.
-    """
-    freshness = table.take_int("freshness_seconds", low=1, high=_WEEK)
-    insecure: tuple[Digest, ...] = ()
-    if "insecure" in table:
-        pins = table.take_table("insecure")
-        insecure = tuple(from_text(text) for text in pins.take_texts("measurements"))
-        pins.finish()
-        if not insecure:
-            raise ConfigurationError(
-                "manifest [attestation.insecure] pins no measurement",
-                hint="remove the table to refuse development mode",
-            )
-    named = [name for name in known if name in table]
-    formats = {name: table.take_plain(name) for name in named}
-    if not insecure and not formats:
-        raise ConfigurationError(
-            "manifest [attestation] accepts no evidence: it pins no measurement of any format",
-            hint="`fedenclave attest policy template` writes a table for each: "
-            + ", ".join((INSECURE, *HARDWARE_FORMATS)),
-        )
-    max_age, revocations = 0, False
-    if formats:
-        max_age = table.take_int("collateral_max_age_seconds", low=1, high=_YEAR)
-        revocations = table.take_choice("revocations", ("required", "none")) == "required"
-    table.finish()
-    return AttestationPolicy(
-        freshness_seconds=freshness,
-        insecure=insecure,
-        formats=formats,
-        collateral_max_age_seconds=max_age,
-        revocations=revocations,
-    )
-
-
 def _rules(table: Table, metrics: tuple[str, ...]) -> Rules:
     rules = Rules(
         rule=read_rule(table.take_text("rule"), table.take_table("parameters")),
@@ -281,6 +215,7 @@ def _rules(table: Table, metrics: tuple[str, ...]) -> Rules:
         max_norm=table.take_number("max_norm", low=MIN_BOUND, high=MAX_NORM_LIMIT),
         over_norm=table.take_choice("over_norm", ("reject", "clip")),
         min_cohort=table.take_int("min_cohort", low=2, high=MAX_CLIENTS),
+        drawn=read_cohort(table.take_table("cohort"), MAX_CLIENTS),
     )
     table.finish()
     return rules
@@ -328,6 +263,9 @@ def _check_roster(manifest: Manifest) -> None:
             "(organisations with a client)"
         )
     _check_rule(manifest.rules, len(manifest.clients))
+    if manifest.rules.drawn is not None:
+        least = max(manifest.rules.min_cohort, manifest.rules.rule.least_clients())
+        manifest.rules.drawn.check(least, len(manifest.clients))
 
 
 def _check_rule(rules: Rules, clients: int) -> None:

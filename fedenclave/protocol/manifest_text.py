@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedenclave.protocol.aggregation import Krum, to_toml
+from fedenclave.protocol.cohort import cohort_to_toml
 from fedenclave.protocol.digests import Digest, to_text
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.key_release import KeyService
@@ -75,6 +76,9 @@ def write_manifest(draft: ManifestDraft) -> bytes:
         f"max_norm = {rules.max_norm!r}  # largest Euclidean norm of an update",
         f'over_norm = "{rules.over_norm}"  # what happens above it: "reject" or "clip"',
         f"min_cohort = {rules.min_cohort}  # distinct organisations in every release",
+        "",
+        "[aggregation.cohort]  # who takes part in a round",
+        *cohort_to_toml(rules.drawn),
         "",
         *_rule_tables(rules),
         "",

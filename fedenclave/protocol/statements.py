@@ -131,9 +131,11 @@ class Announcement(FederationStatement):
     `public_key` is the round's HPKE key. `time` is the host's clock in Unix seconds: a note for
     people, proof of nothing. `checkpoint` is the log before this statement. `training_config` is
     the host's word too, but one word for all: every client compares it with what it is told.
+    `available` are those that the cohort was drawn of, where the enclave draws it.
     """
 
     TYPE: ClassVar[str] = "announcement"
+    MAX_SIZE: ClassVar[int] = 2 << 20
 
     round: int
     base_model: Digest
@@ -142,6 +144,7 @@ class Announcement(FederationStatement):
     suite: Suite
     public_key: bytes
     cohort: tuple[str, ...]
+    available: tuple[str, ...]
     checkpoint: Checkpoint
     time: int
 

@@ -27,7 +27,7 @@ from fedenclave.protocol.signing import Signed
 
 ADMISSION, ROUND = "enclave/admission.py", "enclave/round.py"
 COLLECTED = "enclave/collected.py"
-FEDERATION, MAIN = "enclave/federation.py", "enclave/__main__.py"
+FEDERATION, MAIN = "enclave/federation_rounds.py", "enclave/__main__.py"
 OPENED = "            cipher.decrypt_into(nonce, window.sealed, None, window.plain)\n"
 LEAK = "            __import__('os').write(2, bytes(window.plain[:64]))\n"
 FEW = "            if len(organisations) < rules.min_cohort or too_few:\n"
@@ -148,19 +148,12 @@ def unverified(cls: Any, signed: bytes, _: object) -> Any:
     return cls.from_bytes(Signed.from_bytes(signed).payload)
 
 
-def any_nonce(self: Any, offer: Any, now: int) -> tuple[bytes, Digest]:
-    fresh = replace(self.manifest.attestation, freshness_seconds=2**40)
-    nonces = [session.IssuedNonce(nonce=offer.nonce, time=now)]
-    careless = replace(self._state, nonces=tuple(nonces))
-    before, self._state = self._state, careless
-    manifest, self.manifest = self.manifest, replace(self.manifest, attestation=fresh)
-    try:
-        return OWN_NONCE(self, offer, now)
-    finally:
-        self._state, self.manifest = before, manifest
+def any_nonce(offer: Any, state: Any, manifest: Any, now: int) -> tuple[bytes, Digest]:
+    nonces = (session.IssuedNonce(nonce=offer.nonce, time=now),)
+    return OWN_NONCE(offer, replace(state, nonces=nonces), manifest, now)
 
 
-OWN_NONCE = session.ClientSession._own_nonce
+OWN_NONCE = session.own_nonce
 APPRAISE = session.appraise
 
 
@@ -182,7 +175,7 @@ CLIENT = [
     ("T02-planted-library", session, "appraise", any_measurement),
     ("T02-insecure-not-named", session, "appraise", any_measurement),
     ("T01-own-round-key", session, "verify", unverified),
-    ("T03-stale-evidence", session.ClientSession, "_own_nonce", any_nonce),
+    ("T03-stale-evidence", session, "own_nonce", any_nonce),
     ("T04-enclave-announces-a-small-cohort", session, "check_announcement", no_check),
     ("T07-shorter-log", session, "grown", any_log),
     ("T07-state-wound-back", session, "grown", any_log),

@@ -101,6 +101,7 @@ class LogBuilder:
                 suite=MANIFEST.suite,
                 public_key=b"key",
                 cohort=tuple(cohort),
+                available=(),
                 checkpoint=self.checkpoint(),
                 time=self._round * 100,
             ),

@@ -99,7 +99,8 @@ def admit(peer: Anchored, announcement: bytes, folder: Path, *names: str) -> Non
 
 
 def open_round(peer: Anchored) -> bytes:
-    return SignedStatement.from_bytes(peer.do("open", OPEN).body).statement
+    assert peer.do("open", OPEN).held
+    return SignedStatement.from_bytes(peer.do("tell", Empty()).body).statement
 
 
 def unsettled(federation: Federation) -> None:
@@ -149,11 +150,12 @@ def test_a_root_settles_its_opening_before_it_gives_a_total_or_merges(
 ) -> None:
     announcement = open_round(peer)
     admit(peer, announcement, tmp_path, "a", "b")
-    assert sealer.extended == 0
-    assert peer.do("total", TotalRequest(peers=(), shards=())).refusal == ""
-    assert sealer.extended == 1
     federation = peer.service._federation
     assert federation is not None
+    assert sealer.extended == 1
+    assert peer.do("total", TotalRequest(peers=(), shards=())).held
+    assert peer.do("tell", Empty()).refusal == ""
+    assert sealer.extended == 1  # of no shard: nobody has heard of anything
     unsettled(federation)
     with opened(tmp_path / "base", bytes(MODEL.payload)) as base:
         frame = Request(operation="merge", body=b"\xff").to_bytes()

@@ -89,7 +89,7 @@ def test_every_opening_and_end_of_a_round_is_settled_before_its_model_leaves(
     values.append(value(world))
     world.aggregator._fetch()
     values.append(value(world))
-    assert values[0] == values[1]  # the opening is settled with what follows
+    assert values[1] == values[2]  # the release is settled with what follows, and told only then
     assert len(set(values)) == 3
     assert all(len(each) == 32 for each in values)
 
