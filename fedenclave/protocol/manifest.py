@@ -32,7 +32,7 @@ from fedenclave.protocol.cohort import DrawnCohort, read_cohort
 from fedenclave.protocol.digests import Digest, domain_digest, from_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.key_release import KeyService, read_key_services
-from fedenclave.protocol.signing import PublicKey, Signed, key_from_text, verify
+from fedenclave.protocol.signing import PublicKey, Signed, key_from_text, signature_holds
 from fedenclave.protocol.statements import VERSION, Approval, Peers, Suite, checked_name
 from fedenclave.protocol.toml_table import Table, parse
 
@@ -326,8 +326,14 @@ def _of_members(
     found = []
     for signed in statements:
         try:
-            claimed = cls.from_bytes(Signed.from_bytes(signed).payload).member
-            statement = verify(cls, signed, keys[claimed])
+            envelope = Signed.from_bytes(signed)
+            # Decoded before it is verified, to know whose key to verify it with.
+            statement = cls.from_bytes(envelope.payload)
+            key = keys[statement.member]
+            if envelope.type != cls.TYPE:
+                continue
+            if not signature_holds(cls.TYPE, envelope.payload, envelope.signature, key):
+                continue
         except (MalformedMessage, KeyError):
             continue
         if (statement.manifest, statement.federation) == (manifest.digest, manifest.name):
