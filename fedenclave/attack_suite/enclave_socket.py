@@ -20,12 +20,14 @@ from fedenclave.host.enclave_process import EnclaveProcess
 from fedenclave.host.optimiser_files import Opened
 from fedenclave.protocol.frames import (
     LENGTH,
+    AmendRequest,
     Closed,
     CloseRequest,
     Empty,
     FetchRequest,
     Operation,
     Reply,
+    SignedStatement,
 )
 
 _PATIENCE_SECONDS = 20.0
@@ -34,6 +36,12 @@ _PATIENCE_SECONDS = 20.0
 def enclave_of(aggregator: Aggregator) -> EnclaveProcess:
     """Return the enclave process that `aggregator` has started."""
     return aggregator._enclave
+
+
+def amend_on(aggregator: Aggregator, manifest: bytes, approvals: Sequence[bytes]) -> None:
+    """Ask the enclave to go on under another manifest, without a host that looks first."""
+    request = AmendRequest(manifest=manifest, approvals=tuple(approvals), time=int(time.time()))
+    enclave_of(aggregator).request(Operation.AMEND, request, SignedStatement)
 
 
 class Wiretap(socket.socket):

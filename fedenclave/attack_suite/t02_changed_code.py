@@ -10,8 +10,10 @@ from pathlib import Path
 
 from fedenclave.attack_suite.attack import Witness, attack
 from fedenclave.attack_suite.changed_code import change, copy_of_the_enclave
+from fedenclave.attack_suite.enclave_socket import amend_on
 from fedenclave.attack_suite.world import World, payload_of
 from fedenclave.client.session import ClientSession
+from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.errors import Reason, Refusal
 
 _ADMISSION = "enclave/admission.py"
@@ -122,4 +124,27 @@ def insecure_not_named(world: World, witness: Witness) -> None:
     )
 
 
-ATTACKS = (changed_line, planted_library, planted_cache, changed_manifest, insecure_not_named)
+@attack("T02-amended-manifest", "have the enclave take up rules that its members have not approved")
+def amended_manifest(world: World, witness: Witness) -> None:
+    """A manifest may take another's place between two rounds: by its members' word, not by ours."""
+    world.round_of("abc")
+    source = world.manifest.source
+    line = b"development = true"
+    follows = line + f'  # as it was\ncontinues = "{to_text(world.manifest.digest)}"'.encode()
+    for tried, manifest, by in (
+        ("with the approvals of the old one", source.replace(line, follows), Refusal.NOT_APPROVED),
+        ("that takes no other's place", source + b"# changed\n", Refusal.NOT_APPROVED),
+        ("that is the old one again", source, Refusal.MANIFEST),
+    ):
+        witness.refused(
+            f"amend to a manifest {tried}",
+            partial(amend_on, world.aggregator, manifest, world.approvals),
+            by,
+        )
+    witness.goes_on(world)
+
+
+ATTACKS = (
+    *(changed_line, planted_library, planted_cache, changed_manifest, insecure_not_named),
+    amended_manifest,
+)

@@ -60,14 +60,23 @@ def receipt_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def judge_files(
-    files: Sequence[Path], trusted: Manifest, endorsements: Endorsements
+    files: Sequence[Path],
+    trusted: Manifest,
+    endorsements: Endorsements,
+    former: Sequence[Manifest] = (),
 ) -> list[JudgedFile]:
     """Return for each file what it proves under the manifest that the reader trusts.
+
+    Args:
+        files: the receipts.
+        trusted: that manifest.
+        endorsements: for their evidence.
+        former: the manifests that it has taken the place of; see `manifests_before`.
 
     Raises:
         ConfigurationError: a file cannot be read.
     """
-    shared = SharedParts(trusted, endorsements)
+    shared = SharedParts(trusted, endorsements, former)
     judged: dict[Path, JudgedFile] = {}
     # A round's receipts have one name, whoever's they are: one after the other they share most.
     for path in sorted(set(files), key=lambda path: (path.name, path)):

@@ -26,6 +26,7 @@ from fedenclave.protocol.statements import (
     VERSION,
     Admission,
     Adoption,
+    Amendment,
     Announcement,
     FederationStatement,
     Release,
@@ -183,9 +184,9 @@ def _why(first: _Said, second: _Said) -> str:
     a, b = first.statement, second.statement
     if a == b:
         return ""
-    # 1. A log is about one federation, under one manifest.
-    if (a.federation, a.manifest) != (b.federation, b.manifest):
-        return "they are of two federations, or under two manifests"
+    # 1. A log is about one federation.
+    if a.federation != b.federation:
+        return "they are of two federations"
     # 2. It has one start.
     if isinstance(a, Start) and isinstance(b, Start):
         return "they are two starts"
@@ -200,8 +201,10 @@ def _why(first: _Said, second: _Said) -> str:
 
 def _why_committing(a: Committing, b: Committing, first: Digest, second: Digest) -> str:
     """Return why no log can hold both of two statements with checkpoints."""
-    # 4. A round is announced once, and ends once.
-    if _at(a) == _at(b):
+    # 4. A round is announced once, and ends once; a manifest is replaced once.
+    if isinstance(a, Amendment) and isinstance(b, Amendment) and equal(a.before, b.before):
+        return f"they replace manifest {to_text(a.before)} twice"
+    if _at(a) == _at(b) and not isinstance(a, Amendment):
         ways = "announcements" if isinstance(a, Announcement) else "ends"
         return f"they are two {ways} of round {a.round}"
     # 5. No two statements have the same log before them.
@@ -209,7 +212,7 @@ def _why_committing(a: Committing, b: Committing, first: Digest, second: Digest)
         return f"both have a log of {a.checkpoint.size} entries before them"
     (earlier, digest), (later, _) = sorted([(a, first), (b, second)], key=_place)
     # 6. What comes later has the longer log before it.
-    if earlier.checkpoint.size > later.checkpoint.size:
+    if earlier.checkpoint.size > later.checkpoint.size and _at(earlier) != _at(later):
         return (
             f"the later has {later.checkpoint.size} entries before it, and the earlier "
             f"{earlier.checkpoint.size}"
@@ -217,6 +220,10 @@ def _why_committing(a: Committing, b: Committing, first: Digest, second: Digest)
     # 7. A release names the announcement of its round.
     if isinstance(later, Release) and earlier.round == later.round and later.announcement != digest:
         return f"the release of round {later.round} names another announcement"
+    # 9. What was replaced does not come back.
+    by_size = sorted([a, b], key=lambda said: said.checkpoint.size)
+    if isinstance(by_size[0], Amendment) and equal(by_size[1].manifest, by_size[0].before):
+        return f"manifest {to_text(by_size[0].before)} had been replaced before the later of them"
     # 8. The next round builds on what was released or adopted.
     if isinstance(earlier, Release | Adoption) and isinstance(later, Announcement):
         follows = later.round == earlier.round + 1
@@ -225,10 +232,12 @@ def _why_committing(a: Committing, b: Committing, first: Digest, second: Digest)
     return ""
 
 
-def _at(statement: Committing) -> tuple[int, bool]:
-    """Return where in the order of rounds it is: a round's announcement comes before its end."""
-    return statement.round, not isinstance(statement, Announcement)
+def _at(statement: Committing) -> tuple[int, int]:
+    """Return where in the order of rounds it is: announcement, end, then what is between two."""
+    if isinstance(statement, Announcement):
+        return statement.round, 0
+    return statement.round, 2 if isinstance(statement, Amendment) else 1
 
 
-def _place(said: tuple[Committing, Digest]) -> tuple[int, bool]:
+def _place(said: tuple[Committing, Digest]) -> tuple[int, int]:
     return _at(said[0])

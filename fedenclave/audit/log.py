@@ -14,7 +14,7 @@ SPEC.md, section 7.2.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.log_file import LogEntry, read_log
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import PublicKey, key_to_text, statement_digest
-from fedenclave.protocol.statements import Checkpoint, Start
+from fedenclave.protocol.statements import Amendment, Checkpoint, Start
 
 Signed = tuple[str, bytes, bytes]
 """Type, payload, signature."""
@@ -55,7 +55,7 @@ class VerifiedLog:
 
     Attributes:
         federation: its name.
-        manifest: the digest of the manifest.
+        manifest: the digest of the manifest that the log ends under.
         key: the enclave's.
         checkpoint: size and root of the whole log.
         rounds: every round, an open one last.
@@ -85,6 +85,7 @@ def verify_log(
     key: PublicKey,
     manifest: Manifest,
     *,
+    former: Sequence[Manifest] = (),
     signatures: Signatures = Signatures.CHECKPOINTS,
     processes: int = 1,
     progress: Callable[[int], None] = lambda _: None,
@@ -95,6 +96,7 @@ def verify_log(
         stream: the log file, from its beginning.
         key: the enclave's signing key, as evidence or a receipt gives it.
         manifest: the one that the reader trusts.
+        former: those that it has taken the place of, the oldest first; see `manifests_before`.
         signatures: which are checked one by one; what a valid log says is the same.
         processes: that check signatures where there are many; with 1 it is this one.
         progress: is told now and then how many bytes have been read.
@@ -104,8 +106,8 @@ def verify_log(
         LogTorn: the last entry is cut. LogDamaged: the file is none, or damaged.
         MalformedMessage: the key is none.
     """
-    forms = CommonForms(manifest.name, manifest.digest)
-    rounds = LogRounds(key, manifest)
+    rounds = LogRounds(key, [*former, manifest])
+    forms = CommonForms(manifest.name, rounds.manifest.digest)
     with _SignatureChecks(key, processes) as checks:
         # Entries that only a later checkpoint vouches for. Their number is that of a round's.
         unvouched: list[tuple[int, Signed]] = []
@@ -113,6 +115,8 @@ def verify_log(
         for entry in read_log(stream):
             opened = _open(forms, entry)
             rounds.add(opened.unverified, statement_digest(entry.unverified))
+            if isinstance(opened.unverified, Start | Amendment):
+                forms = CommonForms(manifest.name, rounds.manifest.digest)
             signed = opened.type, opened.payload, opened.signature
             if signatures is Signatures.ALL or isinstance(opened.unverified, Start | Committing):
                 checks.add(entry.index, signed)
@@ -131,7 +135,7 @@ def verify_log(
         )
     return VerifiedLog(
         federation=manifest.name,
-        manifest=manifest.digest,
+        manifest=rounds.manifest.digest,
         key=key,
         checkpoint=rounds.checkpoint(),
         rounds=tuple(rounds.history()),

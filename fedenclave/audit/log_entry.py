@@ -26,6 +26,7 @@ from fedenclave.protocol.statements import (
     Abort,
     Admission,
     Adoption,
+    Amendment,
     Announcement,
     FederationStatement,
     Rejection,
@@ -36,13 +37,13 @@ from fedenclave.protocol.statements import (
 STATEMENTS: dict[str, type[FederationStatement]] = {
     cls.TYPE: cls
     for cls in (
-        *(Start, Announcement, Admission, Rejection, Release, Abort, Adoption),
+        *(Start, Announcement, Admission, Rejection, Release, Abort, Adoption, Amendment),
         PeerMessage,
     )
 }
 """What an enclave's key signs for its log, by type."""
 
-Committing = Announcement | Release | Abort | Adoption
+Committing = Announcement | Release | Abort | Adoption | Amendment
 """Statements with a checkpoint: they say what the whole log was before them."""
 
 

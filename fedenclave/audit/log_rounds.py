@@ -13,6 +13,7 @@ SPEC.md, section 7.2.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
@@ -28,6 +29,7 @@ from fedenclave.protocol.statements import (
     Abort,
     Admission,
     Adoption,
+    Amendment,
     Announcement,
     Checkpoint,
     FederationStatement,
@@ -53,11 +55,13 @@ class _OpenRound:
 
 
 class LogRounds:
-    """The history of one enclave under one manifest, as far as it has been read."""
+    """The history of one enclave, as far as it has been read."""
 
-    def __init__(self, key: PublicKey, manifest: Manifest) -> None:
-        """Begin before the first entry."""
-        self._key, self._manifest = key, manifest
+    def __init__(self, key: PublicKey, manifests: Sequence[Manifest]) -> None:
+        """Begin before the first entry; each manifest has taken the place of the one before."""
+        self._key, self._manifest = key, manifests[0]
+        self._later = list(manifests[1:])
+        manifest = manifests[-1]
         self._tree = Frontier()
         self.model = manifest.initial_model
         self._open: _OpenRound | None = None
@@ -82,6 +86,8 @@ class LogRounds:
         # 3. It is of this federation and manifest.
         if statement.federation != self._manifest.name:
             self._refuse("it is of another federation than yours")
+        if isinstance(statement, Start | Amendment):
+            self._change_rules(statement)
         if not equal(statement.manifest, self._manifest.digest):
             self._refuse("it is under another manifest")
         # 4. The first is the start, on the agreed model, and no other is.
@@ -106,7 +112,31 @@ class LogRounds:
                 self._abort(statement)
             case Adoption():
                 self._adoption(statement)
+            case Amendment():
+                self._amendment(statement)
         self._tree.append(digest)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The one that the newest entry is under."""
+        return self._manifest
+
+    def _change_rules(self, statement: Start | Amendment) -> None:
+        """Go by the manifest that a start is under, or by the next where an amendment says so."""
+        if isinstance(statement, Amendment) and not equal(statement.before, self._manifest.digest):
+            self._refuse("it takes the place of another manifest than the one before it")
+        most = len(self._later) if isinstance(statement, Start) else 1
+        for place, manifest in enumerate(self._later[:most]):
+            if equal(statement.manifest, manifest.digest):
+                self._manifest, self._later = manifest, self._later[place + 1 :]
+                return
+
+    def _amendment(self, amendment: Amendment) -> None:
+        # 11. Another manifest takes this one's place between two rounds.
+        self._require(self._open is None, "a round is open")
+        self._require(amendment.round == len(self.rounds), f"it is behind round {amendment.round}")
+        self._require_model(amendment.base_model)
+        self._require_checkpoint(amendment.checkpoint)
 
     def _start(self, start: Start) -> None:
         self._require(

@@ -105,6 +105,7 @@ def verify_one_of_many(data: bytes, shared: SharedParts) -> VerifiedReceipt:
 
 
 def _verify(receipt: Receipt, shared: SharedParts) -> VerifiedReceipt:
+    shared = shared.under(receipt.manifest)
     trusted = shared.trusted
     part, delivery = receipt.participation, receipt.delivery
     # 1. Same version, and the very manifest that the reader trusts, approved by enough members.

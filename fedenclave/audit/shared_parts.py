@@ -15,7 +15,7 @@ SPEC.md, section 14.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -90,9 +90,15 @@ class CountedRelease:
 class SharedParts:
     """What one reader has found of parts that many receipts hold."""
 
-    def __init__(self, trusted: Manifest, endorsements: Endorsements) -> None:
-        """Judge by the reader's manifest and endorsements, and remember nothing yet."""
+    def __init__(
+        self, trusted: Manifest, endorsements: Endorsements, former: Sequence[Manifest] = ()
+    ) -> None:
+        """Judge by the reader's manifest and endorsements, and remember nothing yet.
+
+        Receipts of rounds under one of `former` are judged by that one.
+        """
         self.trusted = trusted
+        self._former = {each.source: SharedParts(each, endorsements) for each in former}
         self._endorsements = endorsements
         # Exceptions are not remembered by lru_cache, and arguments are compared whole.
         self.check_approved = _remembering(self._check_approved)
@@ -100,6 +106,10 @@ class SharedParts:
         self.counted = _remembering(self._counted)
         self.log_after = _remembering(self._log_after)
         self._verified = _remembering(verify)
+
+    def under(self, manifest: bytes) -> SharedParts:
+        """Return what judges receipts of rounds under a manifest: this, unless it is a former."""
+        return self._former.get(manifest, self)
 
     def check_manifest(self, manifest: bytes, approvals: tuple[bytes, ...]) -> None:
         """Check that a receipt is for the reader's manifest, and that enough members approved it.

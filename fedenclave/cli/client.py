@@ -46,20 +46,18 @@ def enroll(
 def add_approvals(
     folder: Folder, approvals: Annotated[list[Path], typer.Argument(help="*.approval files")]
 ) -> None:
-    """Keep other members' approvals of the manifest in the folder."""
+    """Keep other members' approvals of the manifest in the folder, or of one to come."""
     client = ClientFolder(folder)
-    manifest = client.manifest()
     for path in approvals:
-        data = read_file(path, "approval")
-        members = approving_members(manifest, [data])
-        if not members:
+        if client.add_approval(read_file(path, "approval")) is None:
             raise ConfigurationError(
                 f"{path} is no member's approval of the manifest in {folder}",
                 hint="it approves another file, or was changed; nothing was kept of it",
             )
-        client.add_approval(data, members.pop())
-    have = len(approving_members(manifest, client.approvals()))
-    say(f"{have} members approve, {manifest.threshold} needed")
+    for manifest in (client.manifest(), *client.next().values()):
+        have = len(approving_members(manifest, client.approvals(manifest)))
+        which = "" if manifest.digest == client.manifest().digest else "the next manifest: "
+        say(f"{which}{have} members approve, {manifest.threshold} needed")
 
 
 @app.command()
@@ -116,7 +114,7 @@ def forget_chain(
 ) -> None:
     """Let the next round come from a new enclave: only after an agreed restart."""
     client = ClientFolder(folder)
-    awaited = client.awaited_rounds()
+    awaited = [part.round for part in client.session().state.pending]
     if awaited:
         err.print(
             f"warning: the receipts of rounds {awaited} are awaited and would never come",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedenclave.attestation.endorsements import read_endorsements
+from fedenclave.audit.amended import manifests_before
 from fedenclave.audit.folder import JudgedFile, judge_files, receipt_files
 from fedenclave.cli.terminal import print_insecure
 from fedenclave.client.files import read_file
@@ -31,6 +32,26 @@ def trusted_manifest(file: Path, manifest: Path | None, client: Path | None) -> 
     return Manifest.from_bytes(read_file(manifest or beside, "manifest"))
 
 
+def former_manifests(trusted: Manifest, beside: Path, named: Sequence[Path]) -> list[Manifest]:
+    """Return the manifests that `trusted` has taken the place of, the oldest first.
+
+    Those that are named, and those in the folder `former` beside it.
+
+    Raises:
+        ConfigurationError: one cannot be read, or is named and is none of them.
+    """
+    kept = sorted((beside / "former").glob("*.toml"))
+    files = {path: Manifest.from_bytes(read_file(path, "manifest")) for path in (*kept, *named)}
+    found = manifests_before(trusted, files.values())
+    for path in named:
+        if files[path] not in found:
+            raise ConfigurationError(
+                f"{path} is no manifest that the one you trust continues",
+                hint="name every one between them, too: --former once for each",
+            )
+    return found
+
+
 def named_key(text: str) -> PublicKey:
     """Return the key that an option names.
 
@@ -43,7 +64,9 @@ def named_key(text: str) -> PublicKey:
         raise ConfigurationError(error.message, hint=NAME_IT) from error
 
 
-def receipts_of(client: Path | None, manifest: Path | None) -> list[JudgedFile]:
+def receipts_of(
+    client: Path | None, manifest: Path | None, former: Sequence[Path] = ()
+) -> list[JudgedFile]:
     """Return the client folder's receipts, each judged; none where no folder is named.
 
     Raises:
@@ -52,7 +75,8 @@ def receipts_of(client: Path | None, manifest: Path | None) -> list[JudgedFile]:
     if client is None:
         return []
     trusted = trusted_manifest(client, manifest, client)
-    return judge_files(receipt_files([client]), trusted, read_endorsements(client, trusted))
+    before = former_manifests(trusted, client, former)
+    return judge_files(receipt_files([client]), trusted, read_endorsements(client, trusted), before)
 
 
 def enclave_key(named: str | None, receipts: Sequence[JudgedFile]) -> PublicKey:

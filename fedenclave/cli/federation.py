@@ -14,20 +14,21 @@ from fedenclave.attestation.policy import read_policies, read_policy_file
 from fedenclave.attestation.revocations import Revocations, SignedRevocations
 from fedenclave.cli.aggregation_file import read_aggregation, rule_template
 from fedenclave.cli.attest_policy import warn_of_zeros
+from fedenclave.cli.federation_change import amend, compare
+from fedenclave.cli.manifest_facts import manifest_facts, plain
 from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json, say
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.client.folder import ClientFolder
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.membership.enrolment import read_enrolment, roster_of
 from fedenclave.membership.first_model import read_first_model
-from fedenclave.protocol.aggregation import shown
 from fedenclave.protocol.cohort import DrawnCohort
-from fedenclave.protocol.digests import Digest, from_text, to_text
+from fedenclave.protocol.digests import Digest, from_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.key_release import KeyService
 from fedenclave.protocol.manifest import Manifest, Rules, approving_members
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
-from fedenclave.protocol.signing import key_from_text, key_to_text
+from fedenclave.protocol.signing import key_from_text
 from fedenclave.protocol.statements import Suite, checked_name
 from fedenclave.protocol.toml_table import parse
 
@@ -43,6 +44,8 @@ _IN_THE_FILE = {
 
 
 app.command(name="rule-template")(rule_template)
+app.command()(amend)
+app.command()(compare)
 
 
 def _drawn(size: int | None, of_at_least: int | None) -> DrawnCohort | None:
@@ -53,12 +56,6 @@ def _drawn(size: int | None, of_at_least: int | None) -> DrawnCohort | None:
             )
         return None
     return DrawnCohort(size=size, of_at_least=size if of_at_least is None else of_at_least)
-
-
-def _chosen_by(drawn: DrawnCohort | None) -> str:
-    if drawn is None:
-        return "named by the operator"
-    return f"{drawn.size} clients, drawn by the enclave of at least {drawn.of_at_least}"
 
 
 @app.command()
@@ -276,7 +273,7 @@ def show(
     files = sorted(approvals.glob("*.approval")) if approvals is not None else []
     by_file = {path: approving_members(parsed, [read_file(path, "approval")]) for path in files}
     policies = read_policies(parsed.attestation)
-    facts = _facts(parsed, {member for members in by_file.values() for member in members})
+    facts = manifest_facts(parsed, {member for members in by_file.values() for member in members})
     strangers = [path.name for path, members in by_file.items() if not members]
     if strangers:
         err.print(
@@ -293,46 +290,10 @@ def show(
     for key, value in facts.items():
         if value == []:
             continue
-        table.add_row(key.replace("_", " "), cell(_plain(value)))
+        table.add_row(key.replace("_", " "), cell(plain(value)))
     out.print(table)
     for name, pins in policies.items():
         for exception in sorted(pins.exceptions | (pins.gpu.exceptions if pins.gpu else set())):
             err.print(f"warning: [attestation.{name}] lets pass: {exception}", markup=False)
     if parsed.attestation.insecure:
         print_insecure("this manifest accepts development evidence")
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return json.dumps(value, indent=1, ensure_ascii=False) if value else "none"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _facts(manifest: Manifest, approving: set[str]) -> dict[str, object]:
-    rules = manifest.rules
-    return {
-        "digest": to_text(manifest.digest),
-        "operator_made_the_keys": manifest.development,
-        "members": [member.name for member in manifest.members],
-        "clients": [client.name for client in manifest.clients],
-        "approvals": f"{len(approving)} of {len(manifest.members)}, {manifest.threshold} needed",
-        "approved_by": sorted(approving),
-        "accepted_evidence": list(manifest.attestation.accepted),
-        "measurements": [to_text(pin) for pin in manifest.attestation.insecure],
-        "pins": {name: dict(pins) for name, pins in manifest.attestation.formats.items()},
-        "revocations": "required" if manifest.attestation.revocations else "none",
-        "key_services": [f"{each.name} {key_to_text(each.key)}" for each in manifest.key_services],
-        "evidence_freshness_seconds": manifest.attestation.freshness_seconds,
-        "rule": f"{shown(rules.rule, rules.server)}, weighting {rules.weighting}",
-        "released": "model parameters, and "
-        + (f"the mean of {', '.join(rules.metrics)}" if rules.metrics else "nothing else"),
-        "weight_cap": rules.weight_cap,
-        "max_abs": rules.max_abs,
-        "max_norm": f"{rules.max_norm} ({rules.over_norm})",
-        "min_cohort": f"{rules.min_cohort} organisations",
-        "cohort": _chosen_by(rules.drawn),
-        "differential_privacy": "off",
-        "suite": manifest.suite.value,
-        "schema": to_text(manifest.schema),
-        "first_model": to_text(manifest.initial_model),
-    }

@@ -20,10 +20,11 @@ from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
 from fedenclave.audit.log_entry import open_entry
 from fedenclave.audit.receipts_in_log import missing_from_log
 from fedenclave.audit.round_history import End, RoundHistory
-from fedenclave.cli.enclave_key import enclave_key, receipts_of, trusted_manifest
+from fedenclave.cli.enclave_key import enclave_key, former_manifests, receipts_of, trusted_manifest
 from fedenclave.cli.fork_files import denounce_files
 from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.client.files import read_file, write_whole
+from fedenclave.client.folder import LOG_FILE
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage, printable
 from fedenclave.protocol.exchange import Receipt
@@ -59,6 +60,10 @@ _LONG = 8 << 20
 def verify(
     file: LogFile,
     manifest: ManifestPath = None,
+    former: Annotated[
+        list[Path] | None,
+        typer.Option(help="A manifest before it; default: those in former/ beside it."),
+    ] = None,
     key: Key = None,
     client: Client = None,
     signatures: Annotated[
@@ -72,21 +77,29 @@ def verify(
 ) -> None:
     """Verify every entry of a log; exit 1 at the first that cannot be there.
 
-    With a client folder, also that what its receipts hold is in this log.
+    With a client folder, also that what its receipts hold is in this log; but for the newest, where
+    it is the folder's own copy: that is ahead until the next round.
     """
     trusted = trusted_manifest(file, manifest, client)
-    receipts = receipts_of(client, manifest)
+    beside = manifest.parent if manifest is not None else client or file.parent
+    before = former_manifests(trusted, beside, former or [])
+    receipts = receipts_of(client, manifest, former or [])
     judged_by = enclave_key(key, receipts)
     with _opened(file) as (stream, size), _progress(size) as advance:
         found = verify_log(
             stream,
             judged_by,
             trusted,
+            former=before,
             signatures=signatures,
             processes=len(os.sched_getaffinity(0)) if size > _LONG else 1,
             progress=advance,
         )
-    missing = _missing(file, [each for each in receipts if _is_of(each, judged_by)])
+    shown = [each for each in receipts if _is_of(each, judged_by)]
+    if client is not None and file.resolve() == (client / LOG_FILE).resolve():
+        # A client's own copy grows with the next round's offer.
+        shown = [each for each in shown if _round_of(each) <= len(found.rounds)]
+    missing = _missing(file, shown)
     if as_json:
         print_json({**summary(found), "missing": missing})
     else:
@@ -167,6 +180,10 @@ def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 def _is_of(receipt: JudgedFile, key: PublicKey) -> bool:
     return receipt.verified is not None and receipt.verified.attestation.signing_key == key
+
+
+def _round_of(receipt: JudgedFile) -> int:
+    return receipt.verified.round if receipt.verified is not None else 0
 
 
 def _missing(file: Path, receipts: Sequence[JudgedFile]) -> list[str]:

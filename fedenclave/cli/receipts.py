@@ -15,6 +15,7 @@ from fedenclave.attestation.policy import read_policies
 from fedenclave.audit.folder import JudgedFile, contradictions, judge_files, receipt_files
 from fedenclave.audit.lineage import Contains, ReleasedModel, models_with
 from fedenclave.audit.receipt import summary
+from fedenclave.cli.enclave_key import former_manifests
 from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json
 from fedenclave.client.files import read_file
 from fedenclave.protocol.digests import to_text
@@ -34,6 +35,10 @@ EndorsementsPath = Annotated[
         help="Folder with collateral/ and revocations.signed; default: the client folder.",
     ),
 ]
+FormerPaths = Annotated[
+    list[Path] | None,
+    typer.Option("--former", help="A manifest before it; default: those in former/ beside it."),
+]
 AsJson = Annotated[bool, typer.Option("--json")]
 
 
@@ -41,11 +46,12 @@ AsJson = Annotated[bool, typer.Option("--json")]
 def verify(
     paths: Paths,
     manifest: ManifestPath = None,
+    former: FormerPaths = None,
     endorsements: EndorsementsPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify every receipt against the agreed manifest; exit 1 if one proves nothing."""
-    judged = _judge(paths, *_trusted(paths, manifest), endorsements)
+    judged = _judge(paths, *_trusted(paths, manifest), endorsements, former or [])
     valid = [file.verified for file in judged if file.verified is not None]
     against = contradictions(valid, now=int(time.time()))
     if as_json:
@@ -70,11 +76,12 @@ def verify(
 def list_receipts(
     paths: Paths,
     manifest: ManifestPath = None,
+    former: FormerPaths = None,
     endorsements: EndorsementsPath = None,
     as_json: AsJson = False,
 ) -> None:
     """List receipts, each verified first; like `verify`, but always ends with 0."""
-    judged = _judge(paths, *_trusted(paths, manifest), endorsements)
+    judged = _judge(paths, *_trusted(paths, manifest), endorsements, former or [])
     if as_json:
         print_json([_as_json(file) for file in judged])
     else:
@@ -87,6 +94,7 @@ def contains(
     paths: Paths,
     client: Annotated[str, typer.Option("--client", help="Whom to look for.")],
     manifest: ManifestPath = None,
+    former: FormerPaths = None,
     endorsements: EndorsementsPath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -100,7 +108,7 @@ def contains(
             f"client {client} is not on the roster",
             hint=f"it names {', '.join(sorted(trusted.roster)[:10])}",
         )
-    judged = _judge(paths, trusted, beside, endorsements)
+    judged = _judge(paths, trusted, beside, endorsements, former or [])
     valid = [file.verified for file in judged if file.verified is not None]
     models = models_with(valid, client, trusted.initial_model)
     if as_json:
@@ -157,13 +165,18 @@ def _trusted(paths: list[Path], manifest: Path | None) -> tuple[Manifest, Path]:
 
 
 def _judge(
-    paths: list[Path], trusted: Manifest, beside: Path, endorsements: Path | None
+    paths: list[Path],
+    trusted: Manifest,
+    beside: Path,
+    endorsements: Path | None,
+    former: list[Path],
 ) -> list[JudgedFile]:
     read_policies(trusted.attestation)
     if endorsements is not None and not endorsements.is_dir():
         raise ConfigurationError(f"there is no folder {endorsements}", hint="is the path right?")
     held = read_endorsements(endorsements or beside.parent, trusted)
-    return judge_files(receipt_files(paths), trusted, held)
+    before = former_manifests(trusted, beside.parent, former)
+    return judge_files(receipt_files(paths), trusted, held, before)
 
 
 def _as_json(file: JudgedFile) -> dict[str, object]:

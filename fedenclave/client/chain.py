@@ -42,7 +42,8 @@ def follow_chain(
     head = Head(round=state.head_round, model=state.head_model)
     for signed in releases:
         release = verify(Release, signed, key)
-        if release.manifest != manifest.digest or release.federation != manifest.name:
+        rules = (manifest.digest, *state.former)
+        if release.manifest not in rules or release.federation != manifest.name:
             raise EnclaveRefused("a release in the chain is of another manifest")
         if release.round <= head.round:
             continue

@@ -93,6 +93,16 @@ def check_announcement(
         )
 
 
+def check_amended(state: ClientState, manifest: Manifest) -> None:
+    """Refuse a log that does not say that this manifest has taken the place of the one before."""
+    if not equal(state.log_manifest, manifest.digest):
+        raise EnclaveRefused(
+            f"the enclave's log ends under manifest sha256:{state.log_manifest.hex()}, want "
+            f"{to_text(manifest.digest)}",
+            hint=NOTHING_SENT,
+        )
+
+
 def check_model(model_file: bytes, announcement: Announcement) -> Model:
     """Return the model whose bytes are the announced base model (T8)."""
     model = Model.from_bytes(model_file)

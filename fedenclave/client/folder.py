@@ -4,6 +4,8 @@ client.toml       who this is
 member.key        the organisation's key: approves manifests (may live elsewhere)
 client.key        this client's key: signs updates
 federation.toml   the manifest that the owner approved
+next/             those that take its place, approved too, until the enclave goes by them
+former/           those before it, for receipts of their time
 approvals/        the members' signed approvals
 state.cbor        rounds taken part in, awaited receipts
 collateral/       what vendors publish about their hardware, where the manifest names a TEE
@@ -31,16 +33,34 @@ from fedenclave.attestation.revocations import (
     approve_revocations,
     verify_revocations,
 )
+from fedenclave.audit.amended import manifests_before
 from fedenclave.client.files import read_file, read_key, write_at, write_key, write_whole
 from fedenclave.client.session import ClientSession
+from fedenclave.client.state import ClientState
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.log_file import MAGIC
-from fedenclave.protocol.manifest import Manifest, approving_members
+from fedenclave.protocol.manifest import Manifest, approving_members, changing_members
 from fedenclave.protocol.signing import PublicKey, public_key, sign
 from fedenclave.protocol.statements import VERSION, Approval, checked_name
 from fedenclave.protocol.toml_table import parse
 
 LOG_FILE = "log.fel"
+NEXT = "next"
+_DIGITS = 16
+
+
+def _manifests(folder: Path) -> list[Manifest]:
+    paths = sorted(folder.glob("*.toml"))
+    return [Manifest.from_bytes(read_file(path, "manifest")) for path in paths]
+
+
+def _manifest_of(state: bytes) -> Digest | None:
+    """Return the manifest that a client's state goes by; None for a damaged one."""
+    try:
+        return ClientState.from_bytes(state).manifest
+    except MalformedMessage:
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,19 +145,62 @@ class ClientFolder:
         read_policies(manifest.attestation)
         member = self.identity().member
         key = read_key(self.path / "member.key")
-        if public_key(key) not in {m.key for m in manifest.members if m.name == member}:
+        follows = self._follows(manifest)
+        members = [*manifest.members, *(self.manifest().members if follows else ())]
+        if public_key(key) not in {m.key for m in members if m.name == member}:
             raise ConfigurationError(
                 f"manifest does not name {member} with this folder's key as a member",
                 hint="send the coordinator this folder's enrolment.json and approve what they make",
             )
-        self._make_room_for(manifest, replace=replace)
+        if not follows:
+            self._make_room_for(manifest, replace=replace)
         approval = Approval(
             version=VERSION, federation=manifest.name, manifest=manifest.digest, member=member
         )
-        write_whole(self.path / "federation.toml", manifest.source)
-        path = self.path / "approvals" / f"{member}.approval"
-        write_whole(path, sign(approval, key))
-        return path
+        if follows:
+            (self.path / NEXT).mkdir(exist_ok=True)
+        write_whole(self._next_file(manifest) if follows else self._in_force, manifest.source)
+        return self._keep_approval(manifest, member, sign(approval, key))
+
+    def _follows(self, manifest: Manifest) -> bool:
+        """Return whether it takes the place of the folder's manifest, or of one that does."""
+        if not self._in_force.exists():
+            return False
+        known = [self.manifest(), *self.next().values()]
+        return manifest.continues in [each.digest for each in known]
+
+    @property
+    def _in_force(self) -> Path:
+        return self.path / "federation.toml"
+
+    def _next_file(self, manifest: Manifest) -> Path:
+        return self.path / NEXT / f"{manifest.digest.hex()[:_DIGITS]}.toml"
+
+    def next(self) -> dict[Digest, Manifest]:
+        """Return the approved manifests that are to take the place of this one, by digest.
+
+        Raises:
+            ConfigurationError: one is not usable.
+        """
+        return {each.digest: each for each in _manifests(self.path / NEXT)}
+
+    def _go_on_under_next(self) -> None:
+        """Let the next manifest take the place of this one, once the client has gone by it."""
+        after, data = self.next(), self.load_state()
+        goes_by = _manifest_of(data) if after and data is not None else None
+        if goes_by not in after:
+            return
+        (self.path / "former").mkdir(exist_ok=True)
+        passed = manifests_before(after[goes_by], [self.manifest(), *after.values()])
+        for each in passed:
+            write_whole(self.path / "former" / self._next_file(each).name, each.source)
+        write_whole(self._in_force, after[goes_by].source)
+        for each in (*passed, after[goes_by]):
+            self._next_file(each).unlink(missing_ok=True)
+
+    def former(self) -> list[Manifest]:
+        """Return the manifests before this one."""
+        return _manifests(self.path / "former")
 
     def _make_room_for(self, manifest: Manifest, *, replace: bool) -> None:
         """Set aside another manifest and its approvals where that was asked for, or refuse."""
@@ -159,9 +222,29 @@ class ClientFolder:
         if (self.path / REVOCATIONS_FILE).exists():
             (self.path / REVOCATIONS_FILE).rename(aside / REVOCATIONS_FILE)
 
-    def add_approval(self, data: bytes, name: str) -> None:
-        """Keep another member's approval."""
-        write_whole(self.path / "approvals" / f"{name}.approval", data)
+    def add_approval(self, data: bytes) -> str | None:
+        """Keep a member's approval of the manifest in force, or of one to come; return whose it is.
+
+        None, and nothing is kept, where it is no member's.
+        """
+        for manifest in (self.manifest(), *self.next().values()):
+            members = approving_members(manifest, [data]) or self._leaving(manifest, data)
+            for member in members:
+                self._keep_approval(manifest, member, data)
+                return member
+        return None
+
+    def _leaving(self, manifest: Manifest, data: bytes) -> set[str]:
+        """Return who approves a manifest to come as a member of one before it."""
+        before = manifests_before(manifest, [self.manifest(), *self.next().values()])
+        return changing_members(before[-1], manifest, [data]) if before else set()
+
+    def _keep_approval(self, manifest: Manifest, member: str, data: bytes) -> Path:
+        in_force = manifest.digest == self.manifest().digest
+        name = member if in_force else f"{member}-{manifest.digest.hex()[:_DIGITS]}"
+        path = self.path / "approvals" / f"{name}.approval"
+        write_whole(path, data)
+        return path
 
     def manifest(self) -> Manifest:
         """Return the manifest in the folder.
@@ -177,10 +260,12 @@ class ClientFolder:
             )
         return Manifest.from_bytes(read_file(path, "manifest"))
 
-    def approvals(self) -> list[bytes]:
-        """Return the signed approvals in the folder."""
+    def approvals(self, of: Manifest | None = None) -> tuple[bytes, ...]:
+        """Return the signed approvals of a manifest, or of the one in force."""
+        manifest = of or self.manifest()
         paths = sorted((self.path / "approvals").glob("*.approval"))
-        return [read_file(path, "approval") for path in paths]
+        found = (read_file(path, "approval") for path in paths)
+        return tuple(each for each in found if approving_members(manifest, [each]))
 
     def add_revocations(self, data: bytes) -> Revocations:
         """Keep the members' signed list of what they no longer trust, in place of an older one.
@@ -238,13 +323,19 @@ class ClientFolder:
             ) from error
         return file
 
-    def session(self) -> ClientSession:
+    def session(self, under: Manifest | None = None) -> ClientSession:
         """Return this client's session under the manifest that its owner approved.
+
+        Args:
+            under: the one that takes its place; None for the one in force.
 
         Raises:
             ConfigurationError: the owner has not approved the manifest, or anything is missing.
         """
-        identity, manifest, approvals = self.identity(), self.manifest(), self.approvals()
+        self._go_on_under_next()
+        identity, manifest = self.identity(), under or self.manifest()
+        approvals = self.approvals(manifest)
+        before = [*self.former(), self.manifest(), *self.next().values()]
         if identity.member not in approving_members(manifest, approvals):
             raise ConfigurationError(
                 f"federation.toml is not approved by {identity.member}, this client's owner",
@@ -258,6 +349,9 @@ class ClientFolder:
             key=self.client_key(),
             store=self,
             endorsements=read_endorsements(self.path, manifest),
+            former=[
+                (each, self.approvals(each)) for each in before if each.digest != manifest.digest
+            ],
         )
 
     def load_state(self) -> bytes | None:
@@ -288,10 +382,6 @@ class ClientFolder:
     def receipts(self) -> list[Path]:
         """Return the receipt files, oldest round first."""
         return sorted((self.path / "receipts").glob("*.receipt"))
-
-    def awaited_rounds(self) -> list[int]:
-        """Return the rounds whose receipts this client still awaits."""
-        return [part.round for part in self.session().state.pending]
 
     def forget_chain(self) -> Path:
         """Set state and log aside, so that the next round may come from a new enclave.

@@ -20,10 +20,18 @@ from fedenclave.protocol.exchange import LogPart
 from fedenclave.protocol.log_file import MAGIC, frame, read_log
 from fedenclave.protocol.merkle import Frontier
 from fedenclave.protocol.signing import Signed, statement_digest
-from fedenclave.protocol.statements import Abort, Adoption, Checkpoint, Release
+from fedenclave.protocol.statements import (
+    Abort,
+    Adoption,
+    Amendment,
+    Checkpoint,
+    FederationStatement,
+    Release,
+    Start,
+)
 
-_ENDS: dict[str, type[Abort | Adoption | Release]] = {
-    each.TYPE: each for each in (Abort, Adoption, Release)
+_TELLING: dict[str, type[FederationStatement]] = {
+    each.TYPE: each for each in (Start, Amendment, Abort, Adoption, Release)
 }
 
 
@@ -55,13 +63,18 @@ def grown(state: ClientState, part: LogPart, to: Checkpoint) -> Grown:
         raise _not_shown(state, to)
     awaited = {participation.round for participation in state.pending}
     kept, ends = [], [end for end in state.ends if end.round in awaited]
+    rules = [Digest(state.log_manifest)] if state.log_manifest else []
     for signed in _lacking(state, part, to):
         tree.append(statement_digest(signed))
         kept.append(frame(signed))
         if not _as_seen(tree, seen):
             raise _not_shown(state, to)
-        if (ended := _ended(signed)) in awaited:
-            ends.append(RoundEnd(round=ended, checkpoint=_head(tree)))
+        match _told(signed):
+            case Abort(round=ended) | Adoption(round=ended) | Release(round=ended):
+                if ended in awaited:
+                    ends.append(RoundEnd(round=ended, checkpoint=_head(tree)))
+            case Start(manifest=manifest) | Amendment(manifest=manifest):
+                rules.append(manifest)
     if tree.size != to.size or not equal(tree.root(), to.root):
         raise _not_shown(state, to)
     entries = b"".join(kept)
@@ -70,6 +83,8 @@ def grown(state: ClientState, part: LogPart, to: Checkpoint) -> Grown:
         log_size=tree.size,
         log_roots=b"".join(tree.roots),
         log_bytes=state.log_bytes + len(entries),
+        log_manifest=rules[-1] if rules else b"",
+        former=(*state.former, *rules[:-1]),
         ends=tuple(ends),
     )
     return Grown(state=after, entries=entries, position=state.log_bytes)
@@ -96,11 +111,11 @@ def _lacking(state: ClientState, part: LogPart, to: Checkpoint) -> Iterator[byte
             yield entry.unverified
 
 
-def _ended(signed: bytes) -> int:
-    """Return the round that a statement ends; 0 for none. The root vouches for what it says."""
+def _told(signed: bytes) -> FederationStatement | None:
+    """Return a statement that changes more than the log. The root vouches for what it says."""
     envelope = Signed.from_bytes(signed)
-    kind = _ENDS.get(envelope.type)
-    return kind.from_bytes(envelope.payload).round if kind is not None else 0
+    kind = _TELLING.get(envelope.type)
+    return kind.from_bytes(envelope.payload) if kind is not None else None
 
 
 def _not_shown(state: ClientState, to: Checkpoint) -> EnclaveRefused:

@@ -11,20 +11,16 @@ Rules:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from fedenclave.attestation.appraise import appraise
-from fedenclave.attestation.endorsements import NO_ENDORSEMENTS, Endorsements
-from fedenclave.attestation.policy import read_policies
 from fedenclave.attestation.result import AttestationResult
 from fedenclave.audit.receipt import VerifiedReceipt, verify_receipt
 from fedenclave.client.chain import follow_chain
 from fedenclave.client.checks import (
     NOTHING_SENT,
+    check_amended,
     check_announcement,
     check_model,
     check_same_enclave,
@@ -32,36 +28,27 @@ from fedenclave.client.checks import (
     check_training_config,
     own_nonce,
 )
+from fedenclave.client.enrolled import EnrolledClient
 from fedenclave.client.log_copy import grown
 from fedenclave.client.reported import NO_METRICS, UpdateUnusable, reported_metrics
 from fedenclave.client.state import (
-    MAX_NONCES,
     MAX_PENDING,
-    ClientState,
-    ClientStore,
-    IssuedNonce,
-    fresh_state,
 )
 from fedenclave.protocol.digests import Digest, equal, sha256, to_text
-from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused, MalformedMessage
-from fedenclave.protocol.evidence import NONCE_SIZE
+from fedenclave.protocol.errors import EnclaveRefused, MalformedMessage
 from fedenclave.protocol.exchange import (
     Delivery,
-    Hello,
     LogPart,
     Participation,
     Receipt,
     RoundOffer,
 )
 from fedenclave.protocol.floats import all_finite, difference
-from fedenclave.protocol.manifest import Manifest, approving_members
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.sealed_update import MAX_EXAMPLES, read_envelope, sealed_size
 from fedenclave.protocol.sealing import seal_update
 from fedenclave.protocol.signing import (
     PublicKey,
-    public_key,
-    sign,
     statement_digest,
     verify,
 )
@@ -83,99 +70,8 @@ class AcceptedRound:
     participation: Participation
 
 
-class ClientSession:
+class ClientSession(EnrolledClient):
     """A client of one federation."""
-
-    def __init__(
-        self,
-        *,
-        manifest: Manifest,
-        approvals: Sequence[bytes],
-        name: str,
-        key: Ed25519PrivateKey,
-        store: ClientStore,
-        endorsements: Endorsements = NO_ENDORSEMENTS,
-    ) -> None:
-        """Take the manifest that the data owner approved, and this client's identity.
-
-        Args:
-            manifest: the approved rules.
-            approvals: the members' signed approvals of it.
-            name: this client's on the roster.
-            key: with which it signs.
-            store: keeps its state and receipts.
-            endorsements: vendors' collateral and the members' revocations; what is absent is
-                refused where the evidence or the manifest needs it.
-
-        Raises:
-            ConfigurationError: a pin of the manifest cannot be read, the roster does not hold this
-                name with this key, too few members approve, or the stored state is damaged or of
-                another manifest.
-        """
-        entry = manifest.roster.get(name)
-        if entry is None or entry.key != public_key(key):
-            raise ConfigurationError(
-                f"client {name} with this key is not on the manifest's roster",
-                hint="enrol this client's public key and have the members approve the new manifest",
-            )
-        approving = approving_members(manifest, approvals)
-        if len(approving) < manifest.threshold:
-            raise ConfigurationError(
-                f"manifest is approved by {len(approving)} members, want {manifest.threshold}",
-                hint="collect the members' approvals of exactly this file",
-            )
-        # Now, and not at the first round: a wrong pin is the members' mistake, not the enclave's.
-        read_policies(manifest.attestation)
-        self.manifest, self.name, self._endorsements = manifest, name, endorsements
-        self._approvals, self._key, self._store = tuple(approvals), key, store
-        self._state = self._load()
-
-    def _load(self) -> ClientState:
-        data = self._store.load_state()
-        if data is None:
-            return fresh_state(self.manifest.digest, self.manifest.initial_model)
-        try:
-            state = ClientState.from_bytes(data)
-        except MalformedMessage as error:
-            raise ConfigurationError(
-                f"client state is damaged: {error.message}",
-                hint="restore it from a backup; without it this client cannot know which rounds "
-                "it has taken part in",
-            ) from error
-        if not equal(state.manifest, self.manifest.digest):
-            raise ConfigurationError(
-                f"client state belongs to manifest {to_text(state.manifest)}, "
-                f"want {to_text(self.manifest.digest)}",
-                hint="a new manifest needs a new client folder in this version",
-            )
-        return state
-
-    @property
-    def state(self) -> ClientState:
-        """What this client remembers."""
-        return self._state
-
-    def _save(self, state: ClientState) -> None:
-        self._store.save_state(state.to_bytes())
-        self._state = state
-
-    def hello(self, now: int) -> Hello:
-        """Return a fresh nonce for the next round's evidence."""
-        nonce = os.urandom(NONCE_SIZE)
-        issued = IssuedNonce(nonce=nonce, time=now)
-        nonces = (*self._state.nonces, issued)[-MAX_NONCES:]
-        self._save(replace(self._state, nonces=nonces))
-        return Hello(
-            client=self.name,
-            key=public_key(self._key),
-            nonce=nonce,
-            chain_round=self._state.head_round,
-            log_size=self._state.log_size,
-        )
-
-    def signed_hello(self, now: int) -> bytes:
-        """Return a hello signed by this client, so that nobody else can take its place."""
-        return sign(self.hello(now), self._key)
 
     def accept(
         self, offer: RoundOffer, model_file: bytes, now: int, *, training_config: Digest
@@ -212,8 +108,9 @@ class ClientSession:
         check_announcement(announcement, self.manifest, self._state, self.name)
         # 4. The log goes on from the one that this client has seen (T7).
         copy = grown(self._state, offer.log, announcement.checkpoint)
+        check_amended(copy.state, self.manifest)
         # 5. The chain of releases leads from the agreed start to the base model (T8).
-        head = follow_chain(self._state, offer.releases, key, self.manifest)
+        head = follow_chain(copy.state, offer.releases, key, self.manifest)
         if not equal(head.model, announcement.base_model):
             raise EnclaveRefused(
                 f"the round is on model {to_text(announcement.base_model)}, which no chain of "
@@ -228,6 +125,7 @@ class ClientSession:
         self._save(
             replace(
                 copy.state,
+                manifest=self.manifest.digest,
                 log_round=announcement.round,
                 enclave_key=key,
                 head_round=head.round,
@@ -367,15 +265,16 @@ class ClientSession:
         part = next((p for p in self._state.pending if p.round == delivery.round), None)
         if part is None:
             raise EnclaveRefused(f"no receipt is awaited for round {delivery.round}")
+        manifest, approvals = self._agreement_of(part)
         receipt = Receipt(
             version=VERSION,
             client=self.name,
-            manifest=self.manifest.source,
-            approvals=self._approvals,
+            manifest=manifest.source,
+            approvals=approvals,
             participation=part,
             delivery=delivery,
         ).to_bytes()
-        verified = verify_receipt(receipt, self.manifest, self._endorsements.as_accepted())
+        verified = verify_receipt(receipt, manifest, self._endorsements.as_accepted())
         # Named by enclave too: an agreed restart begins at round 1 again.
         enclave = sha256(verified.attestation.signing_key).hex()[:8]
         self._store.save_receipt(f"round-{delivery.round:06d}-{enclave}.receipt", receipt)

@@ -42,6 +42,8 @@ class ClientState(Record):
     `log_size`, `log_roots` and `log_bytes` are those of the client's copy of the log: statements,
     roots of the complete subtrees (joined), and bytes of the file that count. `log_round` is the
     round that was announced behind it, and `ends` are those in it of rounds in `pending`.
+    `manifest` is the one that this client goes by, `log_manifest` the one that the copy ends under,
+    and `former` are those that the copy was under before.
     """
 
     MAX_SIZE: ClassVar[int] = MAX_OFFER * MAX_PENDING
@@ -56,6 +58,8 @@ class ClientState(Record):
     log_roots: bytes
     log_bytes: int
     log_round: int
+    log_manifest: bytes
+    former: tuple[Digest, ...]
     ends: tuple[RoundEnd, ...]
     nonces: tuple[IssuedNonce, ...]
     pending: tuple[Participation, ...]
@@ -78,6 +82,8 @@ def fresh_state(manifest: Digest, initial_model: Digest) -> ClientState:
         log_roots=b"",
         log_bytes=len(MAGIC),
         log_round=0,
+        log_manifest=b"",
+        former=(),
         ends=(),
         nonces=(),
         pending=(),

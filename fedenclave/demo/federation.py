@@ -118,5 +118,5 @@ def agree(folder: Path, enrolments: list[Enrolment], *, attestation: str = "") -
         data = path.read_bytes()
         write_whole(shared / path.name, data)
         for name in HOSPITALS:
-            federation.hospital(name).add_approval(data, path.stem)
+            federation.hospital(name).add_approval(data)
     return federation

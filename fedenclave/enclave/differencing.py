@@ -12,7 +12,7 @@ SPEC.md, section 11.3.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from fedenclave.enclave.journal import Journal
 from fedenclave.enclave.transitions import ReleasedCohort
@@ -62,10 +62,13 @@ class CohortHistory:
         """Return a release as it is sealed."""
         return ReleasedCohort.of(base, cohort, self._roster)
 
-    def remember(self) -> bytes:
-        """Return every release so far, joined."""
+    def remember(self, roster: Collection[str]) -> bytes:
+        """Return every release so far, joined, for a history whose clients are `roster`."""
+        names = sorted(roster)
         released = ((base, one) for base, cohorts in self._released.items() for one in cohorts)
-        return b"".join(self.record(base, cohort).joined() for base, cohort in released)
+        return b"".join(
+            ReleasedCohort.of(base, cohort, names).joined() for base, cohort in released
+        )
 
     def remembered(self, joined: bytes) -> None:
         """Take over what `remember` has joined.

@@ -17,6 +17,7 @@ from fedenclave.enclave.federation_rounds import FederationRounds
 from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.partial_sums import PartialSum
 from fedenclave.enclave.sharding import Root, Shard, Sharing
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import Refusal, RequestRefused
 from fedenclave.protocol.evidence import NONCE_SIZE, Evidence, report_data
 from fedenclave.protocol.frames import Closed, ShardPapers
@@ -25,6 +26,7 @@ from fedenclave.protocol.signing import statement_digest
 from fedenclave.protocol.statements import (
     VERSION,
     Adoption,
+    Amendment,
     Checkpoint,
 )
 
@@ -41,6 +43,24 @@ class Federation(FederationRounds):
     def log(self) -> Checkpoint:
         """The log of all statements so far."""
         return self._log.head()
+
+    def announce_amendment(self, before: Digest, time: int) -> bytes:
+        """Sign that this manifest has taken the place of `before`, and return the statement."""
+        amendment = self._log.append(
+            Amendment(
+                version=VERSION,
+                federation=self.manifest.name,
+                manifest=self.manifest.digest,
+                before=before,
+                round=self._round_number,
+                base_model=self._base_digest,
+                checkpoint=self._log.checkpoint(),
+                time=time,
+            )
+        )
+        self._log.checkpoint()  # as for a release
+        self._journal.bind()
+        return amendment
 
     def note(self) -> bytes:
         """Return the log's newest checkpoint as a signed note.

@@ -12,6 +12,7 @@ SPEC.md, sections 11.3 and 11.5.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -32,6 +33,7 @@ from fedenclave.enclave.sharding import Sharing
 from fedenclave.enclave.states import State
 from fedenclave.enclave.transitions import (
     EndedRound,
+    FormerClient,
     OpenedRound,
     ReleasedCohort,
     Snapshot,
@@ -41,6 +43,7 @@ from fedenclave.enclave.transitions import (
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage, Refusal, RequestRefused
 from fedenclave.protocol.frames import Closed
+from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import public_key
 from fedenclave.protocol.statements import (
     VERSION,
@@ -73,8 +76,9 @@ class FederationState:
             self.schema, manifest.rules, self._workers, lent.memory, len(manifest.clients)
         )
         self._aggregation.state.remembered(snapshot.optimiser_key, snapshot.optimiser_steps)
-        owner_of = {client.name: client.member for client in manifest.clients}
-        self._history = CohortHistory(manifest.rules.min_cohort, owner_of, journal)
+        self._former = snapshot.former
+        self._owner_of = owners(manifest, snapshot.former)
+        self._history = CohortHistory(manifest.rules.min_cohort, self._owner_of, journal)
         self._history.remembered(snapshot.history)
         self._log = Log.remembered(self._key, journal, snapshot)
         self._round_number = snapshot.round
@@ -242,8 +246,36 @@ class FederationState:
             behind=self._behind,
             optimiser_key=self._aggregation.state.key,
             optimiser_steps=self._aggregation.state.steps,
-            history=self._history.remember(),
+            history=self._history.remember(self._owner_of),
+            former=self._former,
         )
+
+    def continued(self, agreed: Agreed, sealer: Sealer | None) -> Self:
+        """Return this federation under another manifest: same key, log, model and history.
+
+        Between two rounds, and settled. What the server optimiser remembers is kept where it is the
+        same optimiser.
+        """
+        manifest = agreed.manifest
+        now = {client.name for client in manifest.clients}
+        former = tuple(
+            FormerClient(name=name, member=member)
+            for name, member in sorted(self._owner_of.items())
+            if name not in now
+        )
+        snapshot = replace(
+            self._snapshot(),
+            former=former,
+            history=self._history.remember(owners(manifest, former)),
+        )
+        if manifest.rules.server != self.manifest.rules.server:
+            snapshot = replace(snapshot, behind=False, optimiser_key=b"", optimiser_steps=0)
+        journal = self._journal.continued(sealer, manifest)
+        federation = type(self)(
+            agreed=agreed, lent=self._lent, journal=journal, snapshot=snapshot, base=self._base
+        )
+        journal.begin(snapshot)
+        return federation
 
     def settle(self) -> None:
         """Settle the last transition, which the host has by now; see `Journal.settle`."""
@@ -323,6 +355,12 @@ class FederationState:
         if self._closed is None:
             raise RequestRefused(Refusal.WRONG_STATE)
         return self._closed
+
+
+def owners(manifest: Manifest, former: Sequence[FormerClient]) -> dict[str, str]:
+    """Return the organisation of every client that is, or was, on the roster."""
+    was = {client.name: client.member for client in former}
+    return was | {client.name: client.member for client in manifest.clients}
 
 
 def _keeps_rounds(remembered: Remembered) -> bool:

@@ -121,6 +121,18 @@ class Journal:
         if self._sealer is not None:
             self._anchor = self._sealer.establish_anchor()
 
+    def continued(self, sealer: Sealer | None, manifest: Manifest) -> Journal:
+        """Return the journal of the same federation under another manifest, from the anchor on.
+
+        Raises:
+            RuntimeError: the last transition is not settled (a caller's bug).
+        """
+        if self._mark:
+            raise RuntimeError("a transition is not settled")
+        journal = Journal(sealer, manifest)
+        journal._anchor = self._anchor
+        return journal
+
     def follow(self, remembered: Remembered) -> None:
         """Go on behind the last entry of a segment."""
         self._cipher, self._before = AESGCM(remembered.key), sha256(remembered.last)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.enclave.agreed import Agreed, Lent, agreed
+from fedenclave.enclave.amendment import amended
 from fedenclave.enclave.attesters.attester import AttestationUnavailable
 from fedenclave.enclave.attesters.choose import choose
 from fedenclave.enclave.attesters.kernel import Kernel
@@ -41,6 +42,7 @@ from fedenclave.protocol.errors import (
 )
 from fedenclave.protocol.evidence import REPORT_DATA_SIZE
 from fedenclave.protocol.frames import (
+    AmendRequest,
     Asked,
     AskRequest,
     Empty,
@@ -49,6 +51,7 @@ from fedenclave.protocol.frames import (
     Request,
     Resumed,
     ResumeRequest,
+    SignedStatement,
     Started,
     StartRequest,
     StatusReply,
@@ -70,7 +73,10 @@ _SETTLING = tuple(
 """What waits for the hardware's anchor. Updates are taken without: nobody has seen a release of a
 round that only began."""
 
-_HELD = (Operation.OPEN, Operation.ABORT, Operation.ADOPT, Operation.REPORT, Operation.TOTAL)
+_HELD = (
+    *(Operation.OPEN, Operation.ABORT, Operation.ADOPT, Operation.REPORT, Operation.TOTAL),
+    Operation.AMEND,
+)
 """What is told only once the anchor has settled it, as a release is, which `close` does not tell:
 wound back before that, the round could end otherwise."""
 
@@ -107,6 +113,7 @@ class Service:
             tee, measurement=self._measurement, protections=hardening.protections, kernel=Kernel()
         )
         self._sealer = choose_sealer(self._attester, measurement=self._measurement, kernel=Kernel())
+        self._machine_sealer = self._sealer
         self._released = ReleasedKeys(self._attester, self._sealer)
         self._lent = Lent(
             attester=self._attester, workers=self._workers, slots=self._slots, memory=memory
@@ -118,6 +125,7 @@ class Service:
             Operation.UNLOCK: (0, self._unlock),
             Operation.START: (1, self._start),
             Operation.RESUME: (2, self._resume),
+            Operation.AMEND: (0, self._amend),
             Operation.TELL: (0, self._tell),
             Operation.STATUS: (0, self._status),
         }
@@ -260,6 +268,23 @@ class Service:
             warnings=(*self._hardening.warnings, *shortcomings(self._sealer)),
             sealing=self._sealer.name if self._sealer is not None else "",
         )
+
+    def _amend(self, body: bytes, _: list[int]) -> Record:
+        request, federation = AmendRequest.from_bytes(body), self._running()
+        manifest = Manifest.from_bytes(request.manifest)
+        sealer = self._machine_sealer
+        if manifest.key_services:
+            self._released.check(manifest)
+            sealer = self._sealer
+        self._federation, signed = amended(
+            federation,
+            agreed(manifest, request.approvals, federation.schema),
+            request.approvals,
+            sealer,
+            request.time,
+        )
+        self._sealer = sealer
+        return SignedStatement(statement=signed)
 
     def _tell(self, body: bytes, _: list[int]) -> Record:
         Empty.from_bytes(body)

@@ -76,6 +76,14 @@ def _bytes_for(bits: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormerClient(Record):
+    """A client that an earlier manifest had on its roster: `history` may name it."""
+
+    name: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot(Record):
     """A federation between two rounds.
 
@@ -97,6 +105,7 @@ class Snapshot(Record):
     optimiser_key: bytes
     optimiser_steps: int
     history: bytes
+    former: tuple[FormerClient, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +181,7 @@ def first_snapshot(key: Ed25519PrivateKey, model: Digest) -> Snapshot:
         optimiser_key=b"",
         optimiser_steps=0,
         history=b"",
+        former=(),
     )
 
 

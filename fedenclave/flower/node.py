@@ -22,12 +22,13 @@ from fedenclave.client.session import ClientSession
 from fedenclave.client.state import ClientState, IssuedNonce, MemoryStore, fresh_state
 from fedenclave.flower import carrier
 from fedenclave.host.enclave_process import measure_enclave
-from fedenclave.protocol.digests import from_text, to_text
+from fedenclave.protocol.digests import Digest, from_text, to_text
 from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused
 from fedenclave.protocol.evidence import NONCE_SIZE
 from fedenclave.protocol.exchange import Hello, RoundOffer
 from fedenclave.protocol.manifest import Manifest
-from fedenclave.protocol.signing import public_key, sign
+from fedenclave.protocol.signing import Signed, public_key, sign
+from fedenclave.protocol.statements import Announcement
 
 FOLDER_KEY = "fedenclave-dir"
 INSECURE_KEY = "fedenclave-insecure"
@@ -60,8 +61,22 @@ class FlowerNode:
         return self._session
 
     def session_for(self, offer: RoundOffer) -> ClientSession:
-        """Return the session to judge `offer` with. What the offer says of rules is ignored."""
-        del offer
+        """Return the session to judge `offer` with: of the manifest that its owner approved.
+
+        Raises:
+            EnclaveRefused: the offer is of a round under another.
+            ConfigurationError: too few members have approved the next one.
+        """
+        wanted, now = _manifest_of(offer), self._session.manifest
+        if (after := self._folder.next().get(wanted)) is not None:
+            return self._folder.session(after)
+        if wanted != now.digest:
+            raise EnclaveRefused(
+                f"the round is under manifest {to_text(wanted)}, which this client's owner has not "
+                f"approved; approved is {to_text(now.digest)}",
+                hint="have the members changed it? get the file, review it (`fedenclave federation "
+                "compare`), and approve it: fedenclave federation approve",
+            )
         return self._session
 
     def signed_hello(self, now: int) -> bytes:
@@ -74,6 +89,11 @@ class FlowerNode:
 
     def keep(self) -> None:
         """Make the node's memory durable; a folder is so already."""
+
+
+def _manifest_of(offer: RoundOffer) -> Digest:
+    """Return the manifest that an offer says it is under; whether it is, the session judges."""
+    return Announcement.from_bytes(Signed.from_bytes(offer.announcement).payload).manifest
 
 
 class DevelopmentNode(FlowerNode):

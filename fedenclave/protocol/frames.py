@@ -45,6 +45,7 @@ class Operation(StrEnum):
     ADOPT = "adopt"
     TELL = "tell"
     NOTE = "note"
+    AMEND = "amend"
     STATUS = "status"
 
 
@@ -325,6 +326,17 @@ class AdoptRequest(Record):
 
     release: bytes
     model_offset: int
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmendRequest(Record):
+    """Go on under another manifest. `approvals` are those of the members before and after."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    manifest: bytes
+    approvals: tuple[bytes, ...]
     time: int
 
 

@@ -121,6 +121,8 @@ class Manifest:
     initial_model: Digest
     rules: Rules
     key_services: tuple[KeyService, ...] = ()
+    continues: Digest | None = None
+    """The manifest that this one takes the place of; None for a federation's first."""
 
     @cached_property
     def digest(self) -> Digest:
@@ -161,6 +163,7 @@ def _read(source: bytes, top: Table) -> Manifest:
     name = checked_name(federation.take_text("name"), "federation")
     threshold = federation.take_int("threshold", low=1, high=MAX_CLIENTS)
     development = federation.take_bool("development")
+    continues = from_text(federation.take_text("continues")) if "continues" in federation else None
     federation.finish()
     members = tuple(_member(table) for table in top.take_tables("members"))
     clients = tuple(_client(table) for table in top.take_tables("clients"))
@@ -185,6 +188,7 @@ def _read(source: bytes, top: Table) -> Manifest:
         initial_model=initial,
         rules=_rules(top.take_table("aggregation"), metrics),
         key_services=read_key_services(top),
+        continues=continues,
     )
 
 
@@ -306,6 +310,14 @@ def approving_members(manifest: Manifest, approvals: Sequence[bytes]) -> set[str
     return {approval.member for approval in _of_members(Approval, manifest, approvals)}
 
 
+def changing_members(before: Manifest, after: Manifest, approvals: Sequence[bytes]) -> set[str]:
+    """Return the members of `before` whose signed approval of `after` is among `approvals`.
+
+    Each signs with the key that `before` gives it: who has another from then on signs twice.
+    """
+    return {approval.member for approval in _of_members(Approval, after, approvals, members=before)}
+
+
 def agreed_peers(manifest: Manifest, signed: Sequence[bytes]) -> frozenset[bytes]:
     """Return the enclaves that enough members let share a cohort; none where too few do.
 
@@ -319,10 +331,17 @@ def agreed_peers(manifest: Manifest, signed: Sequence[bytes]) -> frozenset[bytes
 
 
 def _of_members(
-    cls: type[MembersT], manifest: Manifest, statements: Sequence[bytes]
+    cls: type[MembersT],
+    manifest: Manifest,
+    statements: Sequence[bytes],
+    *,
+    members: Manifest | None = None,
 ) -> list[MembersT]:
-    """Return what members have signed about exactly this manifest, in the order given."""
-    keys = {member.name: member.key for member in manifest.members}
+    """Return what members have signed about exactly this manifest, in the order given.
+
+    Its own members, or those of another manifest.
+    """
+    keys = {member.name: member.key for member in (members or manifest).members}
     found = []
     for signed in statements:
         try:

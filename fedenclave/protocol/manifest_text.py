@@ -38,6 +38,7 @@ class ManifestDraft:
     initial_model: Digest
     rules: Rules
     attestation: str = ""
+    continues: Digest | None = None
     key_services: Sequence[KeyService] = ()
 
 
@@ -58,6 +59,7 @@ def write_manifest(draft: ManifestDraft) -> bytes:
         f'name = "{draft.name}"',
         f"threshold = {draft.threshold}  # members that must approve, of {len(draft.members)}",
         f"development = {str(draft.development).lower()}  # true: the operator makes the rules",
+        *([f'continues = "{to_text(draft.continues)}"'] if draft.continues else []),
         "",
         *(draft.attestation.strip().split("\n") if draft.attestation else _development(draft)),
         "",

@@ -150,6 +150,22 @@ class Announcement(FederationStatement):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Amendment(FederationStatement):
+    """The federation goes on under another manifest: the one that this statement is under.
+
+    `before` is the one that it takes the place of, `round` the newest round, which has ended.
+    """
+
+    TYPE: ClassVar[str] = "amendment"
+
+    before: Digest
+    round: int
+    base_model: Digest
+    checkpoint: Checkpoint
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateHeader(FederationStatement):
     """What a sealed update is for. Signed by the client together with the wrapped content key.
 

@@ -23,6 +23,7 @@ from fedenclave.protocol.statements import (
     Abort,
     Admission,
     Adoption,
+    Amendment,
     Announcement,
     Checkpoint,
     FederationStatement,
@@ -170,6 +171,21 @@ class LogBuilder:
         )
         self._model = model_of(self._round)
         return signed
+
+    def amend(self, **changes: Any) -> bytes:
+        """Say that another manifest has taken the place of this one."""
+        basics = {**BASICS, "manifest": Digest(b"m" * 32)}
+        return self.add(
+            Amendment(
+                **basics,
+                before=BASICS["manifest"],
+                round=self._round,
+                base_model=self._model,
+                checkpoint=self.checkpoint(),
+                time=0,
+            ),
+            **changes,
+        )
 
     def abort(self, **changes: Any) -> bytes:
         """Abort the round."""

@@ -69,9 +69,14 @@ def admitted_b(log: LogBuilder) -> bytes:
     return log.abort()
 
 
+def amended(log: LogBuilder) -> bytes:
+    return log.amend()
+
+
 FORKS: dict[str, Pair] = {
     "two federations": two(lambda log: log.announce(), lambda log: log.announce(federation="x")),
-    "under two manifests": two(lambda log: log.announce(), lambda log: log.abort(manifest=ZERO)),
+    "had been replaced": later(amended, lambda log: log.announce()),
+    "replace manifest": two(amended, lambda log: log.amend(manifest=ZERO)),
     "two starts": two(lambda log: log.signed[0], lambda log: log.start(time=9)),
     "two updates of a to round 1": two(
         in_round(lambda log: log.admit("a")), in_round(lambda log: log.admit("a", update=ZERO))

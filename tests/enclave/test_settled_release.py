@@ -44,7 +44,7 @@ class Machine:
     def boot(self) -> None:
         self.peer = Peer()
         assert self.peer.status()[0] == "new"  # the service is there
-        self.peer.service._sealer = self.sealer
+        self.peer.service._sealer = self.peer.service._machine_sealer = self.sealer
 
     def ask(self, operation: str, body: Record, *descriptors: int) -> bytes:
         request = Request(operation=operation, body=body.to_bytes())

@@ -151,6 +151,7 @@ def manifest_keys() -> set[str]:
             suite=Suite.HYBRID,
             schema=digest,
             initial_model=digest,
+            continues=digest,
             rules=Rules(
                 weighting="examples",
                 weighted_by="num-examples",
