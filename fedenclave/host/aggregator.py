@@ -109,7 +109,7 @@ class Aggregator:
                 self._optimiser = OptimiserFiles(folder / "optimiser", manifest)
                 self._statements = StatementLog(folder / "statements.fel", flushed=flushed)
                 undo.callback(self._statements.close)
-                self._checkpoint = CheckpointFile(folder / "checkpoint")
+                self.checkpoint_file = CheckpointFile(folder / "checkpoint")
                 self._journal = JournalFiles(folder / "state", flushed=flushed)
                 undo.callback(self._journal.close)
                 self._enclave = EnclaveProcess(
@@ -339,7 +339,7 @@ class Aggregator:
 
     def _renew_checkpoint(self) -> None:
         with contextlib.suppress(RequestRefused):  # a round is open
-            self._checkpoint.renew(self._enclave.request(Operation.NOTE, Empty(), Note).note)
+            self.checkpoint_file.renew(self._enclave.request(Operation.NOTE, Empty(), Note).note)
 
     def abort_round(self) -> bytes:
         """See `AggregatorApi`."""
@@ -353,7 +353,7 @@ class Aggregator:
 
     def checkpoint(self) -> bytes:
         """See `AggregatorApi`."""
-        return self._checkpoint.note
+        return self.checkpoint_file.note
 
     def leaves(self, first: int) -> tuple[Digest, ...]:
         """See `AggregatorApi`."""
