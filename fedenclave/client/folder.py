@@ -10,6 +10,7 @@ collateral/       what vendors publish about their hardware, where the manifest 
 revocations.signed what the members no longer trust, where there is such a list
 receipts/         one file per round
 log.fel           everything that the enclave has signed, as far as this client was shown it
+checkpoint        the newest signed note of that log, with witnesses' signatures if there were any
 model.fem         the newest released model
 """
 
@@ -41,6 +42,7 @@ from fedenclave.protocol.statements import VERSION, Approval, checked_name
 from fedenclave.protocol.toml_table import parse
 
 LOG_FILE = "log.fel"
+CHECKPOINT_FILE = "checkpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +283,10 @@ class ClientFolder:
         first = position == len(MAGIC)
         write_at(self.path / LOG_FILE, 0 if first else position, MAGIC * first + entries)
 
+    def save_checkpoint(self, note: bytes) -> None:
+        """See `ClientStore`."""
+        write_whole(self.path / CHECKPOINT_FILE, note)
+
     def save_model(self, model_file: bytes) -> None:
         """Keep the newest released model."""
         write_whole(self.path / "model.fem", model_file)
@@ -303,8 +309,9 @@ class ClientFolder:
         if not path.exists():
             raise ConfigurationError("this client has no state to forget")
         aside = time.time_ns()
-        if (self.path / LOG_FILE).exists():
-            (self.path / LOG_FILE).rename(self.path / f"log-{aside}.fel")
+        for name in (LOG_FILE, CHECKPOINT_FILE):
+            if (file := self.path / name).exists():
+                file.rename(file.with_stem(f"{file.stem}-{aside}"))
         kept = self.path / f"state-{aside}.cbor"
         path.rename(kept)
         return kept

@@ -30,6 +30,7 @@ from fedenclave.client.checks import (
     check_same_enclave,
     check_same_history,
     check_training_config,
+    followed_checkpoint,
     own_nonce,
 )
 from fedenclave.client.log_copy import grown
@@ -40,7 +41,7 @@ from fedenclave.client.state import (
     ClientState,
     ClientStore,
     IssuedNonce,
-    fresh_state,
+    stored_state,
 )
 from fedenclave.protocol.digests import Digest, equal, sha256, to_text
 from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused, MalformedMessage
@@ -68,6 +69,7 @@ from fedenclave.protocol.signing import (
 from fedenclave.protocol.statements import (
     VERSION,
     Announcement,
+    Checkpoint,
     UpdateHeader,
 )
 
@@ -128,27 +130,7 @@ class ClientSession:
         read_policies(manifest.attestation)
         self.manifest, self.name, self._endorsements = manifest, name, endorsements
         self._approvals, self._key, self._store = tuple(approvals), key, store
-        self._state = self._load()
-
-    def _load(self) -> ClientState:
-        data = self._store.load_state()
-        if data is None:
-            return fresh_state(self.manifest.digest, self.manifest.initial_model)
-        try:
-            state = ClientState.from_bytes(data)
-        except MalformedMessage as error:
-            raise ConfigurationError(
-                f"client state is damaged: {error.message}",
-                hint="restore it from a backup; without it this client cannot know which rounds "
-                "it has taken part in",
-            ) from error
-        if not equal(state.manifest, self.manifest.digest):
-            raise ConfigurationError(
-                f"client state belongs to manifest {to_text(state.manifest)}, "
-                f"want {to_text(self.manifest.digest)}",
-                hint="a new manifest needs a new client folder in this version",
-            )
-        return state
+        self._state = stored_state(store, manifest.digest, manifest.initial_model)
 
     @property
     def state(self) -> ClientState:
@@ -395,6 +377,23 @@ class ClientSession:
         """
         for held in self._state.checkpoint:
             if held.size > self._state.log_size >= part.first:
-                copy = grown(self._state, part, held)
-                self._store.save_log(copy.entries, copy.position)
-                self._save(copy.state)
+                self._grow(part, held)
+
+    def take_checkpoint(self, note: bytes, part: LogPart) -> None:
+        """Keep the log's newest note, and let this client's copy grow by `part` to its checkpoint.
+
+        Where the part begins behind the copy's end, nothing can be said about the note, and it is
+        not kept.
+
+        Raises:
+            EnclaveRefused: the enclave has not signed it, or this client's copy is of another log.
+        """
+        checkpoint = followed_checkpoint(note, self.manifest, self._state)
+        if min(part.first, checkpoint.size) <= self._state.log_size:
+            self._grow(part, checkpoint)
+            self._store.save_checkpoint(note)
+
+    def _grow(self, part: LogPart, to: Checkpoint) -> None:
+        copy = grown(self._state, part, to)
+        self._store.save_log(copy.entries, copy.position)
+        self._save(copy.state)

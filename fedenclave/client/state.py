@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.digests import Digest, equal, to_text
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.exchange import MAX_OFFER, Participation
 from fedenclave.protocol.log_file import MAGIC
 from fedenclave.protocol.records import Record
@@ -84,6 +85,31 @@ def fresh_state(manifest: Digest, initial_model: Digest) -> ClientState:
     )
 
 
+def stored_state(store: ClientStore, manifest: Digest, initial_model: Digest) -> ClientState:
+    """Return the state in a store, or a fresh one where it holds none.
+
+    Raises:
+        ConfigurationError: it is damaged, or of another manifest.
+    """
+    data = store.load_state()
+    if data is None:
+        return fresh_state(manifest, initial_model)
+    try:
+        state = ClientState.from_bytes(data)
+    except MalformedMessage as error:
+        raise ConfigurationError(
+            f"client state is damaged: {error.message}",
+            hint="restore it from a backup; without it this client cannot know which rounds "
+            "it has taken part in",
+        ) from error
+    if not equal(state.manifest, manifest):
+        raise ConfigurationError(
+            f"client state belongs to manifest {to_text(state.manifest)}, want {to_text(manifest)}",
+            hint="a new manifest needs a new client folder in this version",
+        )
+    return state
+
+
 class ClientStore(Protocol):
     """Where a client's state and receipts go. `save_state` returns once the state is durable."""
 
@@ -104,6 +130,10 @@ class ClientStore(Protocol):
 
         What was there from `position` on counts no more.
         """
+        ...
+
+    def save_checkpoint(self, note: bytes) -> None:
+        """Keep the newest note of the log, in place of an older one."""
         ...
 
 
@@ -129,6 +159,9 @@ class MemoryStore:
 
     def save_log(self, entries: bytes, position: int) -> None:
         """Keep nothing: a thousand simulated clients would keep a thousand copies."""
+
+    def save_checkpoint(self, note: bytes) -> None:
+        """Keep nothing, as of the log."""
 
 
 Clock = Callable[[], float]

@@ -36,7 +36,7 @@ class RoundCoordinator:
         self._log = merkle.Tree()
         self._parts: dict[tuple[int, int], LogPart] = {}
         self._copied: dict[str, int] = {}
-        """By client the size of its copy of the log, where it has taken the newest offer."""
+        """By client the size of its copy of the log, where it has taken its newest offer."""
         self._answers: dict[str, AdmissionResult] = {}
         self._lock = threading.Lock()
         self._round = 0
@@ -67,7 +67,9 @@ class RoundCoordinator:
         announced = _announced(announcement)
         cohort, size = set(announced.cohort), announced.checkpoint.size
         self._parts.clear()
-        self._copied = dict.fromkeys(cohort, size)
+        self._copied |= {name: hellos[name].log_size for name in names} | dict.fromkeys(
+            cohort, size
+        )
         return {
             name: RoundOffer(
                 evidence=evidence,
@@ -173,6 +175,10 @@ class RoundCoordinator:
         self._read_log()
         end = self._log.size
         return self._log_part(self._copied.get(client, end), end)
+
+    def checkpoint(self) -> bytes:
+        """Return the newest note of the log, as far as witnesses have cosigned it by now."""
+        return self._aggregator.checkpoint()
 
     def chain(self) -> Sequence[bytes]:
         """Return every signed release so far."""
