@@ -36,7 +36,9 @@ class RoundCoordinator:
         self._log = merkle.Tree()
         self._parts: dict[tuple[int, int], LogPart] = {}
         self._copied: dict[str, int] = {}
-        """By client the size of its copy of the log, where it has taken its newest offer."""
+        """By client a size that its copy of the log has surely: as it said itself, or as the offer
+        brought that it has answered."""
+        self._offered = 0
         self._answers: dict[str, AdmissionResult] = {}
         self._lock = threading.Lock()
         self._round = 0
@@ -67,9 +69,8 @@ class RoundCoordinator:
         announced = _announced(announcement)
         cohort, size = set(announced.cohort), announced.checkpoint.size
         self._parts.clear()
-        self._copied |= {name: hellos[name].log_size for name in names} | dict.fromkeys(
-            cohort, size
-        )
+        self._copied |= {name: hellos[name].log_size for name in names}
+        self._offered = size
         return {
             name: RoundOffer(
                 evidence=evidence,
@@ -94,6 +95,7 @@ class RoundCoordinator:
         """Hand one sealed update over; `client` is only for whom the receipt is kept."""
         result = self._aggregator.submit([sealed])
         with self._lock:
+            self._copied[client] = self._offered
             known = self._answers.get(client)
             # A later rejection (a replay, a forgery in the client's name) must not displace the
             # answer that admitted the client's update.
