@@ -47,7 +47,8 @@ from tests.host.tlog_witness import HttpWitness, Log, roots_of
 Eventually = Callable[[Callable[[], bool]], bool]
 SOON = Patience(look=0.01, first=0.05, most=0.1)
 NEVER = Patience(look=0.01, first=3600.0)
-ENCLAVE = Ed25519PrivateKey.generate()
+# Fixed: they are in the names of tests, which every process must give alike.
+ENCLAVE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ORIGIN = log_origin("banks", public_key(ENCLAVE))
 LOG_KEY = NoteKey(name=ORIGIN, key=public_key(ENCLAVE))
 
@@ -78,7 +79,7 @@ class Host:
             log_key=LOG_KEY,
             file=self.file,
             leaves=lambda first: tuple(self.leaves[first:]),
-            asker=asker or HttpAsker(timeout=0.5, deadline=0.5),
+            asker=asker or HttpAsker(timeout=10, deadline=10),
             patience=patience,
         ):
             yield
@@ -218,7 +219,9 @@ def test_what_comes_too_late_is_not_added(
 # -- witnesses that do not do what they should
 
 
-FORGED = HttpWitness(name="w.example")
+FORGED = HttpWitness(
+    name="w.example", private=Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+)
 
 
 def text_of(host: Host) -> bytes:
@@ -328,7 +331,7 @@ def test_a_slow_or_absent_witness_holds_up_nobody(
         pass
     with HttpWitness(name="slow.example", delay=0.2) as slow:
         host.grow(2)
-        with host.asking(slow, gone, witness):
+        with host.asking(slow, gone, witness, asker=HttpAsker(timeout=10, deadline=0.5)):
             for _ in range(3):
                 host.grow(2)
                 assert eventually(lambda: witness.name in host.cosigned_by(witness))
