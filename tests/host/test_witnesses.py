@@ -198,11 +198,13 @@ def test_what_comes_too_late_is_not_added(
 ) -> None:
     host.grow(1)
     first = witness.line(SignedNote.from_bytes(host.file.note).unverified_text.encode(), 5)
-    asked, go_on = threading.Event(), threading.Event()
+    asked, go_on, again, done = (threading.Event() for _ in range(4))
 
     class Late(HttpAsker):
         def ask(self, url: str, body: bytes) -> bytes:
             if asked.is_set():
+                again.set()
+                done.wait(10)
                 return super().ask(url, body)
             asked.set()
             go_on.wait(10)
@@ -211,9 +213,12 @@ def test_what_comes_too_late_is_not_added(
     with host.asking(witness, asker=Late()):
         assert asked.wait(10)
         host.grow(1)
+        fresh = host.file.note
         go_on.set()
+        assert again.wait(10)
+        assert host.file.note == fresh
+        done.set()
         assert eventually(lambda: bool(host.cosigned_by(witness)))
-    assert first not in host.file.note
 
 
 # -- witnesses that do not do what they should
@@ -288,6 +293,23 @@ def test_an_answer_that_is_no_cosignature_changes_nothing_and_is_said_once(
         )
         host.file.renew(note)
         witness.logs[ORIGIN] = Log(key=public_key(ENCLAVE))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirection_is_followed(
+    status: int,
+    host: Host,
+    witness: HttpWitness,
+    caplog: pytest.LogCaptureFixture,
+    eventually: Eventually,
+) -> None:
+    host.grow(1)
+    with HttpWitness(name="elsewhere.example") as elsewhere:
+        witness.answers.append((status, "text/plain", f"{elsewhere.url}/add-checkpoint".encode()))
+        with host.asking(witness, patience=NEVER):
+            assert eventually(lambda: bool(warnings(caplog)))
+        assert elsewhere.requests == []
+    assert f"it answers with status {status}" in warnings(caplog)[0]
 
 
 def test_a_witness_that_names_another_size_each_time_is_left_alone(

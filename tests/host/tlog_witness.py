@@ -167,6 +167,11 @@ def _handler_for(witness: HttpWitness) -> type[BaseHTTPRequestHandler]:
                 except OSError:
                     return  # whoever asked has given up
 
+        def do_GET(self) -> None:
+            """Nobody should: a redirection that was followed would."""
+            witness.requests.append(b"GET")
+            self.send_error(405)
+
         def log_message(self, format: str, *args: object) -> None:
             del format, args
 
