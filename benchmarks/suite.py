@@ -109,7 +109,13 @@ SECTIONS = (
     ),
     Section(
         name="log",
-        question="How long does an auditor take for a receipt, and for a log of a million events?",
+        question="How long does an auditor take for a log of a million events?",
+        parts=[(), ("--cohorts", "20", "--signatures", "checkpoints")],
+        repeats=False,
+    ),
+    Section(
+        name="receipts",
+        question="How long does an auditor take for a receipt, and how many are made a second?",
         repeats=False,
     ),
 )

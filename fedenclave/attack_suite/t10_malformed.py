@@ -25,6 +25,7 @@ from fedenclave.protocol.frames import (
     LENGTH,
     MAX_FRAME,
     AdoptRequest,
+    AskRequest,
     CloseRequest,
     Empty,
     EvidenceRequest,
@@ -39,6 +40,7 @@ from fedenclave.protocol.frames import (
     ResumeRequest,
     StartRequest,
     TotalRequest,
+    UnlockRequest,
 )
 from fedenclave.protocol.records import Record
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
@@ -57,6 +59,8 @@ def _requests(world: World) -> list[bytes]:
     An abort is not among them: it is the host's right, and ends the round.
     """
     bodies: dict[Operation, Record] = {
+        Operation.ASK: AskRequest(manifest=world.manifest.source, challenges=()),
+        Operation.UNLOCK: UnlockRequest(answers=(b"answer",)),
         Operation.START: StartRequest(
             manifest=world.manifest.source,
             approvals=tuple(world.approvals),

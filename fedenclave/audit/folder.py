@@ -15,7 +15,8 @@ from pathlib import Path
 
 from fedenclave.attestation.collateral import iso
 from fedenclave.attestation.endorsements import Endorsements
-from fedenclave.audit.receipt import ReceiptInvalid, Verdict, VerifiedReceipt, verify_receipt
+from fedenclave.audit.receipt import Verdict, VerifiedReceipt, verify_one_of_many
+from fedenclave.audit.shared_parts import ReceiptInvalid, SharedParts
 from fedenclave.protocol.digests import Digest, to_text
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Manifest
@@ -66,19 +67,21 @@ def judge_files(
     Raises:
         ConfigurationError: a file cannot be read.
     """
-    judged = []
-    for path in files:
+    shared = SharedParts(trusted, endorsements)
+    judged: dict[Path, JudgedFile] = {}
+    # A round's receipts have one name, whoever's they are: one after the other they share most.
+    for path in sorted(set(files), key=lambda path: (path.name, path)):
         try:
             data = path.read_bytes()
         except OSError as error:
             raise ConfigurationError(f"cannot read receipt {path}: {error.strerror}") from error
         try:
-            verified = verify_receipt(data, trusted, endorsements)
-            judged.append(JudgedFile(path=path, verified=verified, problem=""))
+            verified = verify_one_of_many(data, shared)
+            judged[path] = JudgedFile(path=path, verified=verified, problem="")
         except ReceiptInvalid as error:
             problem = f"{error.message}; {error.hint}" if error.hint else error.message
-            judged.append(JudgedFile(path=path, verified=None, problem=problem))
-    return judged
+            judged[path] = JudgedFile(path=path, verified=None, problem=problem)
+    return [judged[path] for path in files]
 
 
 CLOCKS_MAY_DIFFER_SECONDS = 24 * 3600

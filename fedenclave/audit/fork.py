@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from fedenclave.audit.log_entry import Committing, KeyCheck, open_entry
+from fedenclave.audit.log_entry import Committing, KeyCheck, Opened, open_entry
 from fedenclave.protocol.digests import Digest, equal, to_text
 from fedenclave.protocol.errors import FedEnclaveError, MalformedMessage
 from fedenclave.protocol.exchange import Receipt
@@ -99,7 +99,8 @@ def denounce_logs(first: BinaryIO, second: BinaryIO, key: PublicKey) -> ForkProo
     """Return the proof that two log files are of two logs.
 
     It is two statements at the first place where they differ, or the next of each that says what
-    the log before it was.
+    the log before it was. At that place there may be a statement without a signature that holds,
+    in a log whose checkpoints vouch for it; then only the next counts.
 
     Raises:
         NoFork: one begins with the other, or nothing in one of them stands for its difference yet.
@@ -111,7 +112,11 @@ def denounce_logs(first: BinaryIO, second: BinaryIO, key: PublicKey) -> ForkProo
             break
     else:
         raise NoFork("one log begins with the other", hint="one is an older copy of the other")
-    ways = _until_committing(a, pairs[0]), _until_committing(b, pairs[1])
+    check = KeyCheck(key)
+    ways = [
+        _that_count(_until_committing(entry, later), check)
+        for entry, later in zip((a, b), pairs, strict=True)
+    ]
     found = denounce_any(ways[0], ways[1], key)
     if found is None:
         raise NoFork(
@@ -127,6 +132,11 @@ def _until_committing(entry: LogEntry, later: Iterator[LogEntry]) -> list[bytes]
         if isinstance(open_entry(each.unverified).unverified, Committing):
             return [entry.unverified, each.unverified]
     return [entry.unverified]
+
+
+def _that_count(way: list[bytes], check: KeyCheck) -> list[bytes]:
+    """Return the entries that the key has signed; the last whatever it is, for an error to name."""
+    return [signed for signed in way[:-1] if _holds(open_entry(signed), check)] + way[-1:]
 
 
 def denounce_any(
@@ -154,9 +164,13 @@ def statements_of(receipt: Receipt) -> list[bytes]:
     return [signed for signed in found if signed]
 
 
+def _holds(opened: Opened, check: KeyCheck) -> bool:
+    return check.holds(opened.type, opened.payload, opened.signature)
+
+
 def _opened(signed: bytes, check: KeyCheck) -> _Said:
     opened = open_entry(signed)
-    if not check.holds(opened.type, opened.payload, opened.signature):
+    if not _holds(opened, check):
         raise MalformedMessage(
             f"signature of the {opened.type} does not hold",
             hint="it is another enclave's, or was changed: it proves nothing against this one",

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -47,9 +46,11 @@ Committing = Announcement | Release | Abort | Adoption
 """Statements with a checkpoint: they say what the whole log was before them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """An entry's parts; whether the signature holds is for `KeyCheck` to say."""
+class Opened(NamedTuple):
+    """An entry's parts; whether the signature holds is for `KeyCheck` to say.
+
+    A tuple, which is made in half of a frozen dataclass's time: a long log has a million.
+    """
 
     unverified: FederationStatement
     type: str
@@ -107,9 +108,19 @@ class KeyCheck:
         return None
 
 
+def _heads(longest: int, unit: bytes | str) -> tuple[bytes, ...]:
+    """Return the one CBOR head of bytes, or of a text, of each length up to `longest`."""
+    texts = (encode(unit * size) for size in range(longest + 1))
+    return tuple(text[: len(text) - size] for size, text in enumerate(texts))
+
+
+_NAME_HEADS = _heads(63, "x")
+_BYTES_HEADS = _heads(511, b"x")
+"""Long enough for every payload of a common form: two names, three digests, a reason, the keys."""
+
 # Heads of an unsigned integer below 2**32 in its shortest form, and of a text up to 63 bytes.
 _UINT = rb"([\x00-\x17]|\x18[\x18-\xff]|\x19(?!\x00)..|\x1a(?!\x00\x00)....)"
-_NAME = rb"([\x60-\x77]|\x78[\x18-\x3f])([a-z0-9._-]*)"
+_NAME = rb"([\x60-\x77]|\x78[\x18-\x3f])([a-z0-9._-]{0,63})"
 _DIGEST = rb"\x58\x20(.{32})"
 _SIGNATURE = rb"\x58\x40(.{64})"
 
@@ -143,37 +154,35 @@ class CommonForms:
         found = admission or self._rejection.fullmatch(signed)
         if found is None:
             return open_entry(signed)
-        length, payload, round_, head, name, *rest = found.groups()
-        if not _says(length, len(payload)) or not _says(head, len(name)):
+        length, payload, round_, head, name, *reason, update, signature = found.groups()
+        if length != _BYTES_HEADS[len(payload)] or head != _NAME_HEADS[len(name)]:
             return open_entry(signed)
-        *reason, update, signature = rest
-        fields: dict[str, Any] = {
-            "version": VERSION,
-            "federation": self._federation,
-            "manifest": self._manifest,
-            "round": int.from_bytes(round_[1:] or round_, "big"),
-            "client": name.decode(),
-            "update": Digest(update),
-        }
+        number = int.from_bytes(round_[1:] or round_, "big")
         statement: FederationStatement
         if admission:
-            statement = Admission(**fields)
+            statement = Admission(
+                version=VERSION,
+                federation=self._federation,
+                manifest=self._manifest,
+                round=number,
+                client=name.decode(),
+                update=Digest(update),
+            )
         else:
-            statement = Rejection(**fields, reason=self._reasons[reason[0]])
-        return Opened(
-            unverified=statement, type=statement.TYPE, payload=payload, signature=signature
-        )
+            statement = Rejection(
+                version=VERSION,
+                federation=self._federation,
+                manifest=self._manifest,
+                round=number,
+                client=name.decode(),
+                update=Digest(update),
+                reason=self._reasons[reason[0]],
+            )
+        return Opened(statement, statement.TYPE, payload, signature)
 
 
 def _key(name: str) -> bytes:
     return re.escape(encode(name))
-
-
-def _says(head: bytes, size: int) -> bool:
-    """Return whether a CBOR head, of bytes or text, says `size` in the shortest form."""
-    if len(head) == 1:
-        return head[0] & 0x1F == size
-    return int.from_bytes(head[1:], "big") == size and (len(head) == 2 or size > 0xFF)
 
 
 def _form(type_name: str, map_head: bytes, *fields: bytes) -> re.Pattern[bytes]:

@@ -45,7 +45,7 @@ class LogInvalid(FedEnclaveError):
 class _OpenRound:
     announcement: Announcement
     digest: Digest
-    cohort: frozenset[str]
+    cohort: dict[str, str]
     admitted: dict[str, Digest] = field(default_factory=dict)
     set_aside: set[str] = field(default_factory=set)
     rejected: int = 0
@@ -80,26 +80,22 @@ class LogRounds:
             LogInvalid: no honest enclave makes it at this place.
         """
         # 3. It is of this federation and manifest.
-        self._require(
-            statement.federation == self._manifest.name, "it is of another federation than yours"
-        )
-        self._require(
-            equal(statement.manifest, self._manifest.digest),
-            "it is under another manifest",
-        )
+        if statement.federation != self._manifest.name:
+            self._refuse("it is of another federation than yours")
+        if not equal(statement.manifest, self._manifest.digest):
+            self._refuse("it is under another manifest")
         # 4. The first is the start, on the agreed model, and no other is.
         first = self._tree.size == 0
-        self._require(
-            isinstance(statement, Start) == first,
-            "it is no start, want one first" if first else "it is a second start",
-        )
+        if isinstance(statement, Start) is not first:
+            self._refuse("it is no start, want one first" if first else "it is a second start")
         match statement:
+            # First the one that nearly all of a long log are.
+            case Admission():
+                self._admission(statement)
             case Start():
                 self._start(statement)
             case Announcement():
                 self._announcement(statement, digest)
-            case Admission():
-                self._admission(statement)
             case Rejection():
                 self._rejection(statement)
             case PeerMessage():
@@ -130,23 +126,26 @@ class LogRounds:
         self._require(equal(announcement.schema, self._manifest.schema), "it has another schema")
         self._require(announcement.suite == self._manifest.suite, "it has another hpke suite")
         cohort = announcement.cohort
+        roster = self._manifest.roster
         self._require(list(cohort) == sorted(set(cohort)), "its cohort is not sorted, each once")
-        strangers = [client for client in cohort if client not in self._manifest.roster]
+        strangers = [client for client in cohort if client not in roster]
         self._require(not strangers, f"its cohort names {', '.join(strangers)}, not on the roster")
         self._require_members(len(self._manifest.organisations(cohort)))
         drawn, roster = self._manifest.rules.drawn, self._manifest.roster
         problem = cohort_problem(drawn, cohort, announcement.available, roster)
         self._require(not problem, problem)
         self._require_checkpoint(announcement.checkpoint)
-        self._open = _OpenRound(announcement=announcement, digest=digest, cohort=frozenset(cohort))
+        # By the roster's own strings: a history of many rounds holds each name once.
+        names = {client: roster[client].name for client in cohort}
+        self._open = _OpenRound(announcement=announcement, digest=digest, cohort=names)
 
     def _admission(self, admission: Admission) -> None:
         # 6. An answer is of the open round; of a client of its cohort one update is admitted.
         open_round = self._of_open_round(admission.round)
-        client = admission.client
+        client = open_round.cohort.get(admission.client)
         # Not by `_require`: of a million admissions nobody wants the sentences.
-        if client not in open_round.cohort:
-            self._refuse(f"it admits {client}, not of the cohort")
+        if client is None:
+            self._refuse(f"it admits {admission.client}, not of the cohort")
         if client in open_round.admitted or client in open_round.set_aside:
             self._refuse(f"it admits a second update of {client}")
         open_round.admitted[client] = admission.update
@@ -163,7 +162,7 @@ class LogRounds:
             admitted is not None and equal(admitted, rejection.update),
             f"it sets an update of {rejection.client} aside that was not admitted",
         )
-        open_round.set_aside.add(rejection.client)
+        open_round.set_aside.add(open_round.cohort[rejection.client])
 
     def _message(self, message: PeerMessage) -> None:
         open_round = self._of_open_round(message.round)
@@ -255,7 +254,7 @@ class LogRounds:
             round=announcement.round,
             base_model=announcement.base_model,
             training_config=announcement.training_config,
-            cohort=announcement.cohort,
+            cohort=tuple(open_round.cohort.values()),
             included=tuple(sorted(open_round.admitted)),
             set_aside=tuple(sorted(open_round.set_aside)),
             rejected=open_round.rejected,

@@ -9,34 +9,28 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from fedenclave.attestation.appraise import appraise
 from fedenclave.attestation.endorsements import NO_ENDORSEMENTS, Endorsements
 from fedenclave.attestation.result import AttestationResult
+from fedenclave.audit.shared_parts import ReceiptInvalid as ReceiptInvalid
+from fedenclave.audit.shared_parts import SharedParts, refused, require
 from fedenclave.protocol import merkle
 from fedenclave.protocol.cohort import cohort_problem
-from fedenclave.protocol.digests import Digest, domain_digest, equal, to_text
+from fedenclave.protocol.digests import Digest, equal, to_text
 from fedenclave.protocol.errors import FedEnclaveError
 from fedenclave.protocol.exchange import Receipt
-from fedenclave.protocol.manifest import Manifest, approving_members
+from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.sealed_update import Envelope
-from fedenclave.protocol.signing import PublicKey, Signed, statement_digest, verify
+from fedenclave.protocol.signing import PublicKey, Signed, statement_digest, verify_opened
 from fedenclave.protocol.statements import (
     VERSION,
     Abort,
     Admission,
     Announcement,
     Checkpoint,
-    CohortReport,
-    Contribution,
     Outcome,
     Rejection,
-    Release,
     UpdateHeader,
 )
-
-
-class ReceiptInvalid(FedEnclaveError):
-    """A receipt proves nothing: the message says which check failed."""
 
 
 class Verdict(StrEnum):
@@ -90,8 +84,17 @@ def verify_receipt(
     Raises:
         ReceiptInvalid: a check does not hold, or the bytes are no receipt.
     """
+    return verify_one_of_many(data, SharedParts(trusted, endorsements))
+
+
+def verify_one_of_many(data: bytes, shared: SharedParts) -> VerifiedReceipt:
+    """Return what `verify_receipt` returns to the reader whose `shared` parts these are.
+
+    Raises:
+        ReceiptInvalid: as there.
+    """
     try:
-        return _verify(Receipt.from_bytes(data), trusted, endorsements)
+        return _verify(Receipt.from_bytes(data), shared)
     except ReceiptInvalid:
         raise
     except FedEnclaveError as error:
@@ -101,51 +104,35 @@ def verify_receipt(
         raise ReceiptInvalid(error.message, hint=hint) from error
 
 
-def _require(holds: bool, what: str) -> None:
-    if not holds:
-        raise ReceiptInvalid(
-            f"receipt proves nothing: {what}",
-            hint="it was changed, mixed up with another, or made by somebody else",
-        )
-
-
-def _verify(receipt: Receipt, trusted: Manifest, endorsements: Endorsements) -> VerifiedReceipt:
+def _verify(receipt: Receipt, shared: SharedParts) -> VerifiedReceipt:
+    trusted = shared.trusted
     part, delivery = receipt.participation, receipt.delivery
     # 1. Same version, and the very manifest that the reader trusts, approved by enough members.
-    _require(receipt.version == VERSION, f"version is {receipt.version}, want {VERSION}")
-    named = domain_digest("manifest", receipt.manifest)
-    _require(
-        receipt.manifest == trusted.source,
-        f"it is for another manifest than yours, or was damaged: it holds {to_text(named)}, "
-        f"and yours is {to_text(trusted.digest)}",
-    )
-    approving = approving_members(trusted, receipt.approvals)
-    _require(
-        len(approving) >= trusted.threshold,
-        f"{len(approving)} members approved the manifest, want {trusted.threshold}",
-    )
+    require(receipt.version == VERSION, f"version is {receipt.version}, want {VERSION}")
+    shared.check_manifest(receipt.manifest, receipt.approvals)
     # 2. Evidence satisfies the manifest's policy and binds key, manifest and the nonces' root.
     nonce_root = _root_of_path(part.nonce, part.nonce_index, part.nonce_count, part.nonce_path)
-    attestation = appraise(part.evidence, trusted, nonce_root, part.time, endorsements)
+    attestation = shared.attestation(part.evidence, nonce_root, part.time)
     key = attestation.signing_key
     # 3. That key announced the round, to this client, under this manifest.
-    announcement = verify(Announcement, part.announcement, key)
-    _same_rules(announcement.manifest, announcement.federation, trusted)
-    _require(receipt.client in announcement.cohort, "the client is not in the round's cohort")
+    announcement = shared.statement(Announcement, part.announcement, key)
+    require(receipt.client in announcement.cohort, "the client is not in the round's cohort")
     drawn, available = trusted.rules.drawn, announcement.available
     problem = cohort_problem(drawn, announcement.cohort, available, trusted.roster)
-    _require(not problem, problem)
-    _require(part.round == announcement.round == delivery.round, "its parts are of several rounds")
+    require(not problem, problem)
+    require(part.round == announcement.round == delivery.round, "its parts are of several rounds")
     # 4. The client signed this update for that announcement.
     client = trusted.roster.get(receipt.client)
     if client is None:
-        raise ReceiptInvalid("receipt proves nothing: the client is not on the roster")
+        raise refused("the client is not on the roster")
     envelope = Envelope.from_bytes(part.envelope)
     header = envelope.verified_header(client.key)
-    _check_header(header, receipt.client, announcement, part.announcement, trusted)
+    shared.check_rules(header)
+    _check_header(header, receipt.client, announcement, part.announcement)
     # 5. The enclave answered to exactly this update.
-    answer = _check_answer(delivery.answer, key, receipt.client, envelope.digest, part.round)
-    _same_rules(answer.manifest, answer.federation, trusted)
+    update = envelope.digest
+    answer = _check_answer(delivery.answer, key, receipt.client, update, part.round)
+    shared.check_rules(answer)
     rejection = answer if isinstance(answer, Rejection) else None
     base = VerifiedReceipt(
         client=receipt.client,
@@ -158,7 +145,7 @@ def _verify(receipt: Receipt, trusted: Manifest, endorsements: Endorsements) -> 
         base_model=announcement.base_model,
         training_config=announcement.training_config,
         model=None,
-        update=envelope.digest,
+        update=update,
         organisations=(),
         clients=(),
         time=announcement.time,
@@ -167,13 +154,13 @@ def _verify(receipt: Receipt, trusted: Manifest, endorsements: Endorsements) -> 
         checkpoint=announcement.checkpoint,
     )
     # 6.-7. The same key ended the round: with an abort, or with a release that counts right.
-    _require(bool(delivery.abort) != bool(delivery.release), "the round has not one end")
+    require(bool(delivery.abort) != bool(delivery.release), "the round has not one end")
     if delivery.abort:
-        checkpoint, verified = _aborted(base, receipt, key, trusted)
+        checkpoint, verified = _aborted(base, receipt, key, shared)
     else:
-        checkpoint, verified = _released(base, receipt, announcement, key, trusted)
+        checkpoint, verified = _released(base, receipt, key, shared)
     # 8. The answer is in the log that the round's end commits to.
-    _require(
+    require(
         merkle.includes(
             checkpoint.root,
             statement_digest(delivery.answer),
@@ -184,132 +171,85 @@ def _verify(receipt: Receipt, trusted: Manifest, endorsements: Endorsements) -> 
         "the enclave's answer is not in the log that the round's end commits to",
     )
     # 9. The log's subtrees make that root: with the round's end behind them they are the log then.
-    log = merkle.Frontier.of(checkpoint.size, delivery.log_roots)
-    _require(equal(log.root(), checkpoint.root), "the log's subtrees do not make its root")
-    log.append(statement_digest(delivery.abort or delivery.release))
-    return replace(verified, checkpoint=Checkpoint(size=log.size, root=log.root()))
+    end = delivery.abort or delivery.release
+    log = shared.log_after(checkpoint.size, checkpoint.root, delivery.log_roots, end)
+    return replace(verified, checkpoint=log)
 
 
 def _root_of_path(nonce: bytes, index: int, count: int, path: tuple[Digest, ...]) -> Digest:
     """Return the root that the nonce's path leads to; evidence must bind it."""
     root = merkle.root_from_path(nonce, index=index, size=count, path=path)
     if root is None:
-        raise ReceiptInvalid("receipt proves nothing: the nonce's path is not one")
+        raise refused("the nonce's path is not one")
     return root
 
 
-def _same_rules(manifest: Digest, federation: str, trusted: Manifest) -> None:
-    _require(equal(manifest, trusted.digest), "a statement is for another manifest")
-    _require(federation == trusted.name, "a statement is for another federation")
-
-
 def _check_header(
-    header: UpdateHeader, client: str, announcement: Announcement, signed: bytes, trusted: Manifest
+    header: UpdateHeader, client: str, announcement: Announcement, signed: bytes
 ) -> None:
-    _same_rules(header.manifest, header.federation, trusted)
-    _require(header.client == client, "the update is another client's")
-    _require(header.round == announcement.round, "the update is of another round")
-    _require(
+    require(header.client == client, "the update is another client's")
+    require(header.round == announcement.round, "the update is of another round")
+    require(
         equal(header.announcement, statement_digest(signed)),
         "the update is for another announcement",
     )
-    _require(equal(header.base_model, announcement.base_model), "the update's base model differs")
+    require(equal(header.base_model, announcement.base_model), "the update's base model differs")
 
 
 def _check_answer(
     answer: bytes, key: PublicKey, client: str, update: Digest, round_: int
 ) -> Rejection | Admission:
     """Return the enclave's answer, a rejection or an admission of exactly this update."""
+    signed = Signed.from_bytes(answer)
     statement: Rejection | Admission
-    if Signed.from_bytes(answer).type == Rejection.TYPE:
-        statement = verify(Rejection, answer, key)
+    if signed.type == Rejection.TYPE:
+        statement = verify_opened(Rejection, signed, key)
     else:
-        statement = verify(Admission, answer, key)
-    _require(statement.client == client, "the enclave's answer is to another client")
-    _require(equal(statement.update, update), "the enclave's answer is to another update")
-    _require(statement.round == round_, "the enclave's answer is of another round")
+        statement = verify_opened(Admission, signed, key)
+    require(statement.client == client, "the enclave's answer is to another client")
+    require(equal(statement.update, update), "the enclave's answer is to another update")
+    require(statement.round == round_, "the enclave's answer is of another round")
     return statement
 
 
 def _aborted(
-    base: VerifiedReceipt, receipt: Receipt, key: PublicKey, trusted: Manifest
+    base: VerifiedReceipt, receipt: Receipt, key: PublicKey, shared: SharedParts
 ) -> tuple[Checkpoint, VerifiedReceipt]:
-    abort = verify(Abort, receipt.delivery.abort, key)
-    _same_rules(abort.manifest, abort.federation, trusted)
-    _require(abort.round == base.round, "the abort is of another round")
-    _require(not receipt.delivery.cohort, "an aborted round has no cohort report")
+    abort = shared.statement(Abort, receipt.delivery.abort, key)
+    require(abort.round == base.round, "the abort is of another round")
+    require(not receipt.delivery.cohort, "an aborted round has no cohort report")
     verdict = Verdict.REJECTED if base.reason else Verdict.ABORTED
     return abort.checkpoint, replace(base, verdict=verdict)
 
 
 def _released(
-    base: VerifiedReceipt,
-    receipt: Receipt,
-    announcement: Announcement,
-    key: PublicKey,
-    trusted: Manifest,
+    base: VerifiedReceipt, receipt: Receipt, key: PublicKey, shared: SharedParts
 ) -> tuple[Checkpoint, VerifiedReceipt]:
+    # 6. The release is of this round, and 7. counts right: what is the same for all of its
+    #    receipts, `SharedParts.counted` checks.
     delivery = receipt.delivery
-    # 6. The release is of this round, on this base model, by the same key.
-    release = verify(Release, delivery.release, key)
-    _same_rules(release.manifest, release.federation, trusted)
-    _require(release.round == base.round, "the release is of another round")
-    _require(
-        equal(release.announcement, statement_digest(receipt.participation.announcement)),
-        "the release is for another announcement",
-    )
-    _require(
-        equal(release.base_model, announcement.base_model), "the release has another base model"
-    )
-    # 7. The cohort report is the one it names and counts right; an admitted update is in it exactly
-    #    once, a rejected one not at all.
-    _require(
-        equal(release.cohort, domain_digest("cohort", delivery.cohort)),
-        "the cohort report is not the one that the release names",
-    )
-    report = CohortReport.from_bytes(delivery.cohort)
-    included = _check_report(report, release, announcement, trusted)
+    announced = receipt.participation.announcement
+    counted = shared.counted(announced, delivery.release, delivery.cohort, key)
+    release = counted.release
+    # 7. And of this one: an admitted update is in the report exactly once, a rejected one not at
+    #    all.
     if base.reason:
-        _require(
-            all(c.update != base.update for c in report.contributions),
+        require(
+            base.update not in counted.updates,
             "the update was rejected, and is in the cohort report",
         )
         return release.checkpoint, base
-    own = [c for c in report.contributions if c.client == base.client]
-    _require(len(own) == 1, f"the update is in the cohort report {len(own)} times, want once")
-    _require(equal(own[0].update, base.update), "the cohort report names another update")
-    included_own = own[0].outcome is Outcome.INCLUDED
+    own = counted.contributions.get(base.client)
+    if own is None:
+        raise refused("the update is in the cohort report 0 times, want once")
+    require(equal(own.update, base.update), "the cohort report names another update")
     return release.checkpoint, replace(
         base,
-        verdict=Verdict.INCLUDED if included_own else Verdict.SET_ASIDE,
+        verdict=Verdict.INCLUDED if own.outcome is Outcome.INCLUDED else Verdict.SET_ASIDE,
         model=release.model,
-        organisations=tuple(sorted({c.organisation for c in included})),
-        clients=tuple(c.client for c in included),
+        organisations=counted.organisations,
+        clients=counted.clients,
     )
-
-
-def _check_report(
-    report: CohortReport, release: Release, announcement: Announcement, trusted: Manifest
-) -> list[Contribution]:
-    """Return the contributions that are in the model, of a report that counts right."""
-    names = [c.client for c in report.contributions]
-    _require(len(set(names)) == len(names), "the cohort report names a client twice")
-    for contribution in report.contributions:
-        _require(contribution.client in announcement.cohort, "the cohort report names a stranger")
-        owner = trusted.roster.get(contribution.client)
-        _require(
-            owner is not None and owner.member == contribution.organisation,
-            "the cohort report gives a client to another organisation",
-        )
-    included = [c for c in report.contributions if c.outcome is Outcome.INCLUDED]
-    organisations = {c.organisation for c in included}
-    _require(len(included) == release.clients, "the release counts other clients")
-    _require(len(organisations) == release.organisations, "the release counts other organisations")
-    _require(
-        len(organisations) >= trusted.rules.min_cohort,
-        f"{len(organisations)} organisations are in the release, want {trusted.rules.min_cohort}",
-    )
-    return included
 
 
 def summary(verified: VerifiedReceipt) -> dict[str, object]:

@@ -23,7 +23,7 @@ def bench(
             "--only",
             metavar="NAME",
             help="One of aggregation, robust, throughput, memory, sealing, foreign, flower_round, "
-            "restart, attestation, log; repeatable. All by default.",
+            "restart, attestation, log, receipts; repeatable. All by default.",
         ),
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Counted rounds of each.")] = 5,

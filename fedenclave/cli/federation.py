@@ -24,9 +24,11 @@ from fedenclave.protocol.aggregation import shown
 from fedenclave.protocol.cohort import DrawnCohort
 from fedenclave.protocol.digests import Digest, from_text, to_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.key_release import KeyService
 from fedenclave.protocol.manifest import Manifest, Rules, approving_members
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
-from fedenclave.protocol.statements import Suite
+from fedenclave.protocol.signing import key_from_text, key_to_text
+from fedenclave.protocol.statements import Suite, checked_name
 from fedenclave.protocol.toml_table import parse
 
 app = typer.Typer(help="Write, approve and read a federation's manifest.", no_args_is_help=True)
@@ -102,6 +104,13 @@ def init(
             help="Development measurement to accept; default: that of the installed code."
         ),
     ] = None,
+    key_service: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=KEY of who keeps a share of the key to the enclave's state, where no "
+            "hardware does; once per service: `fedenclave key-service init`."
+        ),
+    ] = None,
     attestation: Annotated[
         Path | None,
         typer.Option(
@@ -155,6 +164,7 @@ def init(
                 drawn=_drawn(draw, draw_of),
             ),
             attestation=policy,
+            key_services=_key_services(key_service or []),
         )
     )
     write_whole(out_dir / "federation.toml", source)
@@ -165,6 +175,18 @@ def init(
         print_insecure(
             "the manifest accepts development evidence; no hardware vouches for the code"
         )
+
+
+def _key_services(given: list[str]) -> list[KeyService]:
+    try:
+        return [
+            KeyService(name=checked_name(name, "key service"), key=key_from_text(key))
+            for name, _, key in (text.partition("=") for text in given)
+        ]
+    except MalformedMessage as error:
+        raise ConfigurationError(
+            error.message, hint="as in --key-service notary=ed25519:…"
+        ) from error
 
 
 def _measurements(given: list[str] | None) -> list[Digest]:
@@ -299,6 +321,7 @@ def _facts(manifest: Manifest, approving: set[str]) -> dict[str, object]:
         "measurements": [to_text(pin) for pin in manifest.attestation.insecure],
         "pins": {name: dict(pins) for name, pins in manifest.attestation.formats.items()},
         "revocations": "required" if manifest.attestation.revocations else "none",
+        "key_services": [f"{each.name} {key_to_text(each.key)}" for each in manifest.key_services],
         "evidence_freshness_seconds": manifest.attestation.freshness_seconds,
         "rule": f"{shown(rules.rule, rules.server)}, weighting {rules.weighting}",
         "released": "model parameters, and "

@@ -19,6 +19,7 @@ from fedenclave.cli import (
     client,
     demo,
     federation,
+    key_service,
     log,
     receipts,
     simulate,
@@ -42,6 +43,7 @@ app.add_typer(receipts.app, name="receipts")
 app.add_typer(log.app, name="log")
 app.add_typer(attest.app, name="attest")
 app.add_typer(aggregator.app, name="aggregator")
+app.add_typer(key_service.app, name="key-service")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(attack.app, name="attack")
 app.command()(demo.demo)

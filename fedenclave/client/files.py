@@ -120,19 +120,29 @@ def make_key(path: Path) -> None:
     write_key(path, Ed25519PrivateKey.generate())
 
 
+def read_private(path: Path, what: str) -> bytes:
+    """Return the bytes of a file that only its owner can read.
+
+    Raises:
+        ConfigurationError: it cannot be read, or others can read it.
+    """
+    data = read_file(path, what)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigurationError(
+            f"{what} file {path} has mode {mode:04o}, want 0600",
+            hint=f"others could have read it. if they have not: chmod 600 {path}",
+        )
+    return data
+
+
 def read_key(path: Path) -> Ed25519PrivateKey:
     """Return the private key in a PEM file that only its owner can read.
 
     Raises:
         ConfigurationError: it cannot be read, others can read it, or it is no Ed25519 key.
     """
-    data = read_file(path, "key")
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise ConfigurationError(
-            f"key file {path} has mode {mode:04o}, want 0600",
-            hint=f"others could have read it. if they have not: chmod 600 {path}",
-        )
+    data = read_private(path, "key")
     try:
         key = load_pem_private_key(data, password=None)
     except (ValueError, TypeError) as error:

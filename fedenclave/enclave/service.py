@@ -27,7 +27,8 @@ from fedenclave.enclave.host_file import HostFile, close_quietly
 from fedenclave.enclave.journal import MAX_SEGMENT
 from fedenclave.enclave.measured import read_measured_code
 from fedenclave.enclave.operations import OPERATIONS
-from fedenclave.enclave.sealing.choose import choose_sealer
+from fedenclave.enclave.sealing.choose import choose_sealer, shortcomings
+from fedenclave.enclave.sealing.released_key import ReleasedKeys
 from fedenclave.enclave.sealing.sealer import SealingFailed
 from fedenclave.enclave.secret_memory import KeySlots, SecretMemory
 from fedenclave.enclave.states import State, after
@@ -40,6 +41,8 @@ from fedenclave.protocol.errors import (
 )
 from fedenclave.protocol.evidence import REPORT_DATA_SIZE
 from fedenclave.protocol.frames import (
+    Asked,
+    AskRequest,
     Empty,
     Operation,
     Reply,
@@ -49,6 +52,7 @@ from fedenclave.protocol.frames import (
     Started,
     StartRequest,
     StatusReply,
+    UnlockRequest,
 )
 from fedenclave.protocol.manifest import MAX_CLIENTS, Manifest
 from fedenclave.protocol.records import Record
@@ -75,14 +79,6 @@ _NO_SECRET_MEMORY = (
     "secret memory is refused here, or there is too little of it (RLIMIT_MEMLOCK below 8 MiB, or "
     "48 for rules over all updates at once; or the kernel): keys or plaintext lie on ordinary "
     "pages, readable by root"
-)
-_NO_SEALING = (
-    "nothing on this machine seals the enclave's state: after a restart it is another enclave, and "
-    "the members begin anew"
-)
-_NO_ANCHOR = (
-    "nothing on this machine knows which state is the newest: a restart aborts the open round, and "
-    "that the state was wound back is for the clients to see"
 )
 
 
@@ -111,16 +107,15 @@ class Service:
             tee, measurement=self._measurement, protections=hardening.protections, kernel=Kernel()
         )
         self._sealer = choose_sealer(self._attester, measurement=self._measurement, kernel=Kernel())
-        if self._sealer is None:
-            hardening.warnings.append(_NO_SEALING)
-        elif not self._sealer.keeps_open_rounds:
-            hardening.warnings.append(_NO_ANCHOR)
+        self._released = ReleasedKeys(self._attester, self._sealer)
         self._lent = Lent(
             attester=self._attester, workers=self._workers, slots=self._slots, memory=memory
         )
         # Once for nobody: better no enclave than one of which nobody can be convinced later.
         self._attester.evidence(bytes(REPORT_DATA_SIZE), Ed25519PrivateKey.generate())
         self._own: dict[Operation, tuple[int, Callable[[bytes, list[int]], Record]]] = {
+            Operation.ASK: (0, self._ask),
+            Operation.UNLOCK: (0, self._unlock),
             Operation.START: (1, self._start),
             Operation.RESUME: (2, self._resume),
             Operation.TELL: (0, self._tell),
@@ -199,6 +194,15 @@ class Service:
             raise RequestRefused(Refusal.WRONG_STATE)
         return self._federation
 
+    def _ask(self, body: bytes, _: list[int]) -> Record:
+        request = AskRequest.from_bytes(body)
+        manifest = Manifest.from_bytes(request.manifest)
+        return Asked(request=self._released.ask(manifest, request.challenges))
+
+    def _unlock(self, body: bytes, _: list[int]) -> Record:
+        self._sealer = self._released.unlock(UnlockRequest.from_bytes(body).answers)
+        return Empty()
+
     def _start(self, body: bytes, descriptors: list[int]) -> Started:
         request = StartRequest.from_bytes(body)
         federation = Federation.start(
@@ -238,9 +242,9 @@ class Service:
             closed=federation.closed_before,
         )
 
-    @staticmethod
-    def _agreed(request: StartRequest | ResumeRequest) -> Agreed:
+    def _agreed(self, request: StartRequest | ResumeRequest) -> Agreed:
         manifest = Manifest.from_bytes(request.manifest)
+        self._released.check(manifest)
         return agreed(manifest, request.approvals, Schema.from_bytes(request.schema))
 
     def _started(self, federation: Federation) -> Started:
@@ -253,7 +257,7 @@ class Service:
             start=federation.start_signed,
             measurement=self._measurement,
             protections=tuple(self._hardening.protections),
-            warnings=tuple(self._hardening.warnings),
+            warnings=(*self._hardening.warnings, *shortcomings(self._sealer)),
             sealing=self._sealer.name if self._sealer is not None else "",
         )
 

@@ -28,6 +28,8 @@ class State(StrEnum):
 
 
 TRANSITIONS: dict[tuple[State, Operation], State] = {
+    (State.NEW, Operation.ASK): State.NEW,
+    (State.NEW, Operation.UNLOCK): State.NEW,
     (State.NEW, Operation.START): State.IDLE,
     (State.NEW, Operation.RESUME): State.IDLE,
     (State.NEW, Operation.STATUS): State.NEW,

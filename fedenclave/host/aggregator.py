@@ -22,12 +22,13 @@ from fedenclave.host.checkpoint_file import CheckpointFile
 from fedenclave.host.enclave_process import EnclaveProcess
 from fedenclave.host.evidence_parts import with_parts
 from fedenclave.host.journal import JournalFiles, flush_folder
+from fedenclave.host.key_services import Commands, unlock
 from fedenclave.host.model_files import ModelFiles
 from fedenclave.host.optimiser_files import Opened, OptimiserFiles
 from fedenclave.host.statement_log import StatementLog
-from fedenclave.host.store import CiphertextStore, StoredUpdate, StoreFull
+from fedenclave.host.store import CiphertextStore, StoredUpdate, StoreFull, unusable_folder
 from fedenclave.protocol.digests import Digest
-from fedenclave.protocol.errors import ConfigurationError, Refusal, RequestRefused
+from fedenclave.protocol.errors import Refusal, RequestRefused
 from fedenclave.protocol.evidence import Evidence
 from fedenclave.protocol.frames import (
     AbortRequest,
@@ -74,6 +75,7 @@ class Aggregator:
         model: Model,
         tee: str,
         evidence_parts: Mapping[str, bytes] | None = None,
+        key_services: Commands | None = None,
         store_bytes: int = DEFAULT_STORE_BYTES,
         code: Path | None = None,
         flushed: bool = True,
@@ -87,6 +89,7 @@ class Aggregator:
             model: the agreed first model.
             tee: what vouches for the enclave; see `EnclaveProcess`.
             evidence_parts: see `with_parts`.
+            key_services: see `unlock`; None for a restart as this machine's hardware allows it.
             store_bytes: limit of the ciphertext store.
             code: another copy of the package for the enclave to run (tests, demonstrations).
             flushed: whether to wait for the disk. Without, what a killed process leaves is whole,
@@ -120,7 +123,7 @@ class Aggregator:
                     flush_folder(folder)
                 undo.pop_all()
         except OSError as error:
-            raise _unusable(folder, error) from error
+            raise unusable_folder(folder, error) from error
         self._releases: list[bytes] = []
         self._admissions: set[Digest] = set()
         self._round = 0
@@ -128,12 +131,14 @@ class Aggregator:
         """The release that ended the newest round, if it was one."""
         self._model_pending = False
         try:
+            if key_services:
+                unlock(self._enclave, manifest, key_services, self._evidence_parts)
             segment = self._journal.newest()
             self._started = self._resume(model, segment) if segment else self._start(model)
             self._renew_checkpoint()
         except OSError as error:
             self.close()
-            raise _unusable(folder, error) from error
+            raise unusable_folder(folder, error) from error
         except BaseException:
             self.close()
             raise
@@ -390,10 +395,3 @@ class Aggregator:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
-
-
-def _unusable(folder: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(
-        f"cannot use folder {folder}: {error.strerror}",
-        hint="name a folder that this user can write to",
-    )

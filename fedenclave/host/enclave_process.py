@@ -206,6 +206,8 @@ _HINTS = {
     Refusal.DIFFERENCING: "a release to a cohort this close to an earlier one on the same model "
     "would show what single organisations contributed; abort the round",
     Refusal.STORAGE: "the host's file cannot be read or written: is the disk full?",
+    Refusal.KEYS: "an answer of a key service is another's, was changed on its way, or is to an "
+    "earlier question; the enclave's log says which",
     Refusal.STATE: "its sealed state is damaged, another federation's, or was sealed on another "
     "machine or by other code; go back to those, or begin anew in an empty folder: to the clients "
     "that is another enclave",
@@ -313,7 +315,7 @@ def enrol_tpm(device: str, *arguments: str) -> bytes:
     # Absolute, since the process has another working folder.
     done = _run(None, os.path.abspath(device), *arguments, module="fedenclave.enclave.tpm")  # noqa: PTH100
     if done.returncode != 0:
-        reason, hint = _last_error(done.stderr)
+        reason, hint = last_error(done.stderr)
         raise ConfigurationError(f"the tpm at {device!a} cannot be used: {reason}", hint=hint)
     return done.stdout
 
@@ -331,11 +333,11 @@ def _run(
 
 
 def _no_evidence(tee: str, said: bytes) -> ConfigurationError:
-    reason, hint = _last_error(said)
+    reason, hint = last_error(said)
     return ConfigurationError(f"no evidence by tee = {tee!a}: {reason}", hint=hint)
 
 
-def _last_error(said: bytes) -> tuple[str, str]:
+def last_error(said: bytes) -> tuple[str, str]:
     """Return what a process wrote last to stderr as `error:` and `hint:`, or else the end of it."""
     found = dict.fromkeys(("error", "hint"), "")
     for line in said.decode(errors="replace").splitlines():

@@ -26,6 +26,7 @@ from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.enclave_process import EnclaveDied
 from fedenclave.host.endpoint import split_address
 from fedenclave.host.gateway import Gateway, TlsFiles
+from fedenclave.host.key_services import Commands
 from fedenclave.host.witnesses import Witness, Witnesses, read_witnesses
 from fedenclave.protocol.checkpoint_note import log_origin
 from fedenclave.protocol.digests import to_text
@@ -57,6 +58,7 @@ class AggregatorConfig:
     store_limit: int
     tee: str
     evidence_parts: Mapping[str, Path]
+    key_services: Commands
     witnesses: tuple[Witness, ...]
     tls: TlsFiles | None
     insecure_plaintext: bool
@@ -89,6 +91,7 @@ def read_config(path: Path) -> AggregatorConfig:
         store_limit=table.take_int("store_limit", low=1 << 20, high=_MAX_STORE_BYTES),
         tee=table.take_text("tee"),
         evidence_parts=_parts(table, base) if "evidence_parts" in given else {},
+        key_services=_commands(table) if "key_services" in given else {},
         witnesses=read_witnesses(table.take_table("witnesses")) if "witnesses" in given else (),
         tls=tls,
         insecure_plaintext=plaintext,
@@ -102,6 +105,11 @@ def _parts(table: Table, base: Path) -> dict[str, Path]:
     named = table.take_table("evidence_parts")
     given = named.names()
     return {name: base / named.take_text(name) for name in given}
+
+
+def _commands(table: Table) -> Commands:
+    named = table.take_table("key_services")
+    return {name: named.take_texts(name) for name in named.names()}
 
 
 def _tls(table: Table, base: Path) -> TlsFiles:
@@ -137,6 +145,7 @@ def serve(config: AggregatorConfig) -> None:
                     name: _read(path, f"evidence part {name}")
                     for name, path in config.evidence_parts.items()
                 },
+                key_services=config.key_services,
                 store_bytes=config.store_limit,
             ) as aggregator,
             Gateway(

@@ -280,3 +280,11 @@ def _renamed(path: Path, to: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def unusable_folder(folder: Path, error: OSError) -> ConfigurationError:
+    """Return the error for a folder of the host's that the system does not let it use."""
+    return ConfigurationError(
+        f"cannot use folder {folder}: {error.strerror}",
+        hint="name a folder that this user can write to",
+    )

@@ -6,8 +6,9 @@ needs them, and each is a way to write the same thing twice.
 
 Decoding first counts the values without making an object of any of them: a byte of an empty array
 is a list of 56 bytes in Python, so that a message of 32 MiB could fill a client's memory. Then the
-bytes go to cbor2 with every tag refused, and the result is encoded again and compared: whatever
-was not canonical (order, length, indefinite form, trailing bytes) differs.
+bytes go to cbor2 with every tag refused, the order of keys is looked at, and the result is encoded
+again and compared: whatever else was not canonical (length, indefinite form, trailing bytes)
+differs.
 
 SPEC.md, section 1.
 """
@@ -58,6 +59,36 @@ def _canonical(value: Any) -> Any:
         keys = sorted(value, key=lambda key: (len(key.encode()), key.encode()))
         return {key: _canonical(value[key]) for key in keys}
     raise ValueError(f"{type(value).__name__} is not part of the protocol")
+
+
+def _check_canonical(value: Any) -> None:
+    """Refuse a decoded `value` that `_canonical` would refuse or put in another order.
+
+    Encoded as it is, it then gives what `encode` would give, and nothing has to be built anew.
+    """
+    kind = type(value)
+    if kind is str or kind is bytes or kind is bool:
+        return
+    if kind is int:
+        if not 0 <= value < 2**64:
+            raise ValueError("integers are unsigned and below 2**64")
+    elif kind is list:
+        for item in value:
+            if type(item) is not str and type(item) is not bytes:
+                _check_canonical(item)
+    elif kind is dict:
+        last = (-1, b"")
+        for key, item in value.items():
+            if type(key) is not str:
+                raise ValueError("map keys are text")
+            encoded = key.encode()
+            place = (len(encoded), encoded)
+            if place <= last:
+                raise ValueError("map keys are out of order")
+            last = place
+            _check_canonical(item)
+    else:
+        raise ValueError(f"{kind.__name__} is not part of the protocol")
 
 
 def encode(value: Any) -> bytes:
@@ -117,7 +148,8 @@ def decode(data: bytes, *, max_size: int) -> Any:
             allow_duplicate_keys=False,
             strict_hashable_types=True,
         )
-        again = encode(value)
+        _check_canonical(value)
+        again = cbor2.dumps(value)
     # The bytes are hostile and cbor2's list of exceptions is not a promise of its API.
     except Exception as error:
         raise MalformedMessage(f"message of {len(data)} bytes is not valid cbor") from error

@@ -86,6 +86,7 @@ class Refusal(StrEnum):
     PEER_MESSAGE = "peer-message-unusable"
     SET_ASIDE = "update-set-aside"
     STORAGE = "storage-unreadable"
+    KEYS = "released-keys-unusable"
     STATE = "state-unusable"
     ROLLED_BACK = "state-rolled-back"
     ATTESTATION = "attestation-unavailable"

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason, Refusal
+from fedenclave.protocol.key_release import KeyChallenge
 from fedenclave.protocol.records import Record
 from fedenclave.protocol.statements import Checkpoint
 
@@ -25,6 +26,8 @@ MAX_FRAME = 64 << 20
 class Operation(StrEnum):
     """What the host can ask."""
 
+    ASK = "ask"
+    UNLOCK = "unlock"
     START = "start"
     RESUME = "resume"
     EVIDENCE = "evidence"
@@ -79,6 +82,34 @@ class Reply(Record):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Empty(Record):
     """Nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskRequest(Record):
+    """Make a request to the key services. `challenges` are theirs, in the manifest's order."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    manifest: bytes
+    challenges: tuple[KeyChallenge, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Record):
+    """An encoded `KeyRequest`; empty where this machine seals its state by itself."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    request: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlockRequest(Record):
+    """Take what the key services have answered: signed `KeyRelease`s, in the manifest's order."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FRAME
+
+    answers: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

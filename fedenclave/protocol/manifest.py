@@ -31,7 +31,8 @@ from fedenclave.protocol.attestation_policy import AttestationPolicy, read_attes
 from fedenclave.protocol.cohort import DrawnCohort, read_cohort
 from fedenclave.protocol.digests import Digest, domain_digest, from_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
-from fedenclave.protocol.signing import PublicKey, Signed, key_from_text, verify
+from fedenclave.protocol.key_release import KeyService, read_key_services
+from fedenclave.protocol.signing import PublicKey, Signed, key_from_text, signature_holds
 from fedenclave.protocol.statements import VERSION, Approval, Peers, Suite, checked_name
 from fedenclave.protocol.toml_table import Table, parse
 
@@ -119,6 +120,7 @@ class Manifest:
     schema: Digest
     initial_model: Digest
     rules: Rules
+    key_services: tuple[KeyService, ...] = ()
 
     @cached_property
     def digest(self) -> Digest:
@@ -182,6 +184,7 @@ def _read(source: bytes, top: Table) -> Manifest:
         schema=schema,
         initial_model=initial,
         rules=_rules(top.take_table("aggregation"), metrics),
+        key_services=read_key_services(top),
     )
 
 
@@ -239,10 +242,11 @@ def _check_roster(manifest: Manifest) -> None:
     """Refuse double names and keys, unknown members, and numbers that can never be reached."""
     members = {member.name for member in manifest.members}
     keys = [m.key for m in manifest.members] + [c.key for c in manifest.clients]
+    keys += [service.key for service in manifest.key_services]
     if len(members) != len(manifest.members) or len(manifest.roster) != len(manifest.clients):
         raise ConfigurationError("manifest names a member or a client twice")
     if len(set(keys)) != len(keys):
-        raise ConfigurationError("manifest gives one key to two members or clients")
+        raise ConfigurationError("manifest gives one key to two members, clients or key services")
     for client in manifest.clients:
         if client.member not in members:
             raise ConfigurationError(
@@ -322,8 +326,14 @@ def _of_members(
     found = []
     for signed in statements:
         try:
-            claimed = cls.from_bytes(Signed.from_bytes(signed).payload).member
-            statement = verify(cls, signed, keys[claimed])
+            envelope = Signed.from_bytes(signed)
+            # Decoded before it is verified, to know whose key to verify it with.
+            statement = cls.from_bytes(envelope.payload)
+            key = keys[statement.member]
+            if envelope.type != cls.TYPE:
+                continue
+            if not signature_holds(cls.TYPE, envelope.payload, envelope.signature, key):
+                continue
         except (MalformedMessage, KeyError):
             continue
         if (statement.manifest, statement.federation) == (manifest.digest, manifest.name):

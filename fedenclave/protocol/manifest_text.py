@@ -12,6 +12,7 @@ from fedenclave.protocol.aggregation import Krum, to_toml
 from fedenclave.protocol.cohort import cohort_to_toml
 from fedenclave.protocol.digests import Digest, to_text
 from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.key_release import KeyService
 from fedenclave.protocol.manifest import Client, Manifest, Member, Rules
 from fedenclave.protocol.signing import key_to_text
 from fedenclave.protocol.statements import Suite
@@ -37,6 +38,7 @@ class ManifestDraft:
     initial_model: Digest
     rules: Rules
     attestation: str = ""
+    key_services: Sequence[KeyService] = ()
 
 
 def write_manifest(draft: ManifestDraft) -> bytes:
@@ -105,15 +107,39 @@ def write_manifest(draft: ManifestDraft) -> bytes:
             f'member = "{client.member}"',
             f'key = "{key_to_text(client.key)}"',
         ]
+    lines += _key_services(draft.key_services)
     source = ("\n".join(lines) + "\n").encode()
     # What was put in as text must not have brought anything else with it.
     written = Manifest.from_bytes(source)
-    made_for = (tuple(draft.members), tuple(draft.clients), draft.rules)
-    if (written.members, written.clients, written.rules) != made_for:
+    made_for = (
+        tuple(draft.members),
+        tuple(draft.clients),
+        tuple(draft.key_services),
+        draft.rules,
+    )
+    if (written.members, written.clients, written.key_services, written.rules) != made_for:
         raise ConfigurationError(
-            "manifest would have other members, clients or rules than it is made for"
+            "manifest would have other members, clients, key services or rules than it is made for"
         )
     return source
+
+
+def _key_services(services: Sequence[KeyService]) -> list[str]:
+    lines = []
+    if services:
+        lines += [
+            "",
+            "# Who keeps the key to the enclave's state where no hardware does: a share each.",
+            "# All of them together with the operator could open it, and pass for the enclave.",
+        ]
+    for number, service in enumerate(services):
+        lines += [
+            *([""] if number else []),
+            "[[key_services]]",
+            f'name = "{service.name}"',
+            f'key = "{key_to_text(service.key)}"',
+        ]
+    return lines
 
 
 def _texts(texts: Sequence[str]) -> str:

@@ -25,6 +25,10 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in fields(cls)}
 
 
+_PLAIN = frozenset({int, str, bytes, bool})
+"""Field types that decoding gives as they are."""
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Record):
         return value.to_plain()
@@ -33,6 +37,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, StrEnum):
         return value.value
     return value
+
+
+def _all_digests(value: list[bytes]) -> bool:
+    return set(map(len, value)) <= {DIGEST_SIZE}
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
@@ -45,6 +53,11 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise MalformedMessage(f"{where} is {type(value).__name__}, want an array")
         item = get_args(hint)[0]
+        # Lists of thousands of names and digests are common: no loop where nothing is wrong.
+        if item in _PLAIN and set(map(type, value)) <= {item}:
+            return tuple(value)
+        if item is Digest and set(map(type, value)) <= {bytes} and _all_digests(value):
+            return tuple(value)
         return tuple(_typed(item, v, f"{where}[{i}]") for i, v in enumerate(value))
     if issubclass(hint, Record):
         return hint.from_plain(value, where)
@@ -82,7 +95,10 @@ class Record:
         if value.keys() != hints.keys():
             odd = sorted(value.keys() ^ hints.keys())
             raise MalformedMessage(f"{where} has missing or unknown fields: {', '.join(odd)[:200]}")
-        typed = {name: _typed(h, value[name], f"{where}.{name}") for name, h in hints.items()}
+        typed = {
+            name: v if type(v := value[name]) is hint else _typed(hint, v, f"{where}.{name}")
+            for name, hint in hints.items()
+        }
         return cls(**typed)
 
     def to_bytes(self) -> bytes:

@@ -73,7 +73,15 @@ def verify(cls: type[StatementT], signed: bytes, key: PublicKey) -> StatementT:
     Raises:
         MalformedMessage: it does not decode, is of another type, or the signature does not hold.
     """
-    envelope = Signed.from_bytes(signed)
+    return verify_opened(cls, Signed.from_bytes(signed), key)
+
+
+def verify_opened(cls: type[StatementT], envelope: Signed, key: PublicKey) -> StatementT:
+    """Return what `verify` returns, of a `Signed` that has been decoded.
+
+    Raises:
+        MalformedMessage: as there.
+    """
     if envelope.type != cls.TYPE:
         raise MalformedMessage(f"statement is of type {envelope.type[:40]!r}, want {cls.TYPE!r}")
     if not signature_holds(cls.TYPE, envelope.payload, envelope.signature, key):

@@ -249,6 +249,27 @@ def test_logs_that_nothing_stands_for_yet_prove_nothing() -> None:
     assert "wait" in caught.value.hint
 
 
+def test_an_entry_without_a_signature_that_holds_does_not_hide_a_fork() -> None:
+    # Both logs are valid by their checkpoints, and the entries that differ prove nothing alone.
+    logs = started(), started()
+    for log, clients in zip(logs, (("c", "a"), ("a", "c")), strict=True):
+        log.round()
+        log.announce()
+        log.key = Ed25519PrivateKey.generate()
+        for client in clients:
+            log.admit(client)
+        log.key = KEY
+        log.release()
+        assert log.verified().admissions == 5
+    proof = denounce_logs(*streams(*logs), PUBLIC)
+    assert "two ends of round 2" in verify_fork(proof.to_bytes(), PUBLIC).why
+    # And where nothing with a signature follows, that is what is said.
+    for log in logs:
+        del log.signed[-1]
+    with pytest.raises(MalformedMessage, match="admission does not hold"):
+        denounce_logs(*streams(*logs), PUBLIC)
+
+
 def test_a_forged_or_damaged_log_is_no_proof_against_the_enclave() -> None:
     first, second = forked("end")
     second.signed[-1] = replace(

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
+from fedenclave.audit.log_entry import STATEMENTS
 from fedenclave.audit.log_rounds import LogInvalid
 from fedenclave.audit.round_history import End
 from fedenclave.protocol.errors import FedEnclaveError, MalformedMessage, Reason
@@ -269,11 +270,24 @@ def test_whoever_has_the_key_may_vouch_for_what_it_has_not_signed(place: int) ->
         step(log)
     log.key = KEY
     refused(log, f"entry {place}: the key has not signed it", signatures=Signatures.ALL)
-    # The release stands for the entries before it, not for itself; so does the announcement.
-    if place in (1, 4):
+    # The release stands for the entries before it, not for itself; so does the announcement. And
+    # the start is checked whatever stands for it.
+    if place in (0, 1, 4):
         refused(log, f"entry {place}: the key", signatures=Signatures.CHECKPOINTS)
     else:
         assert log.verified(signatures=Signatures.CHECKPOINTS).admissions == 2
+
+
+def test_statements_vouched_for_are_not_checked_one_by_one_unless_all_are() -> None:
+    log = three_rounds()
+    log.announce()
+    log.key = Ed25519PrivateKey.generate()
+    log.admit("a")
+    log.key = KEY
+    log.abort()
+    assert log.verified().signatures is Signatures.CHECKPOINTS
+    assert log.verified(processes=2) == log.verified()
+    refused(log, "entry 17: the key has not signed it", signatures=Signatures.ALL)
 
 
 def test_what_no_checkpoint_vouches_for_yet_is_checked_itself() -> None:
@@ -337,14 +351,21 @@ def test_a_torn_and_a_damaged_file_are_errors_of_their_own() -> None:
 def test_several_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedenclave.audit.log._BATCH", 3)
     log = three_rounds()
-    assert log.verified(processes=2) == log.verified()
+    every: dict[str, Any] = {"signatures": Signatures.ALL}
+    assert log.verified(processes=2, **every) == log.verified(**every)
     read: list[int] = []
     log.verified(progress=read.append)
     assert read == sorted(read)
     assert len(read) == 6
-    log.signed[13] = replace(Signed.from_bytes(log.signed[13]), signature=bytes(64)).to_bytes()
-    log.signed = log.signed[:15]
-    refused(log, "entry 13: the key has not signed it", processes=2)
+    # One in a batch of a helping process, and one in the rest, which is checked here.
+    for place, ways in ((13, Signatures), (15, Signatures), (5, [Signatures.ALL])):
+        changed = three_rounds()
+        entry = Signed.from_bytes(log.signed[place])
+        statement = STATEMENTS[entry.type].from_bytes(entry.payload)
+        changed.signed = [*log.signed[:place], sign(statement, Ed25519PrivateKey.generate())]
+        for signatures in ways:
+            match = f"entry {place}: the key has not signed it"
+            refused(changed, match, processes=2, signatures=signatures)
 
 
 # -- any change of any byte

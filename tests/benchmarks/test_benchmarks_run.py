@@ -10,7 +10,17 @@ import pytest
 
 pytest.importorskip("flwr")
 
-from benchmarks import aggregation, attestation, log, memory, robust, sealing, throughput
+from benchmarks import (
+    aggregation,
+    attestation,
+    log,
+    memory,
+    receipts,
+    robust,
+    sealing,
+    synthetic_log,
+    throughput,
+)
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -92,17 +102,29 @@ def test_judging_evidence_is_timed_for_every_format_at_hand(
     assert "100 clients, one piece of evidence" in capsys.readouterr().out
 
 
-def test_a_receipt_and_a_whole_log_are_timed(
+def test_a_whole_log_is_timed_by_the_command_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "log.json"
     assert log.main(["--quick", "--json", str(file)]) == 0
     result = figures(file)
-    assert result["receipt_ms"] > 0
     found = result["log"]
-    # A start, and rounds of an announcement, every client's admission and a release.
-    assert found["entries"] == 1 + found["rounds"] * (log.QUICK_CLIENTS + 2)
+    # A start, and rounds of an announcement, a rejection, admissions and an end.
+    assert found["entries"] == 1 + 3 * found["rounds"] + found["admissions"]
     assert found["entries"] >= log.QUICK_EVENTS
-    assert found["seconds"].keys() == {"all", "checkpoints"}
+    assert found["aborts"] == found["rounds"] // synthetic_log.ABORTED_EVERY
+    assert found["ways"].keys() == {"all", "checkpoints"}
+    assert all(way["seconds"] > 0 < way["mib"] for way in found["ways"].values())
     assert all(row["met"] is None for row in result["rows"])
     assert "this log is shorter" in capsys.readouterr().out
+
+
+def test_receipts_are_timed_alone_in_a_folder_and_as_they_are_made(tmp_path: Path) -> None:
+    file = tmp_path / "receipts.json"
+    assert receipts.main(["--quick", "--json", str(file)]) == 0
+    result = figures(file)
+    development = result["development"]
+    assert development["receipts"] == receipts.QUICK_ROUNDS * receipts.QUICK_CLIENTS
+    keys = ("alone_ms", "folder_ms", "command_ms", "made_a_second")
+    assert all(development[key] > 0 for key in keys)
+    assert len(result["rows"]) >= len(keys)

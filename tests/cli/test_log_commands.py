@@ -33,12 +33,12 @@ def log_file(tmp_path: Path) -> Path:
 def test_a_log_is_verified_with_the_manifest_beside_it(log_file: Path, fedenclave: Command) -> None:
     done = fedenclave("log", "verify", log_file, "--key", NAMED)
     assert done.status == 0, done.err
-    assert "16 entries, verified by every signature" in done.out
+    assert "16 entries, verified by signed checkpoints" in done.out
     assert "2 releases, 1 aborts, 0 adoptions; 6 admissions, 3 rejections" in done.out
     assert to_text(three_rounds().checkpoint().root) in done.out
-    quick = fedenclave("log", "verify", log_file, "--key", NAMED, "--signatures", "checkpoints")
-    assert quick.status == 0
-    assert "verified by signed checkpoints" in quick.out
+    every = fedenclave("log", "verify", log_file, "--key", NAMED, "--signatures", "all")
+    assert every.status == 0
+    assert "16 entries, verified by every signature" in every.out
 
 
 def test_a_long_log_is_shared_among_processes(
@@ -48,6 +48,19 @@ def test_a_long_log_is_shared_among_processes(
     monkeypatch.setattr("fedenclave.cli.log._LONG", 0)
     long = fedenclave("log", "verify", log_file, "--key", NAMED)
     assert (long.status, long.out) == (0, short.out)
+
+
+def test_of_a_long_history_the_newest_rounds_are_shown(
+    log_file: Path, fedenclave: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"\n│ {number} " for number in (1, 2, 3)]
+    every = fedenclave("log", "verify", log_file, "--key", NAMED).out
+    assert [row in every for row in rows] == [True, True, True]
+    monkeypatch.setattr("fedenclave.cli.log._MOST_ROUNDS", 2)
+    done = fedenclave("log", "verify", log_file, "--key", NAMED)
+    assert done.status == 0
+    assert "the newest 2 of 3 rounds; --json has all" in done.out
+    assert [row in done.out for row in rows] == [False, True, True]
 
 
 def test_a_verified_log_in_json(log_file: Path, fedenclave: Command) -> None:

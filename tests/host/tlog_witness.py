@@ -1,4 +1,4 @@
-"""A witness as strict as C2SP's pages, on loopback, with nothing of ours in its judgement.
+"""A witness on loopback, as strict as C2SP tlog-witness, with nothing of ours in its judgement.
 
 Its consistency check turns RFC 6962's definition of the proof round: it rebuilds both trees' roots
 by recursion, where ours walks a path.
@@ -92,7 +92,7 @@ class HttpWitness:
     # -- judgement
 
     def answer(self, body: bytes) -> Answer:
-        """Judge one request in the order that the pages give."""
+        """Judge one request; the first check that fails is the answer."""
         head, blank, note = body.partition(b"\n\n")
         lines = head.split(b"\n")
         old = re.fullmatch(rb"old (0|[1-9][0-9]*)", lines[0])

@@ -33,6 +33,8 @@ NARROWER: dict[str, st.SearchStrategy[Any]] = {
     "EvidenceParts.parts": st.dictionaries(st.text(max_size=10), st.binary(max_size=20)).map(
         lambda parts: EvidenceParts.of(parts).parts
     ),
+    "KeyChallenge.nonce": st.binary(min_size=32, max_size=32),
+    "KeyQuestion.version": st.just(1),
     "ForkProof.key": st.binary(min_size=32, max_size=32),
     "Activation.version": st.just(1),
     "Activation.member": NAMES,

@@ -128,5 +128,26 @@ def test_a_value_outside_the_protocol_is_the_callers_bug(value: object) -> None:
         encode(value)
 
 
+@given(st.dictionaries(st.text(max_size=8), PLAIN, min_size=2), st.integers(0, 2), st.data())
+def test_keys_in_any_other_order_are_refused_however_deep(
+    value: dict[str, object], around: int, data: st.DataObject
+) -> None:
+    def wrapped(inner: object) -> object:
+        for _ in range(around):
+            inner = {"inner": [inner]}
+        return inner
+
+    true = encode(wrapped(value))
+    shuffled = data.draw(st.permutations(list(value.items())))
+    other = cbor2.dumps(wrapped(dict(shuffled)))
+    for encoded in {true, other}:
+        try:
+            decoded = decode(encoded, max_size=LIMIT)
+        except MalformedMessage:
+            continue
+        assert encoded == true
+        assert decoded == wrapped(value)
+
+
 def test_map_keys_are_ordered_by_their_encodings() -> None:
     assert encode({"b": 1, "aa": 2, "é": 3, "a": 4}).hex() == "a46161046162016261610262c3a903"

@@ -129,3 +129,5 @@ def test_the_receipts_checks_are_the_specifications() -> None:
     source = (PACKAGE / "audit" / "receipt.py").read_text(encoding="utf-8")
     named = set(numbered(source))
     assert named == set(listed)
+    shared = (PACKAGE / "audit" / "shared_parts.py").read_text(encoding="utf-8")
+    assert numbered(shared) == [6, 7]

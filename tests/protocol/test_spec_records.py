@@ -20,6 +20,7 @@ from fedenclave.protocol.codec import MAX_DEPTH, MAX_VALUES, decode, encode
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason, Refusal, RequestRefused
 from fedenclave.protocol.frames import MAX_FRAME, Operation
+from fedenclave.protocol.key_release import KeyService
 from fedenclave.protocol.manifest import Client, Member, Rules
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
 from fedenclave.protocol.peers import Purpose
@@ -135,7 +136,7 @@ def test_refusals_travel_over_grpc_as_the_specification_says() -> None:
 
 def manifest_keys() -> set[str]:
     """Return the keys of a written manifest, dotted."""
-    keys = [PublicKey(bytes([i]) * 32) for i in range(4)]
+    keys = [PublicKey(bytes([i]) * 32) for i in range(5)]
     digest = Digest(bytes(32))
     source = write_manifest(
         ManifestDraft(
@@ -143,7 +144,8 @@ def manifest_keys() -> set[str]:
             threshold=1,
             development=False,
             members=[Member(name=n, key=k) for n, k in zip("ab", keys[:2], strict=True)],
-            clients=[Client(name=n, member=n, key=k) for n, k in zip("ab", keys[2:], strict=True)],
+            clients=[Client(name=n, member=n, key=k) for n, k in zip("ab", keys[2:4], strict=True)],
+            key_services=[KeyService(name="s", key=keys[4])],
             freshness_seconds=60,
             insecure_measurements=[digest],
             suite=Suite.HYBRID,

@@ -1,8 +1,8 @@
 """Which sealer goes with which attester: what vouches for this code also keeps its keys.
 
-None for Nitro, TDX, CCA, Confidential Space and Azure: their hardware seals nothing for a guest. A
-key for those is released to attested code by a key service (KMS), which is not here yet, so an
-enclave there begins anew after a restart, under a new signing key.
+None for Nitro, TDX, CCA, Confidential Space and Azure: their hardware seals nothing for a guest.
+There the key is what the federation's key services release to attested code (released_key.py);
+without, an enclave begins anew after a restart, under a new signing key.
 """
 
 from __future__ import annotations
@@ -23,6 +23,15 @@ from fedenclave.enclave.sealing.sealer import Sealer
 from fedenclave.enclave.sealing.tpm import TpmSealer
 from fedenclave.protocol.digests import Digest
 
+_NO_SEALING = (
+    "nothing on this machine seals the enclave's state: after a restart it is another enclave, and "
+    "the members begin anew"
+)
+_NO_ANCHOR = (
+    "nothing on this machine knows which state is the newest: a restart aborts the open round, and "
+    "that the state was wound back is for the clients to see"
+)
+
 
 def choose_sealer(attester: Attester, *, measurement: Digest, kernel: Kernel) -> Sealer | None:
     """Return the sealer of the machine that `attester` speaks for; None where it has none."""
@@ -39,3 +48,10 @@ def choose_sealer(attester: Attester, *, measurement: Digest, kernel: Kernel) ->
             device = kernel.path(sev_guest.DEVICE)
             return HardwareKeySealer("sev-snp", partial(snp_key, kernel, device))
     return None
+
+
+def shortcomings(sealer: Sealer | None) -> tuple[str, ...]:
+    """Return what a restart loses under `sealer`, for people."""
+    if sealer is None:
+        return (_NO_SEALING,)
+    return () if sealer.keeps_open_rounds else (_NO_ANCHOR,)

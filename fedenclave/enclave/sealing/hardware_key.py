@@ -48,6 +48,8 @@ class HardwareKeySealer(WithoutAnchor):
     """Wraps under what is derived from the hardware's key, which is asked for each time."""
 
     keeps_open_rounds = False
+    sealed_elsewhere = "the state was sealed by other code, or on another processor"
+    go_back = "start the image and the machine that it was sealed by"
 
     def __init__(self, name: str, hardware_key: Callable[[], bytes]) -> None:
         """Use `hardware_key`, which raises OSError or SealingFailed where there is none."""
@@ -74,10 +76,7 @@ class HardwareKeySealer(WithoutAnchor):
         try:
             return self._cipher().decrypt(wrapped[:_NONCE_SIZE], wrapped[_NONCE_SIZE:], None)
         except (InvalidTag, ValueError):
-            raise SealingFailed(
-                "the state was sealed by other code, or on another processor",
-                hint="start the image and the machine that it was sealed by",
-            ) from None
+            raise SealingFailed(self.sealed_elsewhere, hint=self.go_back) from None
 
 
 def sgx_key(kernel: Kernel, folder: Path) -> bytes:

@@ -80,9 +80,9 @@ class Sealer(Protocol):
 class SealingFailed(RequestRefused):
     """A key cannot be wrapped or unwrapped. The host is told the refusal; `why` is for the log."""
 
-    def __init__(self, why: str, *, hint: str = "") -> None:
+    def __init__(self, why: str, *, hint: str = "", refusal: Refusal = Refusal.STATE) -> None:
         """Keep `why`: an interface's answer, and nothing of what was sealed."""
-        super().__init__(Refusal.STATE, hint=hint)
+        super().__init__(refusal, hint=hint)
         self.why = why
 
 
