@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from fedenclave.attestation.endorsements import read_endorsements
 from fedenclave.audit.amended import manifests_before
@@ -14,6 +17,19 @@ from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import PublicKey, key_from_text, key_to_text
 
+Key = Annotated[
+    str | None, typer.Option("--key", metavar="ed25519:…", help="The enclave's signing key.")
+]
+Client = Annotated[
+    Path | None,
+    typer.Option(
+        "--client", metavar="FOLDER", help="A client folder: its receipts prove the enclave's key."
+    ),
+]
+ManifestPath = Annotated[
+    Path | None,
+    typer.Option("--manifest", help="The agreed federation.toml; default: the folder's."),
+]
 NAME_IT = "name the enclave's key: --key ed25519:…, or a client folder with its receipts: --client"
 
 
@@ -99,6 +115,27 @@ def enclave_key(named: str | None, receipts: Sequence[JudgedFile]) -> PublicKey:
             if keys
             else "fedenclave receipts verify says what is wrong with them",
         )
-    if any(attestation.insecure for attestation in valid):
+    return _said(keys.pop(), receipts)
+
+
+def followed_key(followed: bytes, receipts: Sequence[JudgedFile]) -> PublicKey:
+    """Return the key that a client's state says it follows, if a receipt proves it, too.
+
+    Raises:
+        ConfigurationError: none does.
+    """
+    for file in receipts:
+        if file.verified is not None and file.verified.attestation.signing_key == followed:
+            return _said(PublicKey(followed), receipts)
+    raise ConfigurationError(
+        "no receipt proves the key of the enclave that this client follows",
+        hint="the first receipt comes after the first round; fedenclave receipts verify says what "
+        "is wrong with one that is there",
+    )
+
+
+def _said(key: PublicKey, receipts: Sequence[JudgedFile]) -> PublicKey:
+    valid = [file.verified.attestation for file in receipts if file.verified is not None]
+    if any(attestation.insecure for attestation in valid if attestation.signing_key == key):
         print_insecure("development evidence: the key is what the enclave process said of itself")
-    return keys.pop()
+    return key

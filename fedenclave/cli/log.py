@@ -20,7 +20,16 @@ from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
 from fedenclave.audit.log_entry import open_entry
 from fedenclave.audit.receipts_in_log import missing_from_log
 from fedenclave.audit.round_history import End, RoundHistory
-from fedenclave.cli.enclave_key import enclave_key, former_manifests, receipts_of, trusted_manifest
+from fedenclave.cli import log_notes
+from fedenclave.cli.enclave_key import (
+    Client,
+    Key,
+    ManifestPath,
+    enclave_key,
+    former_manifests,
+    receipts_of,
+    trusted_manifest,
+)
 from fedenclave.cli.fork_files import denounce_files
 from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.client.files import read_file, write_whole
@@ -35,20 +44,11 @@ app = typer.Typer(
     help="Judge an enclave's log, offline, and prove that there are two.", no_args_is_help=True
 )
 LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="The log file.")]
-Key = Annotated[
-    str | None, typer.Option("--key", metavar="ed25519:…", help="The enclave's signing key.")
-]
-Client = Annotated[
-    Path | None,
-    typer.Option(
-        "--client", metavar="FOLDER", help="A client folder: its receipts prove the enclave's key."
-    ),
-]
-ManifestPath = Annotated[
-    Path | None,
-    typer.Option("--manifest", help="The agreed federation.toml; default: the folder's."),
-]
 AsJson = Annotated[bool, typer.Option("--json")]
+
+app.command()(log_notes.checkpoint)
+app.command()(log_notes.cosign)
+app.command("witness-key")(log_notes.witness_key)
 
 _MOST_ROUNDS = 200
 """Of a table: nobody reads more, and to lay out thousands takes longer than to verify them."""

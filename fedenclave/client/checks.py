@@ -7,6 +7,7 @@ SPEC.md, section 13.
 
 from __future__ import annotations
 
+from fedenclave.audit.noted import CheckpointRefused, verify_note
 from fedenclave.audit.receipt import VerifiedReceipt
 from fedenclave.client.state import ClientState
 from fedenclave.protocol.cohort import cohort_problem
@@ -17,7 +18,7 @@ from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.merkle import root_from_path
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import PublicKey
-from fedenclave.protocol.statements import Announcement
+from fedenclave.protocol.statements import Announcement, Checkpoint
 
 NOTHING_SENT = "nothing was sent"
 
@@ -127,6 +128,24 @@ def check_training_config(announcement: Announcement, told: Digest) -> None:
             hint="the run's or the message's configuration differs from the other clients'; with "
             "one client told to train and the others not to, the mean would be its update",
         )
+
+
+def followed_checkpoint(note: bytes, manifest: Manifest, state: ClientState) -> Checkpoint:
+    """Return the checkpoint in a note that the followed enclave has signed.
+
+    Raises:
+        EnclaveRefused: no enclave is followed yet, or that one has not signed it.
+    """
+    if not state.enclave_key:
+        raise EnclaveRefused("this client has not taken part in a round yet")
+    try:
+        noted = verify_note(note, manifest.name, PublicKey(state.enclave_key))
+    except CheckpointRefused as refused:
+        raise EnclaveRefused(
+            f"the log's checkpoint does not hold: {refused.message}",
+            hint="it was made or changed by somebody else; an earlier one is kept",
+        ) from refused
+    return noted.checkpoint
 
 
 def check_same_history(state: ClientState, verified: VerifiedReceipt) -> None:

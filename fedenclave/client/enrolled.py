@@ -18,10 +18,10 @@ from fedenclave.client.state import (
     ClientState,
     ClientStore,
     IssuedNonce,
-    fresh_state,
+    stored_state,
 )
 from fedenclave.protocol.digests import Digest, to_text
-from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused, MalformedMessage
+from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused
 from fedenclave.protocol.evidence import NONCE_SIZE
 from fedenclave.protocol.exchange import (
     Hello,
@@ -91,28 +91,7 @@ class EnrolledClient:
         self._agreements = {manifest.digest: (manifest, tuple(approvals))} | {
             each.digest: (each, signed) for each, signed in former
         }
-        self._state = self._load()
-
-    def _load(self) -> ClientState:
-        data = self._store.load_state()
-        if data is None:
-            return fresh_state(self.manifest.digest, self.manifest.initial_model)
-        try:
-            state = ClientState.from_bytes(data)
-        except MalformedMessage as error:
-            raise ConfigurationError(
-                f"client state is damaged: {error.message}",
-                hint="restore it from a backup; without it this client cannot know which rounds "
-                "it has taken part in",
-            ) from error
-        if state.manifest not in self._lineage():
-            raise ConfigurationError(
-                f"client state belongs to manifest {to_text(state.manifest)}, "
-                f"want {to_text(self.manifest.digest)}, or one that this continues",
-                hint="another federation needs another client folder; where several manifests "
-                "followed each other, approve each of them",
-            )
-        return state
+        self._state = stored_state(store, self._lineage(), manifest.initial_model)
 
     def _lineage(self) -> list[Digest]:
         """Return the manifest, and those that it continues, as far as they are known here."""

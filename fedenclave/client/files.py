@@ -115,6 +115,11 @@ def write_key(path: Path, key: Ed25519PrivateKey) -> None:
     write_whole(path, pem, mode=0o600)
 
 
+def make_key(path: Path) -> None:
+    """Write a new private key. See `write_key`."""
+    write_key(path, Ed25519PrivateKey.generate())
+
+
 def read_private(path: Path, what: str) -> bytes:
     """Return the bytes of a file that only its owner can read.
 

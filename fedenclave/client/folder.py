@@ -12,6 +12,7 @@ collateral/       what vendors publish about their hardware, where the manifest 
 revocations.signed what the members no longer trust, where there is such a list
 receipts/         one file per round
 log.fel           everything that the enclave has signed, as far as this client was shown it
+checkpoint        the newest signed note of that log, with witnesses' signatures if there were any
 model.fem         the newest released model
 """
 
@@ -35,8 +36,8 @@ from fedenclave.attestation.revocations import (
 )
 from fedenclave.audit.amended import manifests_before
 from fedenclave.client.files import read_file, read_key, write_at, write_key, write_whole
+from fedenclave.client.manifest_files import goes_by_manifest, manifests_in
 from fedenclave.client.session import ClientSession
-from fedenclave.client.state import ClientState
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.log_file import MAGIC
@@ -46,21 +47,9 @@ from fedenclave.protocol.statements import VERSION, Approval, checked_name
 from fedenclave.protocol.toml_table import parse
 
 LOG_FILE = "log.fel"
+CHECKPOINT_FILE = "checkpoint"
 NEXT = "next"
 _DIGITS = 16
-
-
-def _manifests(folder: Path) -> list[Manifest]:
-    paths = sorted(folder.glob("*.toml"))
-    return [Manifest.from_bytes(read_file(path, "manifest")) for path in paths]
-
-
-def _manifest_of(state: bytes) -> Digest | None:
-    """Return the manifest that a client's state goes by; None for a damaged one."""
-    try:
-        return ClientState.from_bytes(state).manifest
-    except MalformedMessage:
-        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,12 +171,12 @@ class ClientFolder:
         Raises:
             ConfigurationError: one is not usable.
         """
-        return {each.digest: each for each in _manifests(self.path / NEXT)}
+        return {each.digest: each for each in manifests_in(self.path / NEXT)}
 
     def _go_on_under_next(self) -> None:
         """Let the next manifest take the place of this one, once the client has gone by it."""
         after, data = self.next(), self.load_state()
-        goes_by = _manifest_of(data) if after and data is not None else None
+        goes_by = goes_by_manifest(data) if after and data is not None else None
         if goes_by not in after:
             return
         (self.path / "former").mkdir(exist_ok=True)
@@ -200,7 +189,7 @@ class ClientFolder:
 
     def former(self) -> list[Manifest]:
         """Return the manifests before this one."""
-        return _manifests(self.path / "former")
+        return manifests_in(self.path / "former")
 
     def _make_room_for(self, manifest: Manifest, *, replace: bool) -> None:
         """Set aside another manifest and its approvals where that was asked for, or refuse."""
@@ -375,6 +364,10 @@ class ClientFolder:
         first = position == len(MAGIC)
         write_at(self.path / LOG_FILE, 0 if first else position, MAGIC * first + entries)
 
+    def save_checkpoint(self, note: bytes) -> None:
+        """See `ClientStore`."""
+        write_whole(self.path / CHECKPOINT_FILE, note)
+
     def save_model(self, model_file: bytes) -> None:
         """Keep the newest released model."""
         write_whole(self.path / "model.fem", model_file)
@@ -393,8 +386,9 @@ class ClientFolder:
         if not path.exists():
             raise ConfigurationError("this client has no state to forget")
         aside = time.time_ns()
-        if (self.path / LOG_FILE).exists():
-            (self.path / LOG_FILE).rename(self.path / f"log-{aside}.fel")
+        for name in (LOG_FILE, CHECKPOINT_FILE):
+            if (file := self.path / name).exists():
+                file.rename(file.with_stem(f"{file.stem}-{aside}"))
         kept = self.path / f"state-{aside}.cbor"
         path.rename(kept)
         return kept

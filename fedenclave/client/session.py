@@ -26,6 +26,7 @@ from fedenclave.client.checks import (
     check_same_enclave,
     check_same_history,
     check_training_config,
+    followed_checkpoint,
     own_nonce,
 )
 from fedenclave.client.enrolled import EnrolledClient
@@ -55,6 +56,7 @@ from fedenclave.protocol.signing import (
 from fedenclave.protocol.statements import (
     VERSION,
     Announcement,
+    Checkpoint,
     UpdateHeader,
 )
 
@@ -294,6 +296,23 @@ class ClientSession(EnrolledClient):
         """
         for held in self._state.checkpoint:
             if held.size > self._state.log_size >= part.first:
-                copy = grown(self._state, part, held)
-                self._store.save_log(copy.entries, copy.position)
-                self._save(copy.state)
+                self._grow(part, held)
+
+    def take_checkpoint(self, note: bytes, part: LogPart) -> None:
+        """Keep the log's newest note, and let this client's copy grow by `part` to its checkpoint.
+
+        Where the part begins behind the copy's end, nothing can be said about the note, and it is
+        not kept.
+
+        Raises:
+            EnclaveRefused: the enclave has not signed it, or this client's copy is of another log.
+        """
+        checkpoint = followed_checkpoint(note, self.manifest, self._state)
+        if min(part.first, checkpoint.size) <= self._state.log_size:
+            self._grow(part, checkpoint)
+            self._store.save_checkpoint(note)
+
+    def _grow(self, part: LogPart, to: Checkpoint) -> None:
+        copy = grown(self._state, part, to)
+        self._store.save_log(copy.entries, copy.position)
+        self._save(copy.state)

@@ -5,11 +5,12 @@ SPEC.md, section 13.9.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.digests import Digest, to_text
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.exchange import MAX_OFFER, Participation
 from fedenclave.protocol.log_file import MAGIC
 from fedenclave.protocol.records import Record
@@ -90,6 +91,35 @@ def fresh_state(manifest: Digest, initial_model: Digest) -> ClientState:
     )
 
 
+def stored_state(
+    store: ClientStore, manifests: Sequence[Digest], initial_model: Digest
+) -> ClientState:
+    """Return the state in a store, or a fresh one where it holds none.
+
+    Raises:
+        ConfigurationError: it is damaged, or of none of these manifests, the newest first.
+    """
+    data = store.load_state()
+    if data is None:
+        return fresh_state(manifests[0], initial_model)
+    try:
+        state = ClientState.from_bytes(data)
+    except MalformedMessage as error:
+        raise ConfigurationError(
+            f"client state is damaged: {error.message}",
+            hint="restore it from a backup; without it this client cannot know which rounds "
+            "it has taken part in",
+        ) from error
+    if state.manifest not in manifests:
+        raise ConfigurationError(
+            f"client state belongs to manifest {to_text(state.manifest)}, want "
+            f"{to_text(manifests[0])}, or one that this continues",
+            hint="another federation needs another client folder; where several manifests followed "
+            "each other, approve each of them",
+        )
+    return state
+
+
 class ClientStore(Protocol):
     """Where a client's state and receipts go. `save_state` returns once the state is durable."""
 
@@ -110,6 +140,10 @@ class ClientStore(Protocol):
 
         What was there from `position` on counts no more.
         """
+        ...
+
+    def save_checkpoint(self, note: bytes) -> None:
+        """Keep the newest note of the log, in place of an older one."""
         ...
 
 
@@ -135,6 +169,9 @@ class MemoryStore:
 
     def save_log(self, entries: bytes, position: int) -> None:
         """Keep nothing: a thousand simulated clients would keep a thousand copies."""
+
+    def save_checkpoint(self, note: bytes) -> None:
+        """Keep nothing, as of the log."""
 
 
 Clock = Callable[[], float]

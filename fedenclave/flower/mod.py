@@ -203,7 +203,10 @@ def _deliver(
 ) -> Message:
     _released_model(message, node, record)
     if part := carrier.bytes_of(record, "log"):
-        node.session().take_log(LogPart.from_bytes(part))
+        lacking = LogPart.from_bytes(part)
+        node.session().take_log(lacking)
+        if note := carrier.bytes_of(record, "checkpoint"):
+            node.session().take_checkpoint(note, lacking)
     node.keep()
     answer = ConfigRecord({"kind": Kind.DELIVER.value})
     return Message(RecordDict({RECORD: answer}), reply_to=message)

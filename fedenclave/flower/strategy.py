@@ -295,6 +295,8 @@ class Confidential(Strategy):
         record = self._record(kind, client)
         record["releases"] = list(self._coordinator.chain()) if self._coordinator else []
         if kind is Kind.DELIVER and self._coordinator is not None:
+            # The note first: what it is of must be in the part.
+            record["checkpoint"] = self._coordinator.checkpoint()
             record["log"] = self._coordinator.log_part_for(client).to_bytes()
         return rewritten(message, record, bulk)
 

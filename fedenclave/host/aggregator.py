@@ -155,7 +155,7 @@ class Aggregator(StartedAggregator):
 
     def checkpoint(self) -> bytes:
         """See `AggregatorApi`."""
-        return self._checkpoint.note
+        return self.checkpoint_file.note
 
     def leaves(self, first: int) -> tuple[Digest, ...]:
         """See `AggregatorApi`."""

@@ -40,6 +40,7 @@ from fedenclave.protocol.frames import (
     StartRequest,
     StatusReply,
 )
+from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import Signed, statement_digest
 from fedenclave.protocol.statements import Admission, Announcement, Release
@@ -85,6 +86,7 @@ class StartedAggregator:
             ConfigurationError: the folder cannot be used, or `tee` gives no evidence here.
         """
         wanted = manifest, tuple(approvals)
+        self._wanted = manifest
         self._folder, self._key_services = folder, dict(key_services or {})
         self._evidence_parts = dict(evidence_parts or {})
         self._lock = threading.RLock()
@@ -96,7 +98,7 @@ class StartedAggregator:
                 undo.callback(self._store.close, keep=True)
                 self._statements = StatementLog(folder / "statements.fel", flushed=flushed)
                 undo.callback(self._statements.close)
-                self._checkpoint = CheckpointFile(folder / "checkpoint")
+                self.checkpoint_file = CheckpointFile(folder / "checkpoint")
                 self._journal = JournalFiles(folder / "state", flushed=flushed)
                 undo.callback(self._journal.close)
                 self._enclave = EnclaveProcess(
@@ -134,8 +136,13 @@ class StartedAggregator:
         """Go by this manifest; the enclave gets its key from that one's key services."""
         self._manifest, self._approvals = manifest, approvals
         self._optimiser = OptimiserFiles(self._folder / "optimiser", manifest)
-        if self._key_services:
-            unlock(self._enclave, manifest, self._key_services, self._evidence_parts)
+        commands = self._key_services
+        if manifest != self._wanted:
+            # On the way to another: its services may be fewer, and their commands are there, too.
+            named = {service.name for service in Manifest.from_bytes(manifest).key_services}
+            commands = {name: commands[name] for name in named & commands.keys()}
+        if commands:
+            unlock(self._enclave, manifest, commands, self._evidence_parts)
 
     def _amend(self, manifest: bytes, approvals: tuple[bytes, ...]) -> None:
         """Have the enclave go on under another manifest; an open round is aborted before."""
@@ -240,7 +247,7 @@ class StartedAggregator:
 
     def _renew_checkpoint(self) -> None:
         with contextlib.suppress(RequestRefused):  # a round is open
-            self._checkpoint.renew(self._enclave.request(Operation.NOTE, Empty(), Note).note)
+            self.checkpoint_file.renew(self._enclave.request(Operation.NOTE, Empty(), Note).note)
 
     def abort_round(self) -> bytes:
         """See `AggregatorApi`."""

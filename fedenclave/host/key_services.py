@@ -36,20 +36,20 @@ def unlock(
     Args:
         enclave: one that has neither started nor resumed.
         manifest: the manifest file's bytes.
-        commands: one for each service that it names.
+        commands: one for each service that it names, and no other.
         parts: what goes with the enclave's evidence; see `with_parts`.
 
     Raises:
-        ConfigurationError: a command is missing, or gives no answer.
+        ConfigurationError: a command is missing, is no service's, or gives no answer.
         RequestRefused: the enclave has no evidence, or does not take an answer.
         EnclaveDied: the enclave's process ended.
     """
     names = [service.name for service in Manifest.from_bytes(manifest).key_services]
-    if not set(names) <= set(commands):
+    if set(names) != set(commands):
         raise ConfigurationError(
             f"[key_services] names {', '.join(sorted(commands))}, and the manifest names "
             f"{', '.join(names) or 'no key service'}",
-            hint="give a command for each that the manifest names",
+            hint="give a command for each that the manifest names, and for no other",
         )
     if not names:
         return

@@ -36,7 +36,9 @@ class RoundCoordinator:
         self._log = merkle.Tree()
         self._parts: dict[tuple[int, int], LogPart] = {}
         self._copied: dict[str, int] = {}
-        """By client the size of its copy of the log, where it has taken the newest offer."""
+        """By client a size that its copy of the log has surely: as it said itself, or as the offer
+        brought that it has answered."""
+        self._offered = 0
         self._answers: dict[str, AdmissionResult] = {}
         self._lock = threading.Lock()
         self._round = 0
@@ -67,7 +69,8 @@ class RoundCoordinator:
         announced = _announced(announcement)
         cohort, size = set(announced.cohort), announced.checkpoint.size
         self._parts.clear()
-        self._copied = dict.fromkeys(cohort, size)
+        self._copied |= {name: hellos[name].log_size for name in names}
+        self._offered = size
         return {
             name: RoundOffer(
                 evidence=evidence,
@@ -92,6 +95,7 @@ class RoundCoordinator:
         """Hand one sealed update over; `client` is only for whom the receipt is kept."""
         result = self._aggregator.submit([sealed])
         with self._lock:
+            self._copied[client] = self._offered
             known = self._answers.get(client)
             # A later rejection (a replay, a forgery in the client's name) must not displace the
             # answer that admitted the client's update.
@@ -173,6 +177,10 @@ class RoundCoordinator:
         self._read_log()
         end = self._log.size
         return self._log_part(self._copied.get(client, end), end)
+
+    def checkpoint(self) -> bytes:
+        """Return the newest note of the log, as far as witnesses have cosigned it by now."""
+        return self._aggregator.checkpoint()
 
     def chain(self) -> Sequence[bytes]:
         """Return every signed release so far."""

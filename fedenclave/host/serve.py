@@ -27,11 +27,15 @@ from fedenclave.host.enclave_process import EnclaveDied
 from fedenclave.host.endpoint import split_address
 from fedenclave.host.gateway import Gateway, TlsFiles
 from fedenclave.host.key_services import Commands
+from fedenclave.host.witnesses import Witness, Witnesses, read_witnesses
+from fedenclave.protocol.checkpoint_note import log_origin
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.evidence import INSECURE, NONCE_SIZE, Evidence
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.model import Model
+from fedenclave.protocol.signed_note import NoteKey
+from fedenclave.protocol.signing import PublicKey
 from fedenclave.protocol.toml_table import Table, parse
 
 READY = re.compile(r"ready: serving on \S+")
@@ -55,6 +59,7 @@ class AggregatorConfig:
     tee: str
     evidence_parts: Mapping[str, Path]
     key_services: Commands
+    witnesses: tuple[Witness, ...]
     tls: TlsFiles | None
     insecure_plaintext: bool
 
@@ -87,6 +92,7 @@ def read_config(path: Path) -> AggregatorConfig:
         tee=table.take_text("tee"),
         evidence_parts=_parts(table, base) if "evidence_parts" in given else {},
         key_services=_commands(table) if "key_services" in given else {},
+        witnesses=read_witnesses(table.take_table("witnesses")) if "witnesses" in given else (),
         tls=tls,
         insecure_plaintext=plaintext,
     )
@@ -148,11 +154,21 @@ def serve(config: AggregatorConfig) -> None:
                 tls=config.tls,
                 insecure_plaintext=config.insecure_plaintext,
             ) as gateway,
+            Witnesses(
+                config.witnesses,
+                log_key=_log_key(aggregator, rules),
+                file=aggregator.checkpoint_file,
+                leaves=aggregator.leaves,
+            ),
         ):
             _say_what_vouches(aggregator, config, rules)
             measurement = to_text(aggregator.info()[2].measurement)
             _say(f"federation {rules.name}, enclave {measurement}")
             _say_where_it_goes_on(aggregator)
+            if config.witnesses:
+                names = ", ".join(witness.key.name for witness in config.witnesses)
+                _say(f"witnesses: {names}; to them this log is")
+                _say(f"  {_log_key(aggregator, rules).to_text()}")
             _say(f"ready: serving on {gateway.address}")
             while not stop.wait(_LOOK_SECONDS):
                 if not aggregator.alive:
@@ -162,6 +178,11 @@ def serve(config: AggregatorConfig) -> None:
                         "let systemd do that (`Restart=on-failure`)",
                     )
             _say("ending")
+
+
+def _log_key(aggregator: Aggregator, manifest: Manifest) -> NoteKey:
+    key = PublicKey(aggregator.info()[2].signing_key)
+    return NoteKey(name=log_origin(manifest.name, key), key=key)
 
 
 def _say_what_vouches(aggregator: Aggregator, config: AggregatorConfig, manifest: Manifest) -> None:

@@ -50,6 +50,21 @@ def log_origin(federation: str, enclave: bytes) -> str:
     return f"fedenclave/{federation}/{sha256(enclave).hex()[:_KEY_DIGITS]}"
 
 
+def witness_key(text: str) -> NoteKey:
+    """Parse a witness's verifier key.
+
+    Raises:
+        MalformedMessage: it is none, or of a key that signs something else than cosignatures.
+    """
+    key = NoteKey.from_text(text)
+    if key.type is not SignatureType.COSIGNATURE:
+        raise MalformedMessage(
+            f"verifier key of {key.name} is of type {key.type:02x}, want 04",
+            hint="a witness's key for its own notes or its own log is another key to C2SP",
+        )
+    return key
+
+
 def checkpoint_text(checkpoint: Checkpoint, origin: str) -> str:
     """Return the three lines that are signed."""
     return f"{origin}\n{checkpoint.size}\n{to_base64(checkpoint.root)}\n"

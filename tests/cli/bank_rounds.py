@@ -22,11 +22,11 @@ def folders_of(federation: Path) -> dict[str, ClientFolder]:
     return {bank: ClientFolder(federation / bank) for bank in BANKS}
 
 
-def aggregator_of(federation: Path) -> Aggregator:
-    """Start an enclave on the manifest that the banks have approved."""
+def aggregator_of(federation: Path, name: str = "aggregator") -> Aggregator:
+    """Start an enclave on the manifest that the banks have approved, in a folder of that name."""
     folder = ClientFolder(federation / BANKS[0])
     return Aggregator(
-        federation / "aggregator",
+        federation / name,
         manifest=folder.manifest().source,
         approvals=folder.approvals(),
         model=Model.from_bytes((federation / "first-model.fem").read_bytes()),

@@ -67,7 +67,7 @@ def test_no_note_is_of_an_open_round() -> None:
 def test_a_witness_stays_until_the_next_round_and_over_a_restart(world: World) -> None:
     witness = world.members["alpha"]
     known = NoteKey(name="w.example", key=public_key(witness), type=SignatureType.COSIGNATURE)
-    world.aggregator._checkpoint.add(
+    world.aggregator.checkpoint_file.add(
         lambda note: cosign_checkpoint(note, key_of(world), known.name, witness, 7)
     )
     cosigned = world.aggregator.checkpoint()

@@ -11,11 +11,13 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from flwr.serverapp.strategy import FedAvg
 
 from fedenclave.attack_suite.world import FIRST
+from fedenclave.client.state import MemoryStore
 from fedenclave.flower import Confidential, carrier
 from fedenclave.flower.node import DevelopmentNode
 from fedenclave.flower.nonces import Nonces
 from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused
 from fedenclave.protocol.exchange import Hello, RoundOffer
+from fedenclave.protocol.signed_note import SignedNote
 from fedenclave.protocol.signing import Signed, public_key, sign
 from fedenclave.simulation.federation import development_manifest
 from tests.flower.conftest import (
@@ -137,6 +139,49 @@ def test_damaged_offer_of_any_kind_is_one_refusal(grid: MemoryGrid) -> None:
     grid.on_request[12] = damage
     run(grid)
     assert any("is not valid cbor" in error for error in grid.errors)
+
+
+def test_the_last_message_brings_the_logs_newest_note(
+    grid: MemoryGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bytes] = []
+    monkeypatch.setattr(MemoryStore, "save_checkpoint", lambda _, note: kept.append(note))
+
+    offers: list[Message] = []
+
+    def lose_the_second(message: Message) -> Message | None:
+        """Its copy of the log stays behind what the host thinks that it has sent."""
+        if message.content.config_records[carrier.RECORD]["kind"] == "train":
+            offers.append(message)
+            return None if len(offers) == 2 else message
+        return message
+
+    grid.on_request[12] = lose_the_second
+    run(grid, rounds=2)
+    assert not grid.errors
+    (note,) = set(kept)
+    assert len(kept) == 3
+    # Start, two rounds of three and of two clients.
+    assert SignedNote.from_bytes(note).unverified_text.split("\n")[1] == str(1 + 5 + 4)
+
+
+def test_a_note_that_the_host_changed_is_refused_and_not_kept(
+    grid: MemoryGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bytes] = []
+    monkeypatch.setattr(MemoryStore, "save_checkpoint", lambda _, note: kept.append(note))
+
+    def change(message: Message) -> Message:
+        record = message.content.config_records[carrier.RECORD]
+        if record["kind"] == "deliver":
+            record["checkpoint"] = bytes(record["checkpoint"]).replace(b"\n6\n", b"\n7\n")
+        return message
+
+    grid.on_request[11] = change
+    run(grid)
+    assert len(kept) == 2
+    assert [error for error in grid.errors if "checkpoint does not hold" in error] == grid.errors
+    assert len(grid.errors) == 1
 
 
 def test_node_without_folder_or_permission_refuses(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,12 +20,15 @@ from fedenclave.demo.certificates import make_server_certificate
 from fedenclave.demo.ports import pick_free_ports
 from fedenclave.host.remote import RemoteAggregator
 from fedenclave.host.serve import READY, read_config, serve
+from fedenclave.protocol.checkpoint_note import witness_key
 from fedenclave.protocol.errors import ConfigurationError, RequestRefused
 from fedenclave.protocol.model import Model
+from fedenclave.protocol.signed_note import NoteKey, SignedNote
 from fedenclave.protocol.signing import public_key
 from fedenclave.protocol.tensors import pack, schema_of
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import development_manifest
+from tests.host.tlog_witness import HttpWitness, Log
 
 NAMES = ["client-0", "client-1"]
 EXAMPLE = Path(__file__).parents[2] / "aggregator" / "aggregator.toml"
@@ -117,6 +120,35 @@ def test_what_is_insecure_is_said_at_the_start(folder: Path) -> None:
     assert "insecure: development evidence" in told
     assert "insecure: plain text on 127.0.0.1:0" in told
     assert "federation development, enclave sha256:" in told
+
+
+def test_a_configured_witness_cosigns_also_after_a_restart(
+    folder: Path, eventually: Callable[[Callable[[], bool]], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    (port,) = pick_free_ports(1)
+    root = (folder / "tls" / "ca.crt").read_bytes()
+    with HttpWitness(name="w.example") as witness:
+        key = witness_key(witness.vkey)
+        table = f'\n[witnesses."w.example"]\nurl = "{witness.url}"\nkey = "{witness.vkey}"\n'
+        config = write_config(folder, port=port, change=lambda text: text + table)
+        for times in (1, 2):
+            with running(config) as (process, lines):
+                log = NoteKey.from_text(lines[-2].strip())
+                assert lines[-3] == "witnesses: w.example; to them this log is"
+                witness.logs.setdefault(log.name, Log(key=log.key))
+                with RemoteAggregator(
+                    f"127.0.0.1:{port}", root_certificate=root, insecure=False
+                ) as remote:
+                    remote.open_round(NAMES, NO_TRAINING_CONFIG)
+                    remote.abort_round()
+                    assert eventually(
+                        lambda: bool(SignedNote.from_bytes(remote.checkpoint()).verified_by(key))
+                    )
+                    assert witness.logs[log.name].size == remote.status().log_size == 2 * times + 1
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(20) == 0
+    assert set(witness.statuses) <= {200, 404}
 
 
 def test_a_dead_enclave_is_said_and_ends_the_aggregator_with_1(folder: Path) -> None:
