@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -42,4 +43,6 @@ def print_insecure(what: str) -> None:
 
 def print_json(value: Mapping[str, object] | Sequence[object]) -> None:
     """Print JSON for programs, and nothing else, on stdout."""
-    print(json.dumps(value, indent=2))
+    # In pieces: the history of a long log would be held in memory twice more.
+    json.dump(value, sys.stdout, indent=2)
+    print()
