@@ -5,7 +5,7 @@ SPEC.md, section 7.2.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from fedenclave.protocol.digests import Digest, to_text
@@ -57,7 +57,7 @@ class RoundHistory:
     def summary(self) -> dict[str, object]:
         """Return the round as plain values for JSON."""
         return {
-            **asdict(self),
+            **{field.name: getattr(self, field.name) for field in fields(self)},
             "end": self.end.value,
             "base_model": to_text(self.base_model),
             "training_config": to_text(self.training_config),

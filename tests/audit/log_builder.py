@@ -6,13 +6,15 @@ Each method adds one statement, as an honest enclave would make it at that place
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.audit.log import VerifiedLog, verify_log
+from fedenclave.audit.log_rounds import LogInvalid
 from fedenclave.protocol.digests import Digest, sha256
 from fedenclave.protocol.errors import Reason
 from fedenclave.protocol.log_file import MAGIC, frame
@@ -242,3 +244,14 @@ def three_rounds() -> LogBuilder:
     log.abort()
     log.round("b", "c")
     return log
+
+
+Lie = Callable[[LogBuilder], Any]
+"""Adds to a log what an honest enclave would not."""
+
+
+def refused(log: LogBuilder, match: str, **options: Any) -> None:
+    """Expect that a log proves nothing, with a message that matches and a hint."""
+    with pytest.raises(LogInvalid, match=match) as caught:
+        log.verified(**options)
+    assert caught.value.hint

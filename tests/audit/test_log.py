@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
-from fedenclave.audit.log_entry import STATEMENTS
 from fedenclave.audit.log_rounds import LogInvalid
 from fedenclave.audit.round_history import End
 from fedenclave.protocol.errors import FedEnclaveError, MalformedMessage, Reason
@@ -26,10 +24,9 @@ from fedenclave.protocol.peers import Purpose
 from fedenclave.protocol.signing import Signed, public_key, sign
 from fedenclave.protocol.statements import Approval, Checkpoint, ReleasedMetric, Suite
 from fedenclave.simulation.federation import Arrays, SimulatedFederation
-from tests.audit.log_builder import KEY, ZERO, LogBuilder, model_of, three_rounds
+from tests.audit.log_builder import KEY, ZERO, Lie, LogBuilder, model_of, refused, three_rounds
 from tests.audit.lying_receipt import BASICS, MANIFEST
 
-Lie = Callable[[LogBuilder], Any]
 BOTH = pytest.mark.parametrize("signatures", list(Signatures))
 
 
@@ -37,12 +34,6 @@ def releases_with(found: VerifiedLog, client: str) -> tuple[int, ...]:
     """Return the rounds whose release has the client's own update in it."""
     released = (each for each in found.rounds if each.end is End.RELEASED)
     return tuple(each.round for each in released if client in each.included)
-
-
-def refused(log: LogBuilder, match: str, **options: Any) -> None:
-    with pytest.raises(LogInvalid, match=match) as caught:
-        log.verified(**options)
-    assert caught.value.hint
 
 
 @BOTH
@@ -255,53 +246,6 @@ def test_a_statement_by_another_key_is_seen_wherever_it_is(
     refused(log, "not signed|another root|another announcement", signatures=signatures)
 
 
-@pytest.mark.parametrize("place", range(5))
-def test_whoever_has_the_key_may_vouch_for_what_it_has_not_signed(place: int) -> None:
-    log = LogBuilder()
-    steps: list[Lie] = [
-        lambda each: each.start(),
-        lambda each: each.announce(),
-        lambda each: each.admit("a"),
-        lambda each: each.admit("b"),
-        lambda each: each.release(),
-    ]
-    for number, step in enumerate(steps):
-        log.key = Ed25519PrivateKey.generate() if number == place else KEY
-        step(log)
-    log.key = KEY
-    refused(log, f"entry {place}: the key has not signed it", signatures=Signatures.ALL)
-    # The release stands for the entries before it, not for itself; so does the announcement. And
-    # the start is checked whatever stands for it.
-    if place in (0, 1, 4):
-        refused(log, f"entry {place}: the key", signatures=Signatures.CHECKPOINTS)
-    else:
-        assert log.verified(signatures=Signatures.CHECKPOINTS).admissions == 2
-
-
-def test_statements_vouched_for_are_not_checked_one_by_one_unless_all_are() -> None:
-    log = three_rounds()
-    log.announce()
-    log.key = Ed25519PrivateKey.generate()
-    log.admit("a")
-    log.key = KEY
-    log.abort()
-    assert log.verified().signatures is Signatures.CHECKPOINTS
-    assert log.verified(processes=2) == log.verified()
-    refused(log, "entry 17: the key has not signed it", signatures=Signatures.ALL)
-
-
-def test_what_no_checkpoint_vouches_for_yet_is_checked_itself() -> None:
-    log = three_rounds()
-    log.announce()
-    log.admit("a")
-    log.key = Ed25519PrivateKey.generate()
-    log.admit("b")
-    log.key = KEY
-    log.reject("c")
-    for signatures in Signatures:
-        refused(log, "entry 18: the key has not signed it", signatures=signatures)
-
-
 def test_the_key_and_the_manifest_are_the_readers() -> None:
     data = io.BytesIO(three_rounds().file())
     other = public_key(Ed25519PrivateKey.generate())
@@ -346,26 +290,6 @@ def test_a_torn_and_a_damaged_file_are_errors_of_their_own() -> None:
         verify_log(io.BytesIO(b"FEM1" + data[4:]), public_key(KEY), MANIFEST)
     with pytest.raises(MalformedMessage):
         verify_log(io.BytesIO(data), b"short", MANIFEST)  # type: ignore[arg-type]
-
-
-def test_several_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedenclave.audit.log._BATCH", 3)
-    log = three_rounds()
-    every: dict[str, Any] = {"signatures": Signatures.ALL}
-    assert log.verified(processes=2, **every) == log.verified(**every)
-    read: list[int] = []
-    log.verified(progress=read.append)
-    assert read == sorted(read)
-    assert len(read) == 6
-    # One in a batch of a helping process, and one in the rest, which is checked here.
-    for place, ways in ((13, Signatures), (15, Signatures), (5, [Signatures.ALL])):
-        changed = three_rounds()
-        entry = Signed.from_bytes(log.signed[place])
-        statement = STATEMENTS[entry.type].from_bytes(entry.payload)
-        changed.signed = [*log.signed[:place], sign(statement, Ed25519PrivateKey.generate())]
-        for signatures in ways:
-            match = f"entry {place}: the key has not signed it"
-            refused(changed, match, processes=2, signatures=signatures)
 
 
 # -- any change of any byte
