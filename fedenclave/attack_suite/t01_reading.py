@@ -7,8 +7,10 @@ client trains it, so what is searched for is exactly what was sealed.
 from __future__ import annotations
 
 import os
+import resource
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -57,7 +59,7 @@ def _with_the_mark(files: Iterable[Path]) -> tuple[list[Path], int]:
 
 
 def _search(world: World, witness: Witness, when: str) -> None:
-    files = [path for path in world.folder.rglob("*") if path.is_file()]
+    files = [path for folder in world.folders for path in folder.rglob("*") if path.is_file()]
     found, searched = _with_the_mark(files)
     witness.found(
         f"search all of the host's files {when}",
@@ -137,9 +139,22 @@ def own_round_key(world: World, witness: Witness) -> None:
     witness.goes_on(world)
 
 
+@contextmanager
+def _core_files() -> Iterator[None]:
+    """Let processes that are started now leave core files: most machines begin without."""
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+
+
 @attack("T01-core-file", "crash the enclave in an open round, to find the update in a core file")
 def core_file(world: World, witness: Witness) -> None:
     """A process that is ended by SIGABRT writes its memory to a file, unless it forbids that."""
+    with _core_files():
+        world.restart()
     world.open()
     world.submit("a", sealed_canary(world))
     pid = enclave_of(world.aggregator).pid

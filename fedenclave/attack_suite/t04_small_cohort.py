@@ -69,7 +69,7 @@ def few_updates(world: World, witness: Witness) -> None:
 def sybils(world: World, witness: Witness) -> None:
     """Names that are not on the roster, and one name several times."""
     unknown = Refusal.UNKNOWN_CLIENT
-    for cohort in (["a", "sybil"], ["a", "a"], ["a", "b", "b"], ["a", ""]):
+    for cohort in (["a", "b", "b"], ["a", "b", "sybil"], ["a", "b", ""], ["a", "a"]):
         _open_refused(world, witness, repr(cohort), cohort, unknown)
     witness.goes_on(world)
 

@@ -116,15 +116,15 @@ def not_asked(world: World, witness: Witness) -> None:
     witness.goes_on(world)
 
 
-@attack("T06-moved-key", "put one update's wrapped key into another update's envelope")
+@attack("T06-moved-key", "put another member's wrapped key and chunks under a header of one's own")
 def moved_key(world: World, witness: Witness) -> None:
-    """The member signs it anew; only HPKE binds the header as well."""
+    """To have a's update counted twice; c signs it anew, and only HPKE binds the header as well."""
     world.open()
-    own, other = (read_envelope(world.forge(name, payload_of(1))) for name in ("c", "a"))
-    moved = replace(own, wrapped_key=other.wrapped_key)
-    chunks = world.forge("c", payload_of(1))[-world.header("c").sealed_size :]
+    theirs, own = world.sealed("a"), read_envelope(world.forge("c", payload_of(1)))
+    moved = replace(own, wrapped_key=read_envelope(theirs).wrapped_key)
+    chunks = theirs[-world.header("a").sealed_size :]
     witness.rejected(
-        "submit a's wrapped key under c's header",
+        "submit a's wrapped key and chunks under c's header",
         lambda: world.pass_on(signed_frame(moved, world.keys["c"]) + chunks),
         Reason.CANNOT_OPEN,
     )

@@ -6,6 +6,7 @@ what is played is that clients see it. That a TPM refuses it is in tests/tpm.
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,7 @@ from fedenclave.protocol import segment
 from fedenclave.protocol.aggregation import Adam
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import Reason, Refusal
+from fedenclave.protocol.log_file import read_log
 from fedenclave.protocol.statements import Suite
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 
@@ -122,7 +124,7 @@ def state_wound_back(world: World, witness: Witness) -> None:
 
 @attack("T07-state-changed", "change the sealed state, or give one enclave another's")
 def state_changed(world: World, witness: Witness) -> None:
-    """By a bit, by an entry left out, by another federation's: then it does not even start."""
+    """By a bit, by a client left out, by another federation's: then it does not even start."""
     world.round_of("abc")
     world.open()
     world.contribute("ab")
@@ -131,17 +133,22 @@ def state_changed(world: World, witness: Witness) -> None:
     theirs = max((other.folder / "state").iterdir()).read_bytes()
     copy = world.folder_for("copy")
     shutil.copytree(world.folder, copy, dirs_exist_ok=True)
+    # The host's own log ends before the updates: the enclave says what it has signed since.
+    log = copy / "statements.fel"
+    with log.open("rb") as stream:
+        entries = list(read_log(stream))
     path = max((copy / "state").iterdir())
     right = path.read_bytes()
-    head, snapshot, *rest = (entry.data for entry in segment.entries(right))
-    without = segment.MAGIC + b"".join(map(segment.frame, (head, snapshot, *rest[1:])))
+    head, snapshot, opened, _, *rest = (entry.data for entry in segment.entries(right))
+    without = segment.MAGIC + b"".join(map(segment.frame, (head, snapshot, opened, *rest)))
     for tried, data in (
         ("with one bit changed", right[:-9] + bytes([right[-9] ^ 1]) + right[-8:]),
-        ("with an entry left out", without),
+        ("with the entry of a's admission left out", without),
         ("of another federation", theirs),
         ("emptied", b""),
     ):
         path.write_bytes(data)
+        os.truncate(log, entries[-2].offset)
         witness.refused(
             f"start the enclave on a state {tried}",
             partial(world.aggregator_on, copy),

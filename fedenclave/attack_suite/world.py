@@ -21,6 +21,7 @@ from fedenclave.attack_suite.forging import announced, forge, header_for
 from fedenclave.attack_suite.lying_enclave import LyingEnclave
 from fedenclave.audit.receipt import Verdict, VerifiedReceipt
 from fedenclave.client.session import AcceptedRound, ClientSession
+from fedenclave.client.state import MemoryStore
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.enclave_process import EnclaveDied
 from fedenclave.host.rounds import RoundCoordinator
@@ -104,6 +105,7 @@ class World:
     def __init__(self, setting: Setting, folder: Path, federation: SimulatedFederation) -> None:
         """Use what `start` has made."""
         self.setting, self.folder = setting, folder
+        self.folders = [folder]
         self.aggregator, self.coordinator = federation.aggregator, federation.coordinator
         self.sessions, self.stores = dict(federation.sessions), dict(federation.stores)
         self.keys = dict(federation.keys)
@@ -112,7 +114,6 @@ class World:
         self.offers: Mapping[str, RoundOffer] = {}
         self._ends = ExitStack()
         self._ends.callback(federation.close)
-        self._others = 0
 
     @classmethod
     def start(
@@ -155,9 +156,9 @@ class World:
 
     def folder_for(self, what: str) -> Path:
         """Return a new folder of the host's."""
-        self._others += 1
-        folder = self.folder.with_name(f"{self.folder.name}-{self._others}-{what}")
+        folder = self.folder.with_name(f"{self.folder.name}-{len(self.folders)}-{what}")
         folder.mkdir()
+        self.folders.append(folder)
         return folder
 
     def another_world(self) -> World:
@@ -259,14 +260,14 @@ class World:
 
     # -- honest clients
 
-    def session_again(self, name: str) -> ClientSession:
-        """Return a client's session as after a restart of the client."""
+    def session_again(self, name: str, store: MemoryStore | None = None) -> ClientSession:
+        """Return a client's session as after a restart of the client, or with another store."""
         return ClientSession(
             manifest=self.manifest,
             approvals=self.approvals,
             name=name,
             key=self.keys[name],
-            store=self.stores[name],
+            store=store or self.stores[name],
         )
 
     def accept(
