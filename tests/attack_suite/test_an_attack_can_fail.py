@@ -21,6 +21,7 @@ from fedenclave.audit import receipt
 from fedenclave.client import session
 from fedenclave.client.chain import Head
 from fedenclave.client.log_copy import Grown
+from fedenclave.client.state import IssuedNonce
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.evidence import Evidence, InsecureDocument
 from fedenclave.protocol.model import Model
@@ -174,7 +175,7 @@ def any_model(file: bytes, _: object) -> Model:
 
 
 def any_nonce(offer: Any, state: Any, manifest: Any, now: int) -> tuple[bytes, Digest]:
-    nonces = (session.IssuedNonce(nonce=offer.nonce, time=now),)
+    nonces = (IssuedNonce(nonce=offer.nonce, time=now),)
     return OWN_NONCE(offer, replace(state, nonces=nonces), manifest, now)
 
 
@@ -185,7 +186,8 @@ SEAL = session.seal_update
 
 
 def any_log(state: Any, _: object, __: object) -> Grown:
-    return Grown(state=state, entries=b"", position=state.log_bytes)
+    believing = replace(state, log_manifest=state.manifest)
+    return Grown(state=believing, entries=b"", position=state.log_bytes)
 
 
 def any_measurement(evidence: bytes, manifest: Any, *rest: Any) -> Any:

@@ -82,6 +82,23 @@ FIRST_TIME = [
 # The attack; what is gone then; what that is in the enclave; what in the clients.
 TOGETHER: list[tuple[str, str, Sequence[Change], Sequence[Patch]]] = [
     (
+        "T02-amended-manifest",
+        "members of before approve it, and members of after do",
+        [
+            (
+                "enclave/agreed.py",
+                "if len(approving_members(manifest, approvals)) < manifest.threshold:",
+                "if False:",
+            ),
+            (
+                "enclave/amendment.py",
+                "if len(changing_members(before, agreed.manifest, approvals)) < before.threshold:",
+                "if False:",
+            ),
+        ],
+        [],
+    ),
+    (
         "T08-two-announcements",
         "an update names round and announcement, and each round has a key of its own",
         [ANY_ROUND, ANY_ANNOUNCEMENT, ONE_ROUND_KEY],
