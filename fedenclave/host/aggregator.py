@@ -23,6 +23,7 @@ from fedenclave.host.evidence_parts import with_parts
 from fedenclave.host.journal import JournalFiles, flush_folder
 from fedenclave.host.model_files import ModelFiles
 from fedenclave.host.optimiser_files import Opened, OptimiserFiles
+from fedenclave.host.round_ends import RoundEnd, newest_ends
 from fedenclave.host.statement_log import StatementLog
 from fedenclave.host.store import CiphertextStore, StoredUpdate, StoreFull
 from fedenclave.protocol.digests import Digest
@@ -123,6 +124,8 @@ class Aggregator:
         self._round = 0
         self._closed: Closed | None = None
         """The release that ended the newest round, if it was one."""
+        self._newest_release: Closed | None = None
+        """Kept while later rounds go on: see `round_ends`."""
         self._model_pending = False
         try:
             segment = self._journal.newest()
@@ -177,7 +180,7 @@ class Aggregator:
             # Its keys have ended with the earlier run; it ends properly, and the next can begin.
             self.abort_round()
         if resumed.closed:
-            self._closed = Closed.from_bytes(resumed.closed)
+            self._closed = self._newest_release = Closed.from_bytes(resumed.closed)
             self._model_pending = status.state == "unwritten"
             if self._model_pending:
                 self._compute_again()
@@ -337,7 +340,8 @@ class Aggregator:
         if self._closed is None:
             self._statements.append(*closed.set_aside, closed.release)
             self._releases.append(closed.release)
-        self._closed, self._model_pending = closed, False
+        self._closed = self._newest_release = closed
+        self._model_pending = False
         self._store.clear()
         return closed
 
@@ -357,6 +361,11 @@ class Aggregator:
     def releases(self) -> tuple[bytes, ...]:
         """See `AggregatorApi`."""
         return tuple(self._releases)
+
+    def round_ends(self) -> tuple[RoundEnd, ...]:
+        """See `AggregatorApi`. Started again in the middle of a round it knows of aborts alone."""
+        with self._lock:
+            return newest_ends(self._statements.backwards(), self._newest_release)
 
     def model(self) -> bytes:
         """See `AggregatorApi`."""

@@ -6,19 +6,30 @@ Whoever carries messages (Flower's strategy, the simulation) asks this for what 
 from __future__ import annotations
 
 import threading
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fedenclave.host.aggregator_api import AggregatorApi, RoundResult
+from fedenclave.host.round_ends import RoundEnd
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.exchange import Delivery, Hello, LogProof, RoundOffer
 from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.signing import Signed, statement_digest
-from fedenclave.protocol.statements import Abort, Announcement, Checkpoint, Release
+from fedenclave.protocol.statements import (
+    Abort,
+    Admission,
+    Announcement,
+    Checkpoint,
+    Rejection,
+    Release,
+)
 
 _SIDE_BY_SIDE = 2
+_AWAITED = 8
+"""Deliveries that a client can await: it keeps the newest so many of its rounds in mind."""
 
 
 class RoundCoordinator:
@@ -34,8 +45,8 @@ class RoundCoordinator:
         self._releases = [(_round_of(Release, signed), signed) for signed in aggregator.releases()]
         self._places: dict[Digest, int] = {}
         self._log = merkle.Tree()
-        self._delivered: dict[str, int] = {}
-        """By client the size of the log that its newest delivery shows it."""
+        self._delivered: defaultdict[str, deque[int]] = defaultdict(lambda: deque(maxlen=_AWAITED))
+        """By client the sizes of the log that its deliveries show, which may come in any order."""
         self._answers: dict[str, AdmissionResult] = {}
         self._lock = threading.Lock()
         self._round = 0
@@ -81,6 +92,15 @@ class RoundCoordinator:
     def _releases_after(self, round_: int) -> tuple[bytes, ...]:
         return tuple(signed for number, signed in self._releases if number > round_)
 
+    def deliveries_before(self) -> list[dict[str, Delivery]]:
+        """Return, round by round, what an earlier ServerApp may not have handed out any more.
+
+        A client that has it already, or asked for nothing, does not await it and ignores it.
+        """
+        return [
+            self._deliver_end(end, _by_client(end.answers)) for end in self._aggregator.round_ends()
+        ]
+
     def submit(self, client: str, sealed: bytes) -> AdmissionResult:
         """Hand one sealed update over; `client` is only for whom the receipt is kept."""
         result = self._aggregator.submit([sealed])
@@ -107,42 +127,41 @@ class RoundCoordinator:
             RequestRefused: the cohort does not suffice; the round is still open.
         """
         result = self._aggregator.close_round()
-        release = Release.from_bytes(Signed.from_bytes(result.closed.release).payload)
-        self._releases.append((self._round, result.closed.release))
-        deliveries = self._deliver(
-            release.checkpoint, release=result.closed.release, cohort=result.closed.cohort
-        )
-        return result, deliveries
+        closed = result.closed
+        self._releases.append((self._round, closed.release))
+        end = RoundEnd(answers=(), release=closed.release, cohort=closed.cohort)
+        return result, self._deliver_end(end, self._answered())
 
     def abort(self) -> dict[str, Delivery]:
         """Abort; return each answered client's delivery."""
-        signed = self._aggregator.abort_round()
-        abort = Abort.from_bytes(Signed.from_bytes(signed).payload)
-        return self._deliver(abort.checkpoint, abort=signed)
+        abort = self._aggregator.abort_round()
+        return self._deliver_end(RoundEnd(answers=(), abort=abort), self._answered())
 
-    def _deliver(
-        self,
-        checkpoint: Checkpoint,
-        *,
-        release: bytes = b"",
-        cohort: bytes = b"",
-        abort: bytes = b"",
-    ) -> dict[str, Delivery]:
+    def _answered(self) -> dict[str, bytes]:
+        return {client: result.statement for client, result in self._answers.items()}
+
+    def _deliver_end(self, end: RoundEnd, answers: Mapping[str, bytes]) -> dict[str, Delivery]:
+        """Return each client's delivery of a round that ended so, by what it was answered."""
+        statement: Release | Abort
+        if end.release:
+            statement = Release.from_bytes(Signed.from_bytes(end.release).payload)
+        else:
+            statement = Abort.from_bytes(Signed.from_bytes(end.abort).payload)
         self._read_log()
-        size = checkpoint.size
+        size = statement.checkpoint.size
         roots = self._log.subtree_roots(size)
         deliveries = {}
-        for client, result in self._answers.items():
-            index = self._places.get(statement_digest(result.statement))
+        for client, answer in answers.items():
+            index = self._places.get(statement_digest(answer))
             if index is None:
                 raise MalformedMessage("the aggregator's log lacks an answer that it gave")
-            self._delivered[client] = size + 1
+            self._delivered[client].append(size + 1)
             deliveries[client] = Delivery(
-                round=self._round,
-                answer=result.statement,
-                release=release,
-                cohort=cohort,
-                abort=abort,
+                round=statement.round,
+                answer=answer,
+                release=end.release,
+                cohort=end.cohort,
+                abort=end.abort,
                 leaf_index=index if index < size else 0,
                 leaf_path=self._log.inclusion_path(index, size) if index < size else (),
                 log_roots=roots,
@@ -157,13 +176,13 @@ class RoundCoordinator:
     def _log_proofs(self, client: str, seen: int, size: int) -> tuple[LogProof, ...]:
         """Return proofs from what a client may have seen of the log to its first `size` entries.
 
-        It had seen `seen` of them when it said hello, and more if a delivery has come since.
+        It had seen `seen` of them when it said hello, and more if a delivery has come since: which
+        of them has, nobody here knows.
         """
-        sizes = {seen, self._delivered.get(client, 0)}
         return tuple(
             LogProof(size=old, path=self._log.consistency_proof(old, size))
-            for old in sorted(sizes)
-            if 0 < old <= size
+            for old in sorted({seen, *self._delivered[client]})
+            if 0 < old <= size and old >= seen
         )
 
     def chain(self) -> Sequence[bytes]:
@@ -174,6 +193,21 @@ class RoundCoordinator:
 def _round_of(cls: type[Announcement] | type[Release], signed: bytes) -> int:
     """Return the round in a signed statement, which the host does not verify."""
     return cls.from_bytes(Signed.from_bytes(signed).payload).round
+
+
+def _by_client(answers: Sequence[bytes]) -> dict[str, bytes]:
+    """Return the answer that counts for each client: its admission, or its newest rejection."""
+    found: dict[str, bytes] = {}
+    admitted: set[str] = set()
+    for signed in answers:
+        statement = Signed.from_bytes(signed)
+        cls = Admission if statement.type == Admission.TYPE else Rejection
+        client = cls.from_bytes(statement.payload).client
+        if client and client not in admitted:
+            found[client] = signed
+        if cls is Admission:
+            admitted.add(client)
+    return found
 
 
 def _checkpoint_of(announcement: bytes) -> Checkpoint:
