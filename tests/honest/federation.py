@@ -8,7 +8,8 @@ Every refusal is foretold by what the parties themselves have seen, and any othe
   * No round is open: an update comes between two rounds, or after a restart on a machine that keeps
     no open rounds.
   * An update comes in another round than it was sealed for, and is rejected (wrong-round).
-  * A client refuses an offer that comes after it has sealed for, or followed, a later round.
+  * A client refuses an offer that comes after it has sealed for, or followed, a later round; or one
+    of a ServerApp that is gone, after a delivery that the next one has made.
   * It refuses one since whose hello it has sealed for an earlier round, whose own offer was late:
     with each seal a client forgets every nonce that it has said.
   * It refuses a delivery that holds the answer to an update of an earlier round, which came late,
@@ -29,6 +30,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.audit.receipt import ReceiptInvalid
+from fedenclave.client.state import ClientState
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.errors import (
     EnclaveRefused,
@@ -60,6 +62,7 @@ class Foretold(StrEnum):
     NO_ROUND = "no round is open"
     ANOTHER_ROUND = "update of another round"
     LATE_OFFER = "offer of a round that the client has passed"
+    NO_LONGER_OFFERED = "offer of a ServerApp that is gone"
     FORGOTTEN = "offer for a nonce that was forgotten with a late seal"
     ANOTHER_UPDATE = "delivery that answers an update of another round"
 
@@ -80,6 +83,12 @@ class Offered(NamedTuple):
     round: int
     model: bytes
     seals: int
+    by: RoundCoordinator
+
+    def shows(self, state: ClientState) -> bool:
+        """Say whether the offer has a proof from the log that a client has seen."""
+        proved = {proof.size for proof in self.offer.log_proofs}
+        return all(held.size in proved for held in state.checkpoint)
 
 
 class HonestFederation:
@@ -161,7 +170,7 @@ class HonestFederation:
         self.round, self.open, self.admitted = self.round + 1, True, {}
         model = self.host.aggregator.model()
         return [
-            Offered(self.clients[name], offer, self.round, model, said[name][1])
+            Offered(self.clients[name], offer, self.round, model, said[name][1], coordinator)
             for name, offer in offers.items()
         ]
 
@@ -229,6 +238,8 @@ class HonestFederation:
             foretold = Foretold.LATE_OFFER
         elif offered.seals != client.seals:
             foretold = Foretold.FORGOTTEN
+        elif offered.by is not self.host.coordinator and not offered.shows(state):
+            foretold = Foretold.NO_LONGER_OFFERED
         if self._chance(0.05):
             client.store.dies_before = int(self.random.integers(1, 3))
         try:
