@@ -6,7 +6,6 @@ Whoever carries messages (Flower's strategy, the simulation) asks this for what 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +13,7 @@ from fedenclave.host.aggregator_api import AggregatorApi, RoundResult
 from fedenclave.host.round_ends import RoundEnd
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
-from fedenclave.protocol.errors import MalformedMessage
+from fedenclave.protocol.errors import MalformedMessage, Reason
 from fedenclave.protocol.exchange import Delivery, Hello, LogProof, RoundOffer
 from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.signing import Signed, statement_digest
@@ -28,8 +27,6 @@ from fedenclave.protocol.statements import (
 )
 
 _SIDE_BY_SIDE = 2
-_AWAITED = 8
-"""Deliveries that a client can await: it keeps the newest so many of its rounds in mind."""
 
 
 class RoundCoordinator:
@@ -45,8 +42,8 @@ class RoundCoordinator:
         self._releases = [(_round_of(Release, signed), signed) for signed in aggregator.releases()]
         self._places: dict[Digest, int] = {}
         self._log = merkle.Tree()
-        self._delivered: defaultdict[str, deque[int]] = defaultdict(lambda: deque(maxlen=_AWAITED))
-        """By client the sizes of the log that its deliveries show, which may come in any order."""
+        self._delivered: dict[str, int] = {}
+        """By client the size of the log that its newest delivery shows it."""
         self._answers: dict[str, AdmissionResult] = {}
         self._lock = threading.Lock()
         self._round = 0
@@ -104,6 +101,8 @@ class RoundCoordinator:
     def submit(self, client: str, sealed: bytes) -> AdmissionResult:
         """Hand one sealed update over; `client` is only for whom the receipt is kept."""
         result = self._aggregator.submit([sealed])
+        if result.reason == Reason.WRONG_ROUND:
+            return result  # of another round than its own it makes no receipt
         with self._lock:
             known = self._answers.get(client)
             # A later rejection (a replay, a forgery in the client's name) must not displace the
@@ -155,7 +154,7 @@ class RoundCoordinator:
             index = self._places.get(statement_digest(answer))
             if index is None:
                 raise MalformedMessage("the aggregator's log lacks an answer that it gave")
-            self._delivered[client].append(size + 1)
+            self._delivered[client] = size + 1
             deliveries[client] = Delivery(
                 round=statement.round,
                 answer=answer,
@@ -176,13 +175,13 @@ class RoundCoordinator:
     def _log_proofs(self, client: str, seen: int, size: int) -> tuple[LogProof, ...]:
         """Return proofs from what a client may have seen of the log to its first `size` entries.
 
-        It had seen `seen` of them when it said hello, and more if a delivery has come since: which
-        of them has, nobody here knows.
+        It had seen `seen` of them when it said hello, and more if a delivery has come since.
         """
+        sizes = {seen, self._delivered.get(client, 0)}
         return tuple(
             LogProof(size=old, path=self._log.consistency_proof(old, size))
-            for old in sorted({seen, *self._delivered[client]})
-            if 0 < old <= size and old >= seen
+            for old in sorted(sizes)
+            if 0 < old <= size
         )
 
     def chain(self) -> Sequence[bytes]:
@@ -201,12 +200,15 @@ def _by_client(answers: Sequence[bytes]) -> dict[str, bytes]:
     admitted: set[str] = set()
     for signed in answers:
         statement = Signed.from_bytes(signed)
-        cls = Admission if statement.type == Admission.TYPE else Rejection
-        client = cls.from_bytes(statement.payload).client
-        if client and client not in admitted:
-            found[client] = signed
-        if cls is Admission:
+        if statement.type == Admission.TYPE:
+            client = Admission.from_bytes(statement.payload).client
             admitted.add(client)
+        else:
+            rejection = Rejection.from_bytes(statement.payload)
+            client = rejection.client
+            if client in admitted or rejection.reason is Reason.WRONG_ROUND:
+                continue
+        found[client] = signed
     return found
 
 

@@ -78,6 +78,10 @@ class Programs(ProcessGroup):
         self._newest[name] = child
         return child
 
+    def newest(self, name: str) -> Child:
+        """Return the newest life of a program."""
+        return self._newest[name]
+
     def kill(self, name: str) -> None:
         """Kill a program, by SIGKILL, and none of those that it has started."""
         child = self._newest[name]
@@ -102,11 +106,9 @@ class Programs(ProcessGroup):
         logs = [child.log for child in self.children if child.name.startswith(f"{name}.")]
         return "".join(log.read_text(errors="replace") for log in logs)
 
-    def kill_started(self, program: str) -> int:
+    def kill_started(self, program: str) -> None:
         """Kill one process of `running`."""
-        pid = self.running(program)[0]
-        os.kill(pid, signal.SIGKILL)
-        return pid
+        os.kill(self.running(program)[0], signal.SIGKILL)
 
 
 def wait_until(true: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
@@ -202,11 +204,10 @@ class Deployment:
         child.may_end = True
         return name
 
-    def finish(self, run: str) -> str:
-        """Wait for a run's end, and return its log."""
-        child = self.programs._newest[run]
-        wait_until(lambda: child.exit_code is not None, f"{run} ends")
-        return child.log.read_text()
+    def finish(self, run: str, *, seconds: float = 2 * PATIENCE_S) -> None:
+        """Wait for a run's end."""
+        child = self.programs.newest(run)
+        wait_until(lambda: child.exit_code is not None, f"{run} ends", seconds)
 
     def status(self) -> str:
         """Return how the newest run ended, as the SuperLink says."""
@@ -233,9 +234,23 @@ class Deployment:
                 assert child.exit_code == 0, child.log.read_text()
 
     def restart_supernode(self, name: str) -> None:
-        """Start a SuperNode again, and wait until it is connected."""
-        child = self.programs.again(f"supernode-{name}")
-        self.programs.wait_until_ready(child, CONNECTED, timeout_s=PATIENCE_S)
+        """Start a SuperNode again, and wait until it is connected.
+
+        One that was killed counts as connected for two heartbeats, a minute, and the SuperLink lets
+        nobody in with its key so long: whatever watches over it has to try again.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            child = self.programs.again(f"supernode-{name}")
+            child.may_end = True
+            wait_until(
+                lambda c=child: c.exit_code is not None or CONNECTED.search(c.log.read_text()),
+                "the SuperNode connects or gives up",
+            )
+            if child.exit_code is None:
+                return
+            assert time.monotonic() < deadline, child.log.read_text()
+            time.sleep(3)
 
     # --- what can be seen ----------------------------------------------------------------------
 
@@ -246,11 +261,11 @@ class Deployment:
             self.aggregator.address, root_certificate=certificate, insecure=False
         )
 
-    def admitted(self) -> tuple[str, int]:
-        """Return the enclave's state, and how many updates are in the open round."""
+    def state(self) -> tuple[str, int]:
+        """Return the enclave's state, and its newest round's number."""
         with self.remote() as remote:
             status = remote.status()
-        return status.state, status.admitted
+        return status.state, status.round
 
     def training(self) -> int:
         """Return how often a node has begun to train."""
@@ -277,8 +292,3 @@ class Deployment:
         judged = judge_files(files, self.manifest, NO_ENDORSEMENTS)
         assert all(file.verified is not None for file in judged), judged
         return {file.verified.round: file.verified for file in judged if file.verified}
-
-    def awaited(self, name: str) -> list[int]:
-        """Return the rounds of which a node awaits the receipt."""
-        client = ClientFolder(self.folder / name)
-        return [part.round for part in client.session().state.pending]

@@ -12,8 +12,6 @@ Every refusal is foretold by what the parties themselves have seen, and any othe
     of a ServerApp that is gone, after a delivery that the next one has made.
   * It refuses one since whose hello it has sealed for an earlier round, whose own offer was late:
     with each seal a client forgets every nonce that it has said.
-  * It refuses a delivery that holds the answer to an update of an earlier round, which came late,
-    where its update of this round was lost.
 """
 
 from __future__ import annotations
@@ -29,7 +27,6 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedenclave.audit.receipt import ReceiptInvalid
 from fedenclave.client.state import ClientState
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.protocol.errors import (
@@ -64,7 +61,6 @@ class Foretold(StrEnum):
     LATE_OFFER = "offer of a round that the client has passed"
     NO_LONGER_OFFERED = "offer of a ServerApp that is gone"
     FORGOTTEN = "offer for a nonce that was forgotten with a late seal"
-    ANOTHER_UPDATE = "delivery that answers an update of another round"
 
 
 REFUSALS = {
@@ -115,7 +111,6 @@ class HonestFederation:
         self.aborted: set[int] = set()
         self.foretold: Counter[Foretold] = Counter()
         self.happened: Counter[str] = Counter()
-        self._answered_late: set[tuple[int, str]] = set()
         self._late: list[Callable[[], None]] = []
 
     def _take(self, refused: FedEnclaveError, foretold: Foretold | None) -> None:
@@ -286,7 +281,6 @@ class HonestFederation:
         else:
             assert answer.reason == Reason.WRONG_ROUND.value
             self.foretold[Foretold.ANOTHER_ROUND] += 1
-            self._answered_late.add((self.round, client.name))
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -369,18 +363,10 @@ class HonestFederation:
                 if urgent or self._chance(0.5):
                     if not self._chance(0.1):
                         client.mail.remove(delivery)
-                    self._read(client, delivery)
-
-    def _read(self, client: HonestClient, delivery: Delivery) -> None:
-        late = (delivery.round, client.name) in self._answered_late
-        try:
-            client.read(delivery)
-        except ReceiptInvalid as invalid:
-            counted = client.name in self.included.get(delivery.round, ())
-            self._take(invalid, Foretold.ANOTHER_UPDATE if late and not counted else None)
+                    client.read(delivery)
 
     def finish(self) -> None:
         """Let everything arrive that is on its way."""
         for client in self.clients.values():
             for delivery in client.mail:
-                self._read(client, delivery)
+                client.read(delivery)

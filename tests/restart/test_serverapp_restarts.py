@@ -11,6 +11,7 @@ from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.gateway import Gateway
 from fedenclave.host.remote import RemoteAggregator
 from fedenclave.host.rounds import RoundCoordinator
+from fedenclave.protocol.errors import Reason
 from fedenclave.protocol.exchange import Delivery
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.world import World, now
@@ -119,17 +120,33 @@ def test_a_gateway_tells_the_same(world: World, remote: RemoteAggregator) -> Non
     assert [bool(end.abort) for end in ends] == [False, True]
 
 
-def test_the_answer_to_an_update_that_came_late_hides_no_earlier_delivery(world: World) -> None:
+def test_an_update_that_comes_a_round_late_is_rejected_and_makes_no_delivery(world: World) -> None:
     world.open()
     world.contribute({"b": 1, "c": 1})
-    sealed = world.sealed("a", 1)
+    late = world.sealed("a", 1)
+    world.coordinator.close()
+    world.open()
+    world.contribute({"b": 1, "c": 1})
+    assert world.submit("a", late).reason == Reason.WRONG_ROUND
+    assert world.coordinator.close()[1].keys() == {"b", "c"}
+    assert world.aggregator.round_ends()[0].answers
+    world.coordinator = RoundCoordinator(world.aggregator, send_manifest=True)
+    (again,) = world.coordinator.deliveries_before()
+    assert again.keys() == {"b", "c"}
+
+
+def test_the_rejection_of_a_late_update_keeps_its_client_from_no_later_round(world: World) -> None:
+    world.open()
+    world.contribute({"b": 1, "c": 1})
+    late = world.sealed("a", 1)
     hello = world.sessions["a"].hello(now())
-    assert world.submit("a", sealed).admitted
+    assert world.submit("a", late).admitted
     first = world.coordinator.close()[1]["a"]
     world.open(["b", "c"])
     world.contribute({"b": 1, "c": 1})
-    assert not world.submit("a", sealed).admitted
-    assert world.coordinator.close()[1]["a"].round == 2, "which this client awaits nothing of"
+    assert world.submit("a", late).reason == Reason.WRONG_ROUND
+    world.coordinator.close()
+    # Only now does it hear of the first round, since its hello for the third.
     world.sessions["a"].take_delivery(first)
     hellos = {"a": hello, **{name: world.sessions[name].hello(now()) for name in "bc"}}
     world.offers = world.coordinator.open(hellos, NO_TRAINING_CONFIG)
