@@ -41,7 +41,7 @@ class Nonces:
         self, nodes: Iterable[int], grid: Grid, *, freshness: float, timeout: float
     ) -> Sequence[Message]:
         """Ask nodes whose nonce is missing or half-way to stale; return their replies."""
-        stale = time.time() - freshness / 2
+        stale = time.monotonic() - freshness / 2
         asked = [n for n in nodes if n not in self._newest or self._newest[n][1] < stale]
         if not asked:
             return []
@@ -62,7 +62,8 @@ class Nonces:
         except (KeyError, MalformedMessage) as error:
             log(WARNING, "node %s: no usable nonce: %s", node, error)
             return
-        self._newest[node] = (hello, time.time())
+        # Monotonic: a clock that is set must not make an old nonce look fresh.
+        self._newest[node] = (hello, time.monotonic())
         self.run_configs[node] = run_config
         self.clients[node] = hello.client
 

@@ -246,6 +246,8 @@ class Confidential(Strategy):
             self._coordinator = RoundCoordinator(
                 self._aggregator, send_manifest=self._manifest.development
             )
+            for deliveries in self._coordinator.deliveries_before():
+                self._deliveries.add(deliveries)
         return self._coordinator
 
     def _current_model(self) -> Model:
@@ -357,7 +359,7 @@ class Confidential(Strategy):
             for reply in _without_errors(grid.send_and_receive(outgoing, timeout=self._timeout)):
                 self._deliveries.answered(self._nonces.clients[reply.metadata.src_node_id])
         for client in sorted(self._deliveries.awaiting()):
-            log(WARNING, "client %s could not be reached; it still awaits receipts", client)
+            log(WARNING, "client %s could not be reached; it may still await receipts", client)
 
 
 def _without_errors(replies: Iterable[Message]) -> list[Message]:

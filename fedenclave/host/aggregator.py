@@ -17,6 +17,7 @@ from fedenclave.host.aggregator_api import RoundResult
 from fedenclave.host.aggregator_start import StartedAggregator
 from fedenclave.host.evidence_parts import with_parts
 from fedenclave.host.optimiser_files import Opened
+from fedenclave.host.round_ends import RoundEnd, newest_ends
 from fedenclave.host.store import StoredUpdate, StoreFull
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import Refusal, RequestRefused
@@ -169,6 +170,11 @@ class Aggregator(StartedAggregator):
     def releases(self) -> tuple[bytes, ...]:
         """See `AggregatorApi`."""
         return tuple(self._releases)
+
+    def round_ends(self) -> tuple[RoundEnd, ...]:
+        """See `AggregatorApi`. Started again in the middle of a round it knows of aborts alone."""
+        with self._lock:
+            return newest_ends(self._statements.backwards(), self._newest_release)
 
     def model(self) -> bytes:
         """See `AggregatorApi`."""

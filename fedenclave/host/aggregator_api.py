@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fedenclave.host.round_ends import RoundEnd
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.frames import AdmissionResult, Closed, Started, StatusReply
 from fedenclave.protocol.signing import Signed
@@ -70,6 +71,10 @@ class AggregatorApi(Protocol):
 
     def releases(self) -> tuple[bytes, ...]:
         """Return every signed release so far, in order."""
+        ...
+
+    def round_ends(self) -> tuple[RoundEnd, ...]:
+        """Return the newest release and the aborts after it, oldest first; see `newest_ends`."""
         ...
 
     def model(self) -> bytes:

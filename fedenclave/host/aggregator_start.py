@@ -115,6 +115,8 @@ class StartedAggregator:
         self._round = 0
         self._closed: Closed | None = None
         """The release that ended the newest round, if it was one."""
+        self._newest_release: Closed | None = None
+        """Kept while later rounds go on: see `round_ends`."""
         self._model_pending = False
         try:
             segment = self._journal.newest()
@@ -201,7 +203,7 @@ class StartedAggregator:
             # Its keys have ended with the earlier run; it ends properly, and the next can begin.
             self.abort_round()
         if resumed.closed:
-            self._closed = Closed.from_bytes(resumed.closed)
+            self._closed = self._newest_release = Closed.from_bytes(resumed.closed)
             self._model_pending = status.state == "unwritten"
             if self._model_pending:
                 self._compute_again()
@@ -240,7 +242,8 @@ class StartedAggregator:
         if self._closed is None:
             self._statements.append(*closed.set_aside, closed.release)
             self._releases.append(closed.release)
-        self._closed, self._model_pending = closed, False
+        self._closed = self._newest_release = closed
+        self._model_pending = False
         self._store.clear()
         self._renew_checkpoint()
         return closed

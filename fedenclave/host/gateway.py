@@ -305,6 +305,22 @@ class _Service(pb_grpc.AggregatorServicer):
         with _answering("GetReleases", context):
             return pb.GetReleasesReply(releases=self._aggregator.releases())
 
+    def GetRoundEnds(  # noqa: N802
+        self, request: pb.GetRoundEndsRequest, context: grpc.ServicerContext
+    ) -> pb.GetRoundEndsReply:
+        with _answering("GetRoundEnds", context):
+            return pb.GetRoundEndsReply(
+                ends=[
+                    pb.RoundEnd(
+                        answers=end.answers,
+                        release=end.release,
+                        cohort=end.cohort,
+                        abort=end.abort,
+                    )
+                    for end in self._aggregator.round_ends()
+                ]
+            )
+
     def GetModel(  # noqa: N802
         self, request: pb.GetModelRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.ModelPart]:

@@ -24,6 +24,7 @@ from fedenclave.host.aggregator_api import RoundResult
 from fedenclave.host.endpoint import MAX_REPLY, PART_BYTES, split_address
 from fedenclave.host.proto import aggregator_pb2 as pb
 from fedenclave.host.proto import aggregator_pb2_grpc as pb_grpc
+from fedenclave.host.round_ends import RoundEnd
 from fedenclave.host.statuses import error_of
 from fedenclave.protocol.digests import DIGEST_SIZE, Digest
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError, MalformedMessage
@@ -225,6 +226,17 @@ class RemoteAggregator:
         """See `AggregatorApi`."""
         with self._raising():
             return tuple(self._stub.GetReleases(pb.GetReleasesRequest()).releases)
+
+    def round_ends(self) -> tuple[RoundEnd, ...]:
+        """See `AggregatorApi`."""
+        with self._raising():
+            ends = self._stub.GetRoundEnds(pb.GetRoundEndsRequest()).ends
+        return tuple(
+            RoundEnd(
+                answers=tuple(end.answers), release=end.release, cohort=end.cohort, abort=end.abort
+            )
+            for end in ends
+        )
 
     def model(self) -> bytes:
         """See `AggregatorApi`."""

@@ -10,13 +10,20 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fedenclave.host.aggregator_api import AggregatorApi, RoundResult
+from fedenclave.host.round_ends import RoundEnd
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
-from fedenclave.protocol.errors import MalformedMessage
+from fedenclave.protocol.errors import MalformedMessage, Reason
 from fedenclave.protocol.exchange import Delivery, Hello, LogPart, RoundOffer
 from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.signing import Signed, statement_digest
-from fedenclave.protocol.statements import Abort, Announcement, Checkpoint, Release
+from fedenclave.protocol.statements import (
+    Abort,
+    Admission,
+    Announcement,
+    Rejection,
+    Release,
+)
 
 _SIDE_BY_SIDE = 2
 
@@ -91,9 +98,20 @@ class RoundCoordinator:
     def _releases_after(self, round_: int) -> tuple[bytes, ...]:
         return tuple(signed for number, signed in self._releases if number > round_)
 
+    def deliveries_before(self) -> list[dict[str, Delivery]]:
+        """Return, round by round, what an earlier ServerApp may not have handed out any more.
+
+        A client that has it already, or asked for nothing, does not await it and ignores it.
+        """
+        return [
+            self._deliver_end(end, _by_client(end.answers)) for end in self._aggregator.round_ends()
+        ]
+
     def submit(self, client: str, sealed: bytes) -> AdmissionResult:
         """Hand one sealed update over; `client` is only for whom the receipt is kept."""
         result = self._aggregator.submit([sealed])
+        if result.reason == Reason.WRONG_ROUND:
+            return result  # of another round than its own it makes no receipt
         with self._lock:
             self._copied[client] = self._offered
             known = self._answers.get(client)
@@ -118,41 +136,40 @@ class RoundCoordinator:
             RequestRefused: the cohort does not suffice; the round is still open.
         """
         result = self._aggregator.close_round()
-        release = _released(result.closed.release)
-        self._releases.append((self._round, result.closed.release))
-        deliveries = self._deliver(
-            release.checkpoint, release=result.closed.release, cohort=result.closed.cohort
-        )
-        return result, deliveries
+        closed = result.closed
+        self._releases.append((self._round, closed.release))
+        end = RoundEnd(answers=(), release=closed.release, cohort=closed.cohort)
+        return result, self._deliver_end(end, self._answered())
 
     def abort(self) -> dict[str, Delivery]:
         """Abort; return each answered client's delivery."""
-        signed = self._aggregator.abort_round()
-        abort = Abort.from_bytes(Signed.from_bytes(signed).payload)
-        return self._deliver(abort.checkpoint, abort=signed)
+        abort = self._aggregator.abort_round()
+        return self._deliver_end(RoundEnd(answers=(), abort=abort), self._answered())
 
-    def _deliver(
-        self,
-        checkpoint: Checkpoint,
-        *,
-        release: bytes = b"",
-        cohort: bytes = b"",
-        abort: bytes = b"",
-    ) -> dict[str, Delivery]:
+    def _answered(self) -> dict[str, bytes]:
+        return {client: result.statement for client, result in self._answers.items()}
+
+    def _deliver_end(self, end: RoundEnd, answers: Mapping[str, bytes]) -> dict[str, Delivery]:
+        """Return each client's delivery of a round that ended so, by what it was answered."""
+        statement: Release | Abort
+        if end.release:
+            statement = Release.from_bytes(Signed.from_bytes(end.release).payload)
+        else:
+            statement = Abort.from_bytes(Signed.from_bytes(end.abort).payload)
         self._read_log()
-        size = checkpoint.size
+        size = statement.checkpoint.size
         roots = self._log.subtree_roots(size)
         deliveries = {}
-        for client, result in self._answers.items():
-            index = self._places.get(statement_digest(result.statement))
+        for client, answer in answers.items():
+            index = self._places.get(statement_digest(answer))
             if index is None:
                 raise MalformedMessage("the aggregator's log lacks an answer that it gave")
             deliveries[client] = Delivery(
-                round=self._round,
-                answer=result.statement,
-                release=release,
-                cohort=cohort,
-                abort=abort,
+                round=statement.round,
+                answer=answer,
+                release=end.release,
+                cohort=end.cohort,
+                abort=end.abort,
                 leaf_index=index if index < size else 0,
                 leaf_path=self._log.inclusion_path(index, size) if index < size else (),
                 log_roots=roots,
@@ -194,3 +211,21 @@ def _released(signed: bytes) -> Release:
 
 def _announced(announcement: bytes) -> Announcement:
     return Announcement.from_bytes(Signed.from_bytes(announcement).payload)
+
+
+def _by_client(answers: Sequence[bytes]) -> dict[str, bytes]:
+    """Return the answer that counts for each client: its admission, or its newest rejection."""
+    found: dict[str, bytes] = {}
+    admitted: set[str] = set()
+    for signed in answers:
+        statement = Signed.from_bytes(signed)
+        if statement.type == Admission.TYPE:
+            client = Admission.from_bytes(statement.payload).client
+            admitted.add(client)
+        else:
+            rejection = Rejection.from_bytes(statement.payload)
+            client = rejection.client
+            if client in admitted or rejection.reason is Reason.WRONG_ROUND:
+                continue
+        found[client] = signed
+    return found

@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError
-from fedenclave.protocol.log_file import MAGIC, LogDamaged, LogTorn, frame, read_log
+from fedenclave.protocol.log_file import MAGIC, LogDamaged, LogTorn, frame, read_log, unframed
 from fedenclave.protocol.merkle import Tree
 from fedenclave.protocol.signing import statement_digest
 from fedenclave.protocol.statements import Checkpoint
@@ -149,6 +150,16 @@ class StatementLog:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             data += more
         return data
+
+    def backwards(self) -> Iterator[bytes]:
+        """Yield what was signed, the newest first.
+
+        Raises:
+            OSError: the file cannot be read, or what is missing of it not written.
+        """
+        self._write()
+        for end, begin in pairwise(self._ends[::-1]):
+            yield unframed(os.pread(self._descriptor, end - begin, begin))
 
     def tree(self) -> Tree:
         """Return the log's Merkle tree, for proofs."""

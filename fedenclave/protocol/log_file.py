@@ -63,6 +63,11 @@ def frame(signed: bytes) -> bytes:
     return _LENGTH.pack(len(signed)) + signed
 
 
+def unframed(framed: bytes) -> bytes:
+    """Return the signed statement that `frame` has made an entry of."""
+    return framed[_LENGTH.size :]
+
+
 def read_log(stream: BinaryIO) -> Iterator[LogEntry]:
     """Yield the entries of a log file, from its beginning.
 

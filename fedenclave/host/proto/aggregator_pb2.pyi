@@ -1,8 +1,8 @@
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -127,6 +127,28 @@ class GetReleasesReply(_message.Message):
     RELEASES_FIELD_NUMBER: _ClassVar[int]
     releases: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, releases: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class GetRoundEndsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RoundEnd(_message.Message):
+    __slots__ = ("answers", "release", "cohort", "abort")
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    COHORT_FIELD_NUMBER: _ClassVar[int]
+    ABORT_FIELD_NUMBER: _ClassVar[int]
+    answers: _containers.RepeatedScalarFieldContainer[bytes]
+    release: bytes
+    cohort: bytes
+    abort: bytes
+    def __init__(self, answers: _Optional[_Iterable[bytes]] = ..., release: _Optional[bytes] = ..., cohort: _Optional[bytes] = ..., abort: _Optional[bytes] = ...) -> None: ...
+
+class GetRoundEndsReply(_message.Message):
+    __slots__ = ("ends",)
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    ends: _containers.RepeatedCompositeFieldContainer[RoundEnd]
+    def __init__(self, ends: _Optional[_Iterable[_Union[RoundEnd, _Mapping]]] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ()

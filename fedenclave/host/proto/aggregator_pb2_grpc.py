@@ -84,6 +84,11 @@ class AggregatorStub:
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesRequest.SerializeToString,
                 response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesReply.FromString,
                 _registered_method=True)
+        self.GetRoundEnds = channel.unary_unary(
+                '/fedenclave.v1.Aggregator/GetRoundEnds',
+                request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetRoundEndsRequest.SerializeToString,
+                response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetRoundEndsReply.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_stream(
                 '/fedenclave.v1.Aggregator/GetModel',
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetModelRequest.SerializeToString,
@@ -170,6 +175,14 @@ class AggregatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRoundEnds(self, request, context):
+        """The newest release and the aborts after it, with the answers to every update of those rounds:
+        for a client that has not been told, because whoever ran the round is gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """The file of the current base model, in parts.
         """
@@ -236,6 +249,11 @@ def add_AggregatorServicer_to_server(servicer, server):
                     servicer.GetReleases,
                     request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesRequest.FromString,
                     response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesReply.SerializeToString,
+            ),
+            'GetRoundEnds': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRoundEnds,
+                    request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetRoundEndsRequest.FromString,
+                    response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetRoundEndsReply.SerializeToString,
             ),
             'GetModel': grpc.unary_stream_rpc_method_handler(
                     servicer.GetModel,
@@ -518,6 +536,33 @@ class Aggregator:
             '/fedenclave.v1.Aggregator/GetReleases',
             fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesRequest.SerializeToString,
             fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRoundEnds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedenclave.v1.Aggregator/GetRoundEnds',
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetRoundEndsRequest.SerializeToString,
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetRoundEndsReply.FromString,
             options,
             channel_credentials,
             insecure,
