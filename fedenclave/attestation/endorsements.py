@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,19 +35,37 @@ class Endorsements:
 NO_ENDORSEMENTS = Endorsements()
 
 
-def read_endorsements(folder: Path, manifest: Manifest) -> Endorsements:
+def read_endorsements(
+    folder: Path, manifest: Manifest, others: Sequence[Manifest] = ()
+) -> Endorsements:
     """Return what lies in `folder`: `collateral/` and `revocations.signed`, each if it is there.
+
+    Args:
+        folder: where they lie.
+        manifest: enough members of which must have signed the list.
+        others: those before or after it: a list that its owner has put there stays valid where
+            members have changed since.
 
     Raises:
         ConfigurationError: what is there cannot be read, or too few members signed the list.
     """
     bundle, list_file = folder / COLLATERAL_FOLDER, folder / REVOCATIONS_FILE
     try:
-        revocations = (
-            verify_revocations(list_file.read_bytes(), manifest) if list_file.exists() else None
-        )
+        data = list_file.read_bytes() if list_file.exists() else None
     except OSError as error:
         raise ConfigurationError(f"cannot read {list_file}: {error.strerror}") from error
+    revocations = None
+    if data is not None:
+        signers = [each for each in others if _signed_by(data, each)]
+        revocations = verify_revocations(data, signers[0] if signers else manifest)
     return Endorsements(
         collateral=read_bundle(bundle) if bundle.is_dir() else EMPTY, revocations=revocations
     )
+
+
+def _signed_by(revocations: bytes, manifest: Manifest) -> bool:
+    try:
+        verify_revocations(revocations, manifest)
+    except ConfigurationError:
+        return False
+    return True

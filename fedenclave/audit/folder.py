@@ -121,6 +121,11 @@ def contradictions(receipts: Sequence[VerifiedReceipt], *, now: int) -> list[str
         other = releases.setdefault(place, receipt)
         if _end(other) != _end(receipt):
             found.append(f"round {receipt.round} has two different releases: a fork")
+    ends: dict[tuple[bytes, int], VerifiedReceipt] = {}
+    for receipt in receipts:
+        other = ends.setdefault(_place(receipt), receipt)
+        if other.checkpoint != receipt.checkpoint:
+            found.append(f"round {receipt.round} ends in two logs: a fork")
     updates: dict[tuple[bytes, int, str], VerifiedReceipt] = {}
     for receipt in receipts:
         mine = updates.setdefault((*_place(receipt), receipt.client), receipt)
@@ -132,8 +137,10 @@ def contradictions(receipts: Sequence[VerifiedReceipt], *, now: int) -> list[str
 
 def _broken_chains(receipts: Sequence[VerifiedReceipt]) -> list[str]:
     """Return which rounds do not build on what an earlier one left behind."""
-    # One receipt speaks for its round: that the others agree is for the caller.
-    rounds = sorted({_place(receipt): receipt for receipt in receipts}.items())
+    # One receipt speaks for its round: that the others agree is for the caller. That of a rejected
+    # update does not say what its round left behind.
+    telling = (r for r in receipts if r.model is not None or r.verdict is Verdict.ABORTED)
+    rounds = sorted({_place(receipt): receipt for receipt in telling}.items())
     found = []
     for ((key, _), earlier), ((next_key, _), later) in pairwise(rounds):
         if key != next_key:

@@ -130,6 +130,8 @@ class LogRounds:
             if equal(statement.manifest, manifest.digest):
                 self._manifest, self._later = manifest, self._later[place + 1 :]
                 return
+        if isinstance(statement, Amendment):
+            self._refuse("it is under another manifest than the one that continues the last")
 
     def _amendment(self, amendment: Amendment) -> None:
         # 11. Another manifest takes this one's place between two rounds.

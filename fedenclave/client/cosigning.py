@@ -9,6 +9,9 @@ SPEC.md, section 7.3.
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.audit.noted import (
@@ -18,13 +21,18 @@ from fedenclave.audit.noted import (
     log_key,
     verify_note,
 )
+from fedenclave.client.files import read_file, write_whole
 from fedenclave.client.folder import LOG_FILE, ClientFolder
 from fedenclave.client.state import ClientState
 from fedenclave.protocol.checkpoint_note import cosign_checkpoint
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.signed_note import NoteKey, SignatureType, SignedNote
 from fedenclave.protocol.signing import PublicKey, public_key
 from fedenclave.protocol.statements import Checkpoint
+
+COSIGNED_FILE = "cosigned.json"
+"""In the client's folder: what it has cosigned last."""
 
 
 def verifier_key(name: str, private_key: Ed25519PrivateKey) -> str:
@@ -71,7 +79,9 @@ def cosigned(
     federation = session.manifest.name
     checkpoint = verify_note(note, federation, enclave).checkpoint
     _check_copy(folder, session.state, checkpoint)
-    signed = cosign_checkpoint(note, log_key(federation, enclave), name, private_key, time)
+    key = log_key(federation, enclave)
+    _check_last(folder, session.state, key.name, checkpoint)
+    signed = cosign_checkpoint(note, key, name, private_key, time)
     try:
         SignedNote.from_bytes(signed)
     except MalformedMessage as error:
@@ -79,7 +89,39 @@ def cosigned(
             f"with one more cosignature nobody could read it: {error.message}",
             hint="ask the operator for the note without those of others",
         ) from error
+    last = {**_last(folder), key.name: [checkpoint.size, checkpoint.root.hex()]}
+    write_whole(folder.path / COSIGNED_FILE, json.dumps(last).encode())
     return signed
+
+
+def _last(folder: ClientFolder) -> dict[str, list[Any]]:
+    """Return size and root of what was cosigned last, by origin, also of a forgotten chain."""
+    path = folder.path / COSIGNED_FILE
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(read_file(path, "list of what was cosigned")))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{path} is damaged", hint="put it back from a backup: it keeps you from signing forks"
+        ) from error
+
+
+def _check_last(
+    folder: ClientFolder, state: ClientState, origin: str, checkpoint: Checkpoint
+) -> None:
+    """Refuse what does not go on from the last checkpoint of that log that was cosigned here."""
+    size, root = _last(folder).get(origin, (0, ""))
+    if not size:
+        return
+    before = Checkpoint(size=size, root=Digest(bytes.fromhex(root)))
+    if checkpoint.size < size:
+        raise CheckpointRefused(
+            f"the checkpoint is of {checkpoint.size} entries, and one of {size} was cosigned here",
+            hint="it is an older one, or another log under the same name: keep both",
+        )
+    with (folder.path / LOG_FILE).open("rb") as stream:
+        check_in_log(stream, before, entries=state.log_size)
 
 
 def _check_copy(folder: ClientFolder, state: ClientState, checkpoint: Checkpoint) -> None:

@@ -179,8 +179,10 @@ class ClientFolder:
         goes_by = goes_by_manifest(data) if after and data is not None else None
         if goes_by not in after:
             return
-        (self.path / "former").mkdir(exist_ok=True)
         passed = manifests_before(after[goes_by], [self.manifest(), *after.values()])
+        if self.manifest().digest not in [each.digest for each in passed]:
+            return
+        (self.path / "former").mkdir(exist_ok=True)
         for each in passed:
             write_whole(self.path / "former" / self._next_file(each).name, each.source)
         write_whole(self._in_force, after[goes_by].source)
@@ -205,6 +207,8 @@ class ClientFolder:
         aside = self.path / f"replaced-{time.time_ns()}"
         aside.mkdir()
         path.rename(aside / path.name)
+        if (self.path / NEXT).exists():
+            (self.path / NEXT).rename(aside / NEXT)
         (self.path / "approvals").rename(aside / "approvals")
         (self.path / "approvals").mkdir()
         # Signed by the members of the other manifest.
@@ -229,8 +233,9 @@ class ClientFolder:
         return changing_members(before[-1], manifest, [data]) if before else set()
 
     def _keep_approval(self, manifest: Manifest, member: str, data: bytes) -> Path:
-        in_force = manifest.digest == self.manifest().digest
-        name = member if in_force else f"{member}-{manifest.digest.hex()[:_DIGITS]}"
+        # Those of several manifests lie side by side, for receipts of their time.
+        later = manifest.continues is not None
+        name = f"{member}-{manifest.digest.hex()[:_DIGITS]}" if later else member
         path = self.path / "approvals" / f"{name}.approval"
         write_whole(path, data)
         return path
@@ -337,7 +342,7 @@ class ClientFolder:
             name=identity.client,
             key=self.client_key(),
             store=self,
-            endorsements=read_endorsements(self.path, manifest),
+            endorsements=read_endorsements(self.path, manifest, before),
             former=[
                 (each, self.approvals(each)) for each in before if each.digest != manifest.digest
             ],

@@ -4,6 +4,7 @@ Rules:
   * Enough of the members before must have approved it, and enough of those after.
   * It names the manifest that it takes the place of: one that was replaced does not come back.
   * Federation, tensors and first model stay. The log goes on, and says so.
+  * A client's name is one member's for ever: the guard remembers releases by names.
 
 SPEC.md, section 11.7.
 """
@@ -16,7 +17,10 @@ from fedenclave.enclave.agreed import Agreed
 from fedenclave.enclave.federation import Federation
 from fedenclave.enclave.sealing.sealer import Sealer
 from fedenclave.protocol.errors import Refusal, RequestRefused
-from fedenclave.protocol.manifest import Manifest, changing_members
+from fedenclave.protocol.manifest import MAX_CLIENTS, Manifest, changing_members
+
+MAX_EVER = 4 * MAX_CLIENTS
+"""Clients that a federation can have had: all are in every snapshot of its state."""
 
 
 def amended(
@@ -40,6 +44,10 @@ def amended(
             members before approve it; or the rule is none of this image's.
     """
     check_change(federation.manifest, agreed.manifest)
+    known = federation.owner_of
+    moved = [c.name for c in agreed.manifest.clients if known.get(c.name, c.member) != c.member]
+    if moved or len(known.keys() | agreed.manifest.roster.keys()) > MAX_EVER:
+        raise RequestRefused(Refusal.MANIFEST)
     before = federation.manifest
     if len(changing_members(before, agreed.manifest, approvals)) < before.threshold:
         raise RequestRefused(Refusal.NOT_APPROVED)

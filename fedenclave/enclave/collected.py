@@ -64,7 +64,7 @@ class Collected:
             file=file,
             chunks_at=kept.chunks_at,
             content_key=self._slots.get(slot),
-            weight=kept.weight,
+            weight=int.from_bytes(kept.weight, "big"),
             shrink=shrink,
             square_norm=square_norm,
             metrics=tuple(metrics),

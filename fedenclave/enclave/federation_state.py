@@ -12,7 +12,7 @@ SPEC.md, sections 11.3 and 11.5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -249,6 +249,11 @@ class FederationState:
             history=self._history.remember(self._owner_of),
             former=self._former,
         )
+
+    @property
+    def owner_of(self) -> Mapping[str, str]:
+        """The organisation of every client that is, or was, on the roster."""
+        return self._owner_of
 
     def continued(self, agreed: Agreed, sealer: Sealer | None) -> Self:
         """Return this federation under another manifest: same key, log, model and history.

@@ -20,6 +20,7 @@ SPEC.md, section 11.5.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -50,6 +51,7 @@ MAX_SEGMENT = 4 << 30
 of rejections. From half of it on no more updates are taken, so that every segment can be read."""
 
 _NONCE_SIZE = 12
+_LENGTH = struct.Struct(">I")
 
 
 @dataclass(slots=True)
@@ -63,6 +65,8 @@ class Notes:
     released: list[ReleasedCohort] = field(default_factory=list)
     ended: list[EndedRound] = field(default_factory=list)
     shared: bool = False
+    longest: bytes = b""
+    """As long as the one statement could have been; empty where its length tells nothing."""
 
     def any(self) -> bool:
         """Return whether anything has changed that lasts."""
@@ -182,25 +186,28 @@ class Journal:
         if binding:
             self._anchor_before, self._mark = self._anchor, os.urandom(DIGEST_SIZE)
             self._anchor = sha256(self._anchor_before + self._mark)
-        return written + self._sealed(
-            Transition(
-                anchor=self._anchor,
-                anchor_before=self._anchor_before,
-                mark=self._mark,
-                shared=notes.shared,
-                statements=tuple(notes.statements),
-                handed_out=join_checkpoints(notes.handed_out),
-                opened=tuple(notes.opened),
-                kept=tuple(notes.kept),
-                released=tuple(notes.released),
-                ended=tuple(notes.ended),
-            )
+        transition = Transition(
+            anchor=self._anchor,
+            anchor_before=self._anchor_before,
+            mark=self._mark,
+            shared=notes.shared,
+            statements=tuple(notes.statements),
+            handed_out=join_checkpoints(notes.handed_out),
+            opened=tuple(notes.opened),
+            kept=tuple(notes.kept),
+            released=tuple(notes.released),
+            ended=tuple(notes.ended),
         )
+        at_least = 0
+        if notes.longest:
+            at_least = len(replace(transition, statements=(notes.longest,)).to_bytes())
+        return written + self._sealed(transition, at_least)
 
-    def _sealed(self, record: Record) -> bytes:
+    def _sealed(self, record: Record, at_least: int = 0) -> bytes:
         assert self._cipher is not None  # noqa: S101  # who calls this has one
-        nonce = os.urandom(_NONCE_SIZE)
-        entry = nonce + self._cipher.encrypt(nonce, record.to_bytes(), self._before)
+        nonce, plain = os.urandom(_NONCE_SIZE), record.to_bytes()
+        padded = _LENGTH.pack(len(plain)) + plain.ljust(at_least, b"\0")
+        entry = nonce + self._cipher.encrypt(nonce, padded, self._before)
         self._before = sha256(entry)
         self._size += len(entry)
         return segment.frame(entry)
@@ -264,9 +271,13 @@ def read_segment(data: bytes, sealer: Sealer | None, manifest: Manifest) -> Reme
 
 
 def _opened(chain: Sequence[bytes], cipher: AESGCM) -> list[bytes]:
-    return [
+    padded = [
         cipher.decrypt(entry[:_NONCE_SIZE], entry[_NONCE_SIZE:], sha256(before))
         for before, entry in pairwise(chain)
+    ]
+    sizes = [_LENGTH.unpack_from(each)[0] for each in padded]
+    return [
+        each[_LENGTH.size : _LENGTH.size + size] for each, size in zip(padded, sizes, strict=True)
     ]
 
 

@@ -47,7 +47,7 @@ from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.opening import CannotOpen, RoundKey
 from fedenclave.protocol.sealed_update import Envelope
-from fedenclave.protocol.signing import Signed, statement_digest
+from fedenclave.protocol.signing import SIGNATURE_SIZE, Signed, Statement, statement_digest
 from fedenclave.protocol.statements import (
     VERSION,
     Admission,
@@ -199,7 +199,7 @@ class Round(Collected):
             update=opened.digest,
             chunks_at=opened.chunks_at,
             content_key=opened.content_key,
-            weight=opened.weight,
+            weight=opened.weight.to_bytes(8, "big"),
             numbers=join_numbers([opened.shrink, opened.square_norm, *opened.metrics]),
             fingerprints=b"".join(opened.fingerprints),
             fingerprint_key=self._fingerprinter.key,
@@ -324,6 +324,12 @@ class Round(Collected):
         self._set_aside.clear()
 
 
+def sign_nothing(statement: Statement) -> bytes:
+    """Return what is as long as the signed statement."""
+    signature = bytes(SIGNATURE_SIZE)
+    return Signed(type=statement.TYPE, payload=statement.to_bytes(), signature=signature).to_bytes()
+
+
 def _claimed_client(envelope: Envelope | None) -> str:
     """Return the client an unverified header names, or nothing; never another text of a peer's."""
     if envelope is None:
@@ -374,6 +380,11 @@ def announced(
             time=time,
         )
     )
+    if available:
+        # Who is drawn must not show in the length of what is sealed, before it is settled.
+        said = Announcement.from_bytes(Signed.from_bytes(signed).payload)
+        longest = sorted(available, key=len)[-len(cohort) :]
+        journal.notes.longest = sign_nothing(replace(said, cohort=tuple(longest)))
     kept = opened if journal.keeps_open_rounds else OpenedRound(private_key=b"")
     journal.notes.opened.append(kept)
     return signed, opened

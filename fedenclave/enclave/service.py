@@ -257,9 +257,7 @@ class Service:
 
     def _started(self, federation: Federation) -> Started:
         self._federation = federation
-        if not self._memory.held:
-            # It was, until the rule asked for more of it.
-            self._hardening.lose("secret-memory", _NO_SECRET_MEMORY)
+        self._look_at_memory()
         return Started(
             signing_key=federation.signing_key,
             start=federation.start_signed,
@@ -276,6 +274,8 @@ class Service:
         if manifest.key_services:
             self._released.check(manifest)
             sealer = self._sealer
+        if sealer is None and self._sealer is not None:
+            raise RequestRefused(Refusal.STATE, hint="what is sealed must not end unsealed")
         self._federation, signed = amended(
             federation,
             agreed(manifest, request.approvals, federation.schema),
@@ -284,7 +284,13 @@ class Service:
             request.time,
         )
         self._sealer = sealer
+        self._look_at_memory()
         return SignedStatement(statement=signed)
+
+    def _look_at_memory(self) -> None:
+        if not self._memory.held:
+            # It was, until a rule asked for more of it.
+            self._hardening.lose("secret-memory", _NO_SECRET_MEMORY)
 
     def _tell(self, body: bytes, _: list[int]) -> Record:
         Empty.from_bytes(body)

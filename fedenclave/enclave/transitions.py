@@ -119,14 +119,15 @@ class OpenedRound(Record):
 class KeptUpdate(Record):
     """An update was admitted: what the passes need of it, its file excepted.
 
-    `numbers` are its factor, its square norm and its metrics, as big-endian float64.
+    `weight` is u64, and `numbers` are its factor, its square norm and its metrics, as big-endian
+    float64: of one length whatever they are, for the host sees the length of what is sealed.
     """
 
     client: str
     update: Digest
     chunks_at: int
     content_key: bytes
-    weight: int
+    weight: bytes
     numbers: bytes
     fingerprints: bytes
     fingerprint_key: bytes

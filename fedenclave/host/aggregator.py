@@ -84,16 +84,6 @@ class Aggregator(StartedAggregator):
             self._statements.append(signed)
         return signed
 
-    def _flush_statements(self) -> None:
-        """Have on the disk what the next segment builds on."""
-        try:
-            self._statements.flush()
-        except OSError as error:
-            raise StoreFull(
-                f"cannot write the log: {error.strerror}",
-                hint="free disk space and try again: nothing has changed",
-            ) from error
-
     def submit(self, sealed: Iterable[bytes]) -> AdmissionResult:
         """See `AggregatorApi`."""
         update = self._store.create()

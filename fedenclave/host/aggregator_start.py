@@ -21,7 +21,7 @@ from fedenclave.host.manifest_files import ManifestFiles
 from fedenclave.host.model_files import ModelFiles
 from fedenclave.host.optimiser_files import Opened, OptimiserFiles
 from fedenclave.host.statement_log import StatementLog
-from fedenclave.host.store import CiphertextStore, unusable_folder
+from fedenclave.host.store import CiphertextStore, StoreFull, unusable_folder
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import RequestRefused
 from fedenclave.protocol.frames import (
@@ -50,6 +50,9 @@ DEFAULT_STORE_BYTES = 64 << 30
 
 class StartedAggregator:
     """One enclave, its ciphertext store, its released models and its log, all in a folder."""
+
+    _changing = False
+    """Whether this start takes up another manifest."""
 
     def __init__(
         self,
@@ -139,8 +142,9 @@ class StartedAggregator:
         self._manifest, self._approvals = manifest, approvals
         self._optimiser = OptimiserFiles(self._folder / "optimiser", manifest)
         commands = self._key_services
-        if manifest != self._wanted:
-            # On the way to another: its services may be fewer, and their commands are there, too.
+        self._changing |= manifest != self._wanted
+        if self._changing:
+            # From one manifest to another: the commands are those of both, and each has its own.
             named = {service.name for service in Manifest.from_bytes(manifest).key_services}
             commands = {name: commands[name] for name in named & commands.keys()}
         if commands:
@@ -151,10 +155,21 @@ class StartedAggregator:
         if self.status().state == "collecting":
             self.abort_round()
         self._agree(manifest, approvals)
+        self._flush_statements()
         request = AmendRequest(manifest=manifest, approvals=approvals, time=int(time.time()))
         self._statements.append(
             self._enclave.request(Operation.AMEND, request, SignedStatement).statement
         )
+
+    def _flush_statements(self) -> None:
+        """Have on the disk what the next segment builds on."""
+        try:
+            self._statements.flush()
+        except OSError as error:
+            raise StoreFull(
+                f"cannot write the log: {error.strerror}",
+                hint="free disk space and try again: nothing has changed",
+            ) from error
 
     def _start(self, model: Model) -> Started:
         """Begin a new federation. What lies here is of one whose state is lost."""
