@@ -7,10 +7,15 @@ SPEC.md, section 10.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any, TypeVar
 
 from fedenclave.protocol.errors import ConfigurationError
+
+_MOST_PARTS = 16
+_PART = rb"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
+_LONG_KEY = re.compile(_PART + rb"(?:[ \t]*\.[ \t]*" + _PART + rb"){%d}" % _MOST_PARTS)
 
 T = TypeVar("T", str, int, bool)
 
@@ -28,8 +33,11 @@ def parse(data: bytes, what: str) -> Table:
     """Return the top table of a TOML document.
 
     Raises:
-        ConfigurationError: it is not UTF-8 or not TOML.
+        ConfigurationError: it is not UTF-8 or not TOML, or a key has too many parts.
     """
+    if _LONG_KEY.search(data):
+        # tomllib takes quadratic time for them: minutes for a hundred kilobytes.
+        raise ConfigurationError(f"{what} has a key of more than {_MOST_PARTS} parts")
     try:
         return Table(tomllib.loads(data.decode()), what)
     # TOMLDecodeError is a ValueError, and so is what int() says of 5,000 digits.

@@ -51,3 +51,12 @@ def test_what_is_there_is_given_once() -> None:
     rules.finish()
     with pytest.raises(ConfigurationError, match="has no b"):
         rules.take_int("b", low=0, high=2)
+
+
+@pytest.mark.parametrize("dot", [".", " . ", ".\t"])
+def test_a_key_of_many_parts_is_refused_unread(dot: str) -> None:
+    """The library takes quadratic time for it: twenty kilobytes cost seconds, four MiB a day."""
+    assert parse(f"a{dot.join(['', *'b' * 15])} = 1".encode(), "file").names()
+    for parts in (17, 2_000_000):
+        with pytest.raises(ConfigurationError, match="key of more than 16 parts"):
+            parse((dot.join(["a"] * parts) + " = 1").encode(), "file")
