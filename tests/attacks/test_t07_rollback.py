@@ -104,7 +104,7 @@ def test_client_that_was_away_presents_what_it_holds_and_not_what_it_is_offered(
 def test_enclave_with_the_same_key_and_another_or_a_shorter_log_is_refused(world: World) -> None:
     """What a forked sealed state would look like: the key is kept, the log is not."""
     session, liar = world.sessions["a"], LyingEnclave(world.manifest)
-    true = [liar.release(round=number) for number in range(12)]
+    true = [*liar.log, *(liar.release(round=number) for number in range(1, 12))]
     forked = [*true[:6], liar.release(round=66), *true[7:]]
     liar.log = true[:7]
     first = liar.offer(session.hello(now()).nonce, announcement=liar.announcement())

@@ -380,7 +380,9 @@ def forged(enclave: Sealed, change: Callable[[list[Any]], object]) -> bytes:
     before, data = head.data, segment.MAGIC + segment.frame(head.data)
     for record in records:
         nonce = os.urandom(12)
-        sealed = AESGCM(remembered.key).encrypt(nonce, record.to_bytes(), sha256(before))
+        plain = record.to_bytes()
+        plain = len(plain).to_bytes(4, "big") + plain
+        sealed = AESGCM(remembered.key).encrypt(nonce, plain, sha256(before))
         before = nonce + sealed
         data += segment.frame(before)
     return data
