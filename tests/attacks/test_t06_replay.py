@@ -101,12 +101,12 @@ def test_a_roster_client_outside_the_rounds_cohort_is_rejected(world: World) -> 
 
 
 def test_a_wrapped_key_moved_to_another_header_does_not_open(world: World) -> None:
-    """The client signs both and so could move it; HPKE binds the header as well."""
+    """A client could have another one's update counted as its own, too; HPKE binds the header."""
     world.open()
-    first, second = (read_envelope(world.forge(n, payload_of(1))) for n in "ab")
-    moved = replace(first, wrapped_key=second.wrapped_key)
+    mine, theirs = (world.forge(name, payload_of(1)) for name in "ab")
+    moved = replace(read_envelope(mine), wrapped_key=read_envelope(theirs).wrapped_key)
     signature = world.keys["a"].sign(signing_input("update", moved.signed_payload()))
-    chunks = world.forge("a", payload_of(1))[-world.header("a").sealed_size :]
+    chunks = theirs[-world.header("b").sealed_size :]
     rejected(world, "a", frame(replace(moved, signature=signature)) + chunks, Reason.CANNOT_OPEN)
 
 
