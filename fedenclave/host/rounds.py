@@ -5,9 +5,11 @@ Whoever carries messages (Flower's strategy, the simulation) asks this for what 
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from fedenclave.host.aggregator_api import AggregatorApi, RoundResult
 from fedenclave.protocol import merkle
@@ -15,8 +17,9 @@ from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.exchange import Delivery, Hello, LogPart, RoundOffer
 from fedenclave.protocol.frames import AdmissionResult
+from fedenclave.protocol.log_file import MAGIC, read_log
 from fedenclave.protocol.signing import Signed, statement_digest
-from fedenclave.protocol.statements import Abort, Announcement, Checkpoint, Release
+from fedenclave.protocol.statements import Abort, Admission, Announcement, Checkpoint, Release
 
 _SIDE_BY_SIDE = 2
 
@@ -37,6 +40,8 @@ class RoundCoordinator:
         self._parts: dict[tuple[int, int], LogPart] = {}
         self._copied: dict[str, int] = {}
         """By client the size of its copy of the log, where it has taken the newest offer."""
+        self._cohort: tuple[str, ...] = ()
+        self._opened_at = 0
         self._answers: dict[str, AdmissionResult] = {}
         self._lock = threading.Lock()
         self._round = 0
@@ -68,6 +73,7 @@ class RoundCoordinator:
         cohort, size = set(announced.cohort), announced.checkpoint.size
         self._parts.clear()
         self._copied = dict.fromkeys(cohort, size)
+        self._cohort, self._opened_at = announced.cohort, size
         return {
             name: RoundOffer(
                 evidence=evidence,
@@ -108,7 +114,9 @@ class RoundCoordinator:
             return list(pool.map(lambda update: self.submit(*update), updates))
 
     def close(self) -> tuple[RoundResult, dict[str, Delivery]]:
-        """Aggregate; return the result and each answered client's delivery.
+        """Aggregate; return the result and a delivery for each client of the cohort.
+
+        Where a client's update was not answered, its delivery shows that it was left out.
 
         Raises:
             RequestRefused: the cohort does not suffice; the round is still open.
@@ -122,7 +130,7 @@ class RoundCoordinator:
         return result, deliveries
 
     def abort(self) -> dict[str, Delivery]:
-        """Abort; return each answered client's delivery."""
+        """Abort; return a delivery for each client of the cohort, as `close` does."""
         signed = self._aggregator.abort_round()
         abort = Abort.from_bytes(Signed.from_bytes(signed).payload)
         return self._deliver(abort.checkpoint, abort=signed)
@@ -137,23 +145,46 @@ class RoundCoordinator:
     ) -> dict[str, Delivery]:
         self._read_log()
         size = checkpoint.size
-        roots = self._log.subtree_roots(size)
-        deliveries = {}
-        for client, result in self._answers.items():
-            index = self._places.get(statement_digest(result.statement))
+        if self._log.size <= size:
+            raise MalformedMessage("the aggregator's log lacks the end of the round")
+        left_out = Delivery(
+            round=self._round,
+            answer=b"",
+            release=release,
+            cohort=cohort,
+            abort=abort,
+            leaf_index=size,
+            leaf_path=self._log.inclusion_path(size, size + 1),
+            log_roots=self._log.subtree_roots(size),
+        )
+        deliveries = dict.fromkeys(self._cohort, left_out)
+        for client, answer in self._all_answers(size).items():
+            index = self._places.get(statement_digest(answer))
             if index is None:
                 raise MalformedMessage("the aggregator's log lacks an answer that it gave")
-            deliveries[client] = Delivery(
-                round=self._round,
-                answer=result.statement,
-                release=release,
-                cohort=cohort,
-                abort=abort,
+            deliveries[client] = replace(
+                left_out,
+                answer=answer,
                 leaf_index=index if index < size else 0,
                 leaf_path=self._log.inclusion_path(index, size) if index < size else (),
-                log_roots=roots,
             )
         return deliveries
+
+    def _all_answers(self, size: int) -> dict[str, bytes]:
+        """Return the enclave's answer to each client, as far as there is one.
+
+        An admission of which `submit` was not told, the connection having broken, is in the log.
+        """
+        answers = {client: result.statement for client, result in self._answers.items()}
+        admitted = {client for client, result in self._answers.items() if result.admitted}
+        if admitted.issuperset(self._cohort):
+            return answers
+        part = self._aggregator.log_part(self._opened_at, size)
+        for entry in read_log(io.BytesIO(MAGIC + part)):
+            signed = Signed.from_bytes(entry.unverified)
+            if signed.type == Admission.TYPE:
+                answers[Admission.from_bytes(signed.payload).client] = entry.unverified
+        return answers
 
     def _read_log(self) -> None:
         """Take up what the enclave has signed since."""

@@ -351,6 +351,40 @@ def test_evaluation_reaches_the_app_and_its_metrics_stay_with_the_client(grid: M
     assert not any(b"accuracy" in answer for answer in grid.answered)
 
 
+def test_a_client_whose_update_is_lost_on_the_way_gets_a_receipt_of_that(
+    grid: MemoryGrid, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = []
+
+    def lose(reply: Message) -> Message | None:
+        if "fedenclave.bulk" in reply.content.array_records and not lost:
+            lost.append(reply)
+            return None
+        return reply
+
+    grid.on_reply[13] = lose
+    run(grid, rounds=2)
+    said = capsys.readouterr().err
+    assert said.count("round 1: left out; receipt kept") == 1
+    assert said.count("round 1: included; receipt kept") == 2
+    assert said.count("round 2: included; receipt kept") == 3
+
+
+def test_a_client_that_sends_no_update_is_not_asked_again_for_that_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(node: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if node == 13:
+            raise RuntimeError("no data today")
+        return add_node_number(node, arrays)
+
+    grid = development_grid(make_app(fail))
+    run(grid, rounds=1)
+    # The last round's receipts, each with a message of its own, for those that have sealed.
+    assert capsys.readouterr().err.count("receipt kept") == 2
+    assert len(grid.errors) == 1
+
+
 def test_receipts_lost_on_the_way_are_brought_again(
     grid: MemoryGrid, capsys: pytest.CaptureFixture[str]
 ) -> None:
