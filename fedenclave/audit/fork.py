@@ -29,6 +29,7 @@ from fedenclave.protocol.statements import (
     Announcement,
     FederationStatement,
     Release,
+    Shutdown,
     Start,
 )
 
@@ -201,7 +202,7 @@ def _why(first: _Said, second: _Said) -> str:
 def _why_committing(a: Committing, b: Committing, first: Digest, second: Digest) -> str:
     """Return why no log can hold both of two statements with checkpoints."""
     # 4. A round is announced once, and ends once.
-    if _at(a) == _at(b):
+    if _at(a) == _at(b) != (a.round, _AFTER):
         ways = "announcements" if isinstance(a, Announcement) else "ends"
         return f"they are two {ways} of round {a.round}"
     # 5. No two statements have the same log before them.
@@ -209,7 +210,7 @@ def _why_committing(a: Committing, b: Committing, first: Digest, second: Digest)
         return f"both have a log of {a.checkpoint.size} entries before them"
     (earlier, digest), (later, _) = sorted([(a, first), (b, second)], key=_place)
     # 6. What comes later has the longer log before it.
-    if earlier.checkpoint.size > later.checkpoint.size:
+    if _at(earlier) != _at(later) and earlier.checkpoint.size > later.checkpoint.size:
         return (
             f"the later has {later.checkpoint.size} entries before it, and the earlier "
             f"{earlier.checkpoint.size}"
@@ -225,10 +226,18 @@ def _why_committing(a: Committing, b: Committing, first: Digest, second: Digest)
     return ""
 
 
-def _at(statement: Committing) -> tuple[int, bool]:
-    """Return where in the order of rounds it is: a round's announcement comes before its end."""
-    return statement.round, not isinstance(statement, Announcement)
+_BEGIN, _END, _AFTER = range(3)
 
 
-def _place(said: tuple[Committing, Digest]) -> tuple[int, bool]:
+def _at(statement: Committing) -> tuple[int, int]:
+    """Return where in the order of rounds it is: a round's announcement comes before its end.
+
+    What is said between two rounds comes after the end of the first, as often as one likes.
+    """
+    if isinstance(statement, Announcement):
+        return statement.round, _BEGIN
+    return statement.round, _AFTER if isinstance(statement, Shutdown) else _END
+
+
+def _place(said: tuple[Committing, Digest]) -> tuple[int, int]:
     return _at(said[0])

@@ -61,6 +61,7 @@ class VerifiedLog:
         rounds: every round, an open one last.
         admissions: how many updates were admitted.
         rejections: how many were refused, by reason.
+        shutdowns: how often the enclave was ended on purpose, and said so.
         model: the newest.
         signatures: which were checked one by one.
     """
@@ -72,6 +73,7 @@ class VerifiedLog:
     rounds: tuple[RoundHistory, ...]
     admissions: int
     rejections: dict[str, int]
+    shutdowns: int
     model: Digest
     signatures: Signatures
 
@@ -124,7 +126,7 @@ def verify_log(
         for index, signed in unvouched:
             checks.add(index, signed)
         checks.finish()
-    # 10. There is something in it.
+    # 11. There is something in it.
     if not rounds.checkpoint().size:
         raise LogInvalid(
             "log proves nothing: it has no entry", hint="a log begins with the enclave's start"
@@ -137,6 +139,7 @@ def verify_log(
         rounds=tuple(rounds.history()),
         admissions=rounds.admissions,
         rejections={reason.value: count for reason, count in sorted(rounds.rejections.items())},
+        shutdowns=rounds.shutdowns,
         model=rounds.model,
         signatures=signatures,
     )
@@ -249,6 +252,7 @@ def summary(verified: VerifiedLog) -> dict[str, object]:
         "adoptions": verified.ended(End.ADOPTED),
         "admissions": verified.admissions,
         "rejections": verified.rejections,
+        "shutdowns": verified.shutdowns,
         "signatures": verified.signatures.value,
         "rounds": [each.summary() for each in verified.rounds],
     }

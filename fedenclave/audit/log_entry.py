@@ -30,6 +30,7 @@ from fedenclave.protocol.statements import (
     FederationStatement,
     Rejection,
     Release,
+    Shutdown,
     Start,
 )
 
@@ -37,12 +38,12 @@ STATEMENTS: dict[str, type[FederationStatement]] = {
     cls.TYPE: cls
     for cls in (
         *(Start, Announcement, Admission, Rejection, Release, Abort, Adoption),
-        PeerMessage,
+        *(Shutdown, PeerMessage),
     )
 }
 """What an enclave's key signs for its log, by type."""
 
-Committing = Announcement | Release | Abort | Adoption
+Committing = Announcement | Release | Abort | Adoption | Shutdown
 """Statements with a checkpoint: they say what the whole log was before them."""
 
 

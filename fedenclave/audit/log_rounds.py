@@ -33,6 +33,7 @@ from fedenclave.protocol.statements import (
     FederationStatement,
     Rejection,
     Release,
+    Shutdown,
     Start,
 )
 
@@ -63,6 +64,7 @@ class LogRounds:
         self._open: _OpenRound | None = None
         self.rounds: list[RoundHistory] = []
         self.admissions = 0
+        self.shutdowns = 0
         self.rejections: Counter[Reason] = Counter()
 
     def checkpoint(self) -> Checkpoint:
@@ -106,6 +108,8 @@ class LogRounds:
                 self._abort(statement)
             case Adoption():
                 self._adoption(statement)
+            case Shutdown():
+                self._shutdown(statement)
         self._tree.append(digest)
 
     def _start(self, start: Start) -> None:
@@ -215,6 +219,17 @@ class LogRounds:
         self._require_checkpoint(adoption.checkpoint)
         self.model = adoption.model
         self._end(End.ADOPTED, adoption.time, model=adoption.model)
+
+    def _shutdown(self, shutdown: Shutdown) -> None:
+        # 10. What is said between two rounds names the newest.
+        self._require_between(shutdown.round)
+        self._require_checkpoint(shutdown.checkpoint)
+        self.shutdowns += 1
+
+    def _require_between(self, round_: int) -> None:
+        newest = len(self.rounds)
+        self._require(self._open is None, f"round {newest + 1} has no end before it")
+        self._require(round_ == newest, f"it is of round {round_}, want {newest}, the newest")
 
     def _of_open_round(self, round_: int) -> _OpenRound:
         if self._open is None:

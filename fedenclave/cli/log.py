@@ -252,7 +252,8 @@ def _say_totals(found: VerifiedLog) -> None:
     say(f"root: {to_text(found.checkpoint.root)}")
     say(
         f"{found.ended(End.RELEASED)} releases, {found.ended(End.ABORTED)} aborts, "
-        f"{found.ended(End.ADOPTED)} adoptions; {found.admissions} admissions, "
+        f"{found.ended(End.ADOPTED)} adoptions, {found.shutdowns} shutdowns; "
+        f"{found.admissions} admissions, "
         f"{refused} rejections{f' ({reasons})' if reasons else ''}"
     )
     say(f"newest model: {to_text(found.model)}")

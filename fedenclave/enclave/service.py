@@ -70,7 +70,10 @@ _SETTLING = tuple(
 """What waits for the hardware's anchor. Updates are taken without: nobody has seen a release of a
 round that only began."""
 
-_HELD = (Operation.OPEN, Operation.ABORT, Operation.ADOPT, Operation.REPORT, Operation.TOTAL)
+_HELD = (
+    *(Operation.OPEN, Operation.ABORT, Operation.ADOPT, Operation.REPORT, Operation.TOTAL),
+    Operation.SHUTDOWN,
+)
 """What is told only once the anchor has settled it, as a release is, which `close` does not tell:
 wound back before that, the round could end otherwise."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from fedenclave.host.aggregator_api import RoundResult
-from fedenclave.host.checkpoint_file import CheckpointFile
+from fedenclave.host.between_rounds import BetweenRounds
 from fedenclave.host.enclave_process import EnclaveProcess
 from fedenclave.host.evidence_parts import with_parts
 from fedenclave.host.journal import JournalFiles, flush_folder
@@ -38,7 +38,6 @@ from fedenclave.protocol.frames import (
     Empty,
     EvidenceRequest,
     FetchRequest,
-    Note,
     OpenRequest,
     Operation,
     RepeatRequest,
@@ -112,13 +111,15 @@ class Aggregator:
                 self._optimiser = OptimiserFiles(folder / "optimiser", manifest)
                 self._statements = StatementLog(folder / "statements.fel", flushed=flushed)
                 undo.callback(self._statements.close)
-                self._checkpoint = CheckpointFile(folder / "checkpoint")
                 self._journal = JournalFiles(folder / "state", flushed=flushed)
                 undo.callback(self._journal.close)
                 self._enclave = EnclaveProcess(
                     tee=tee, code=code, log=folder / "enclave.log", journal=self._journal
                 )
                 undo.callback(self._enclave.close)
+                self._between = BetweenRounds(
+                    self._enclave, self._statements, folder / "checkpoint", self._lock
+                )
                 if flushed:
                     flush_folder(folder)
                 undo.pop_all()
@@ -135,12 +136,12 @@ class Aggregator:
                 unlock(self._enclave, manifest, key_services, self._evidence_parts)
             segment = self._journal.newest()
             self._started = self._resume(model, segment) if segment else self._start(model)
-            self._renew_checkpoint()
+            self._between.renew_checkpoint()
         except OSError as error:
-            self.close()
+            self._end()
             raise unusable_folder(folder, error) from error
         except BaseException:
-            self.close()
+            self._end()
             raise
 
     def _start(self, model: Model) -> Started:
@@ -249,22 +250,12 @@ class Aggregator:
                     Refusal.WRONG_STATE,
                     hint="the last round's model is not written yet; close that round again",
                 )
-            self._flush_statements()
+            self._statements.flush_or_refuse()
             signed = self._enclave.request(Operation.OPEN, request, SignedStatement).statement
             self._round += 1
             self._closed, self._admissions = None, set()
             self._statements.append(signed)
         return signed
-
-    def _flush_statements(self) -> None:
-        """Have on the disk what the next segment builds on."""
-        try:
-            self._statements.flush()
-        except OSError as error:
-            raise StoreFull(
-                f"cannot write the log: {error.strerror}",
-                hint="free disk space and try again: nothing has changed",
-            ) from error
 
     def submit(self, sealed: Iterable[bytes]) -> AdmissionResult:
         """See `AggregatorApi`."""
@@ -339,12 +330,8 @@ class Aggregator:
             self._releases.append(closed.release)
         self._closed, self._model_pending = closed, False
         self._store.clear()
-        self._renew_checkpoint()
+        self._between.renew_checkpoint()
         return closed
-
-    def _renew_checkpoint(self) -> None:
-        with contextlib.suppress(RequestRefused):  # a round is open
-            self._checkpoint.renew(self._enclave.request(Operation.NOTE, Empty(), Note).note)
 
     def abort_round(self) -> bytes:
         """See `AggregatorApi`."""
@@ -353,12 +340,12 @@ class Aggregator:
             signed = self._enclave.request(Operation.ABORT, request, SignedStatement).statement
             self._statements.append(signed)
             self._store.clear()
-            self._renew_checkpoint()
+            self._between.renew_checkpoint()
         return signed
 
     def checkpoint(self) -> bytes:
         """See `AggregatorApi`."""
-        return self._checkpoint.note
+        return self._between.note
 
     def leaves(self, first: int) -> tuple[Digest, ...]:
         """See `AggregatorApi`."""
@@ -382,7 +369,14 @@ class Aggregator:
         return self._enclave.request(Operation.STATUS, Empty(), StatusReply)
 
     def close(self) -> None:
-        """End the enclave. An open round's ciphertext stays where its state is sealed."""
+        """End the enclave; with no round open it says so in its log first.
+
+        An open round's ciphertext stays where its state is sealed.
+        """
+        self._between.shut_down()
+        self._end()
+
+    def _end(self) -> None:
         self._enclave.close()
         self._journal.close()
         self._statements.close()

@@ -145,25 +145,29 @@ class RoundCoordinator:
     ) -> dict[str, Delivery]:
         self._read_log()
         size = checkpoint.size
-        if self._log.size <= size:
-            raise MalformedMessage("the aggregator's log lacks the end of the round")
-        left_out = Delivery(
+        unanswered = Delivery(
             round=self._round,
             answer=b"",
             release=release,
             cohort=cohort,
             abort=abort,
             leaf_index=size,
-            leaf_path=self._log.inclusion_path(size, size + 1),
+            leaf_path=(),
             log_roots=self._log.subtree_roots(size),
         )
-        deliveries = dict.fromkeys(self._cohort, left_out)
-        for client, answer in self._all_answers(size).items():
+        answers = self._all_answers(size)
+        deliveries = {}
+        if not answers.keys() >= set(self._cohort):
+            if self._log.size <= size:
+                raise MalformedMessage("the aggregator's log lacks the end of the round")
+            path = self._log.inclusion_path(size, size + 1)
+            deliveries = dict.fromkeys(self._cohort, replace(unanswered, leaf_path=path))
+        for client, answer in answers.items():
             index = self._places.get(statement_digest(answer))
             if index is None:
                 raise MalformedMessage("the aggregator's log lacks an answer that it gave")
             deliveries[client] = replace(
-                left_out,
+                unanswered,
                 answer=answer,
                 leaf_index=index if index < size else 0,
                 leaf_path=self._log.inclusion_path(index, size) if index < size else (),

@@ -43,6 +43,7 @@ class Operation(StrEnum):
     EXPORT = "export"
     MERGE = "merge"
     ADOPT = "adopt"
+    SHUTDOWN = "shutdown"
     TELL = "tell"
     NOTE = "note"
     STATUS = "status"
@@ -325,6 +326,13 @@ class AdoptRequest(Record):
 
     release: bytes
     model_offset: int
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownRequest(Record):
+    """Sign that this run ends here; nothing more is signed in it."""
+
     time: int
 
 

@@ -270,6 +270,20 @@ class Abort(FederationStatement):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown(FederationStatement):
+    """The enclave was ended on purpose, with no round open; the log may go on after a restart.
+
+    `round` is the newest, 0 before the first.
+    """
+
+    TYPE: ClassVar[str] = "shutdown"
+
+    round: int
+    checkpoint: Checkpoint
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Adoption(FederationStatement):
     """A round ended with the release of another enclave, the root, as this one's new base model.
 

@@ -28,6 +28,7 @@ from fedenclave.protocol.statements import (
     FederationStatement,
     Rejection,
     Release,
+    Shutdown,
     Start,
 )
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
@@ -191,6 +192,12 @@ class LogBuilder:
                 time=0,
             ),
             **changes,
+        )
+
+    def shut_down(self, **changes: Any) -> bytes:
+        """End the enclave's run between two rounds."""
+        return self.add(
+            Shutdown(**BASICS, round=self._round, checkpoint=self.checkpoint(), time=0), **changes
         )
 
     def round(self, *clients: str) -> bytes:

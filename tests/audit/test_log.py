@@ -90,6 +90,22 @@ def test_a_log_may_end_in_an_open_round() -> None:
     assert releases_with(log.verified(), "b") == ()
 
 
+def test_a_log_goes_on_behind_a_shutdown() -> None:
+    log = LogBuilder()
+    log.start()
+    log.shut_down()
+    log.round()
+    log.shut_down()
+    log.shut_down()  # started again, and ended with no round between
+    log.announce()
+    log.abort()
+    log.shut_down()
+    found = log.verified()
+    assert (found.shutdowns, found.checkpoint.size) == (4, 12)
+    assert [each.end for each in found.rounds] == [End.RELEASED, End.ABORTED]
+    assert summary(found)["shutdowns"] == 4
+
+
 def test_a_root_counts_other_enclaves_clients_and_a_shard_adopts() -> None:
     root = LogBuilder()
     root.start()
@@ -226,6 +242,21 @@ LIES: dict[str, Lie] = {
     "is of 9 entries": in_round(lambda log: log.abort(**WRONG_SIZE)),
     "is of 9 entries ": in_round(ended(**WRONG_SIZE)),
     "is of 9 entries  ": next_round(**WRONG_SIZE),
+    "round 1 has no end ": in_round(lambda log: log.shut_down()),
+    "of round 2, want 1, the newest": lambda log: (
+        log.start(),
+        log.round(),
+        log.shut_down(round=2),
+    ),
+    "of round 0, want 1, the newest": lambda log: (
+        log.start(),
+        log.round(),
+        log.shut_down(round=0),
+    ),
+    "another root   ": lambda log: (
+        log.start(),
+        log.shut_down(checkpoint=Checkpoint(size=1, root=ZERO)),
+    ),
     "no entry": lambda log: None,
 }
 
@@ -412,7 +443,7 @@ def test_the_log_of_a_real_enclave_is_a_true_one(tmp_path: Path) -> None:
     found: VerifiedLog = verify_log(
         io.BytesIO(data), started.signing_key, Manifest.from_bytes(manifest)
     )
-    assert found.checkpoint.size == len(leaves)
+    assert (found.checkpoint.size, found.shutdowns) == (len(leaves) + 1, 1)
     assert [each.end for each in found.rounds] == [
         *(End.RELEASED, End.RELEASED, End.ABORTED, End.RELEASED)
     ]
