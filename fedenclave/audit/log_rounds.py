@@ -25,6 +25,7 @@ from fedenclave.protocol.merkle import Frontier
 from fedenclave.protocol.peers import PeerMessage, Purpose
 from fedenclave.protocol.signing import PublicKey
 from fedenclave.protocol.statements import (
+    NO_DATA,
     Abort,
     Admission,
     Adoption,
@@ -48,6 +49,7 @@ class _OpenRound:
     digest: Digest
     cohort: dict[str, str]
     admitted: dict[str, Digest] = field(default_factory=dict)
+    data: dict[str, Digest] = field(default_factory=dict)
     set_aside: set[str] = field(default_factory=set)
     rejected: int = 0
     is_root: bool = False
@@ -153,6 +155,8 @@ class LogRounds:
         if client in open_round.admitted or client in open_round.set_aside:
             self._refuse(f"it admits a second update of {client}")
         open_round.admitted[client] = admission.update
+        if admission.data != NO_DATA:
+            open_round.data[client] = admission.data
         self.admissions += 1
 
     def _rejection(self, rejection: Rejection) -> None:
@@ -162,6 +166,7 @@ class LogRounds:
             open_round.rejected += 1
             return
         admitted = open_round.admitted.pop(rejection.client, None)
+        open_round.data.pop(rejection.client, None)
         self._require(
             admitted is not None and equal(admitted, rejection.update),
             f"it sets an update of {rejection.client} aside that was not admitted",
@@ -272,6 +277,7 @@ class LogRounds:
             cohort=tuple(open_round.cohort.values()),
             included=tuple(sorted(open_round.admitted)),
             set_aside=tuple(sorted(open_round.set_aside)),
+            data={client: open_round.data[client] for client in sorted(open_round.data)},
             rejected=open_round.rejected,
             announced=announcement.time,
         )

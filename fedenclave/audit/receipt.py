@@ -22,6 +22,7 @@ from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.sealed_update import Envelope
 from fedenclave.protocol.signing import PublicKey, Signed, statement_digest, verify_opened
 from fedenclave.protocol.statements import (
+    NO_DATA,
     VERSION,
     Abort,
     Admission,
@@ -52,7 +53,8 @@ class VerifiedReceipt:
     """What has been proved. `organisations` are those in the release, none where there is none.
 
     `checkpoint` is of the log with the round's end as its last entry. `reason` says why an update
-    was rejected, or how the round ended that left it out.
+    was rejected, or how the round ended that left it out. `data` is what the client has said of its
+    data, `NO_DATA` for nothing.
     """
 
     client: str
@@ -66,6 +68,7 @@ class VerifiedReceipt:
     training_config: Digest
     model: Digest | None
     update: Digest
+    data: Digest
     organisations: tuple[str, ...]
     clients: tuple[str, ...]
     time: int
@@ -139,7 +142,7 @@ def _verify(receipt: Receipt, shared: SharedParts) -> VerifiedReceipt:
     update = envelope.digest
     rejection = None
     if delivery.answer:
-        answer = _check_answer(delivery.answer, key, receipt.client, update, part.round)
+        answer = _check_answer(delivery.answer, key, header, update)
         shared.check_rules(answer)
         rejection = answer if isinstance(answer, Rejection) else None
     base = VerifiedReceipt(
@@ -154,6 +157,7 @@ def _verify(receipt: Receipt, shared: SharedParts) -> VerifiedReceipt:
         training_config=announcement.training_config,
         model=None,
         update=update,
+        data=header.data,
         organisations=(),
         clients=(),
         time=announcement.time,
@@ -219,7 +223,7 @@ def _check_header(
 
 
 def _check_answer(
-    answer: bytes, key: PublicKey, client: str, update: Digest, round_: int
+    answer: bytes, key: PublicKey, header: UpdateHeader, update: Digest
 ) -> Rejection | Admission:
     """Return the enclave's answer, a rejection or an admission of exactly this update."""
     signed = Signed.from_bytes(answer)
@@ -228,9 +232,10 @@ def _check_answer(
         statement = verify_opened(Rejection, signed, key)
     else:
         statement = verify_opened(Admission, signed, key)
-    require(statement.client == client, "the enclave's answer is to another client")
+        require(equal(statement.data, header.data), "the enclave's answer names other data")
+    require(statement.client == header.client, "the enclave's answer is to another client")
     require(equal(statement.update, update), "the enclave's answer is to another update")
-    require(statement.round == round_, "the enclave's answer is of another round")
+    require(statement.round == header.round, "the enclave's answer is of another round")
     return statement
 
 
@@ -307,6 +312,7 @@ def summary(verified: VerifiedReceipt) -> dict[str, object]:
         "training_config": to_text(verified.training_config),
         "model": to_text(verified.model) if verified.model is not None else None,
         "update": to_text(verified.update),
+        "data": to_text(verified.data) if verified.data != NO_DATA else None,
         "organisations": list(verified.organisations),
         "clients": list(verified.clients),
         "time": verified.time,

@@ -5,7 +5,8 @@ SPEC.md, section 7.2.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from fedenclave.protocol.digests import Digest, to_text
@@ -33,6 +34,7 @@ class RoundHistory:
         cohort: who was chosen.
         included: whose updates are in the model, or were admitted in a round without a release.
         set_aside: whose updates changed after their admission.
+        data: of those included, what each has said of its data; who has said nothing is not there.
         rejected: how many updates were refused, those set aside left out.
         clients: how many the release counts; more than are included where enclaves shared it.
         organisations: likewise.
@@ -48,6 +50,7 @@ class RoundHistory:
     cohort: tuple[str, ...]
     included: tuple[str, ...] = ()
     set_aside: tuple[str, ...] = ()
+    data: Mapping[str, Digest] = field(default_factory=dict)
     rejected: int = 0
     clients: int = 0
     organisations: int = 0
@@ -61,5 +64,6 @@ class RoundHistory:
             "end": self.end.value,
             "base_model": to_text(self.base_model),
             "training_config": to_text(self.training_config),
+            "data": {client: to_text(digest) for client, digest in self.data.items()},
             "model": to_text(self.model) if self.model is not None else None,
         }

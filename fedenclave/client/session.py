@@ -32,6 +32,7 @@ from fedenclave.client.checks import (
     check_training_config,
     own_nonce,
 )
+from fedenclave.client.header import header_of_update
 from fedenclave.client.log_copy import grown
 from fedenclave.client.reported import NO_METRICS, UpdateUnusable, reported_metrics
 from fedenclave.client.state import (
@@ -56,20 +57,10 @@ from fedenclave.protocol.exchange import (
 from fedenclave.protocol.floats import all_finite, difference
 from fedenclave.protocol.manifest import Manifest, approving_members
 from fedenclave.protocol.model import Model
-from fedenclave.protocol.sealed_update import MAX_EXAMPLES, read_envelope, sealed_size
+from fedenclave.protocol.sealed_update import MAX_EXAMPLES, read_envelope
 from fedenclave.protocol.sealing import seal_update
-from fedenclave.protocol.signing import (
-    PublicKey,
-    public_key,
-    sign,
-    statement_digest,
-    verify,
-)
-from fedenclave.protocol.statements import (
-    VERSION,
-    Announcement,
-    UpdateHeader,
-)
+from fedenclave.protocol.signing import PublicKey, public_key, sign, verify
+from fedenclave.protocol.statements import NO_DATA, VERSION, Announcement, UpdateHeader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +270,8 @@ class ClientSession:
         trained: bytes | bytearray,
         num_examples: int,
         metrics: Mapping[str, float] = NO_METRICS,
+        *,
+        data: Digest = NO_DATA,
     ) -> bytes:
         """Return the sealed update for an accepted round, and remember having sealed it.
 
@@ -287,6 +280,7 @@ class ClientSession:
             trained: the flat payload after training, in the base model's schema.
             num_examples: examples trained on, 1 to MAX_EXAMPLES.
             metrics: by name; those that the manifest asks for are sealed, others stay here.
+            data: digest of the data trained on, which everybody will read in the log.
 
         Raises:
             ValueError: payload or count do not fit.
@@ -316,7 +310,7 @@ class ClientSession:
             update=update,
             num_examples=num_examples,
             schema=schema,
-            header=self.header_for(accepted),
+            header=self.header_for(accepted, data),
             suite=announcement.suite,
             round_key=announcement.public_key,
             signing_key=self._key,
@@ -335,22 +329,11 @@ class ClientSession:
         )
         return bytes(sealed)
 
-    def header_for(self, accepted: AcceptedRound) -> UpdateHeader:
+    def header_for(self, accepted: AcceptedRound, data: Digest = NO_DATA) -> UpdateHeader:
         """Return the header of this client's update for an accepted round."""
-        announcement, schema = accepted.announcement, accepted.base.schema
-        held = self._state.checkpoint
-        return UpdateHeader(
-            version=VERSION,
-            federation=self.manifest.name,
-            manifest=self.manifest.digest,
-            round=announcement.round,
-            announcement=statement_digest(accepted.announcement_signed),
-            base_model=announcement.base_model,
-            client=self.name,
-            schema=schema.digest,
-            sealed_size=sealed_size(schema, len(self.manifest.rules.reported)),
-            checkpoint=held[0] if held else announcement.checkpoint,
-        )
+        held = self._state.newest_or(accepted.announcement.checkpoint)
+        signed = accepted.announcement_signed
+        return header_of_update(self.name, self.manifest, accepted.base.schema, signed, held, data)
 
     def awaits(self, round_: int) -> bool:
         """Return whether the receipt of a round is still to come."""

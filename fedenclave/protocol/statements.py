@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Self
 
-from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.digests import DIGEST_SIZE, Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason
 from fedenclave.protocol.records import Record
 from fedenclave.protocol.signing import PUBLIC_KEY_SIZE, Statement
@@ -22,6 +22,9 @@ from fedenclave.protocol.signing import PUBLIC_KEY_SIZE, Statement
 VERSION = 1
 MAX_PEERS = 16
 """Enclaves that share one cohort: their partial sums travel as descriptors of one request."""
+
+NO_DATA = Digest(bytes(DIGEST_SIZE))
+"""What stands for the data of a client that says nothing about them."""
 
 _NUMBER = struct.Struct(">d")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -154,7 +157,8 @@ class UpdateHeader(FederationStatement):
     """What a sealed update is for. Signed by the client together with the wrapped content key.
 
     `checkpoint` is the newest one the client holds: an enclave that does not know it was rolled
-    back. `num_examples` is not here but inside the ciphertext.
+    back. `num_examples` is not here but inside the ciphertext. `data` is what the client says of
+    the data that it trained on: a digest of its own making, or `NO_DATA`.
     """
 
     TYPE: ClassVar[str] = "update"
@@ -163,6 +167,7 @@ class UpdateHeader(FederationStatement):
     announcement: Digest
     base_model: Digest
     client: str
+    data: Digest
     schema: Digest
     sealed_size: int
     checkpoint: Checkpoint
@@ -170,13 +175,14 @@ class UpdateHeader(FederationStatement):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission(FederationStatement):
-    """One client's update was opened, checked and admitted to the round."""
+    """One client's update was opened, checked and admitted to the round; `data` is its header's."""
 
     TYPE: ClassVar[str] = "admission"
 
     round: int
     client: str
     update: Digest
+    data: Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

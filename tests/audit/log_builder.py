@@ -20,6 +20,7 @@ from fedenclave.protocol.merkle import Frontier
 from fedenclave.protocol.peers import PeerMessage, Purpose
 from fedenclave.protocol.signing import public_key, sign, statement_digest
 from fedenclave.protocol.statements import (
+    NO_DATA,
     Abort,
     Admission,
     Adoption,
@@ -115,9 +116,10 @@ class LogBuilder:
         """Admit a client's update."""
         self._admitted.append(client)
         update = update_of(client, self._round)
-        return self.add(
-            Admission(**BASICS, round=self._round, client=client, update=update), **changes
+        admitted = Admission(
+            **BASICS, round=self._round, client=client, update=update, data=NO_DATA
         )
+        return self.add(admitted, **changes)
 
     def reject(self, client: str, reason: Reason = Reason.NOT_FINITE, **changes: Any) -> bytes:
         """Reject a client's update; with CHANGED_AFTER_ADMISSION it is set aside."""

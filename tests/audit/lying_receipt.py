@@ -26,6 +26,7 @@ from fedenclave.protocol.signing import (
     statement_digest,
 )
 from fedenclave.protocol.statements import (
+    NO_DATA,
     VERSION,
     Abort,
     Admission,
@@ -121,6 +122,7 @@ def make_receipt(lies: Lies) -> bytes:
             announcement=statement_digest(announcement),
             base_model=MANIFEST.initial_model,
             client="a",
+            data=NO_DATA,
             schema=MANIFEST.schema,
             sealed_size=100,
             checkpoint=Checkpoint(size=1, root=Digest(bytes(32))),
@@ -137,7 +139,7 @@ def make_receipt(lies: Lies) -> bytes:
         )
         answer = sign(lies.rejection(plain), enclave.key)
     else:
-        admitted = Admission(**BASICS, round=1, client="a", update=envelope.digest)
+        admitted = Admission(**BASICS, round=1, client="a", update=envelope.digest, data=NO_DATA)
         answer = sign(lies.admission(admitted), enclave.key)
     # What else the log holds where the client was not answered, is another's.
     third = statement_digest(answer) if answer else b"another's"

@@ -19,6 +19,7 @@ from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
 from fedenclave.audit.log_entry import STATEMENTS
 from fedenclave.audit.log_rounds import LogInvalid
 from fedenclave.audit.round_history import End
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import FedEnclaveError, MalformedMessage, Reason
 from fedenclave.protocol.log_file import MAGIC, LogDamaged, LogTorn, frame
 from fedenclave.protocol.manifest import Manifest
@@ -88,6 +89,23 @@ def test_a_log_may_end_in_an_open_round() -> None:
     (only,) = log.verified().rounds
     assert (only.end, only.model, only.included, only.ended) == (End.OPEN, None, ("b",), 0)
     assert releases_with(log.verified(), "b") == ()
+
+
+def test_what_clients_have_said_of_their_data_is_there_while_they_are_included() -> None:
+    one, other = Digest(b"1" * 32), Digest(b"2" * 32)
+    log = LogBuilder()
+    log.start()
+    log.announce()
+    log.admit("b", data=one)
+    log.admit("a", data=other)
+    log.admit("c", data=one)
+    log.reject("c", Reason.CHANGED_AFTER_ADMISSION)
+    log.release()
+    log.round("a", "b")
+    first, second = log.verified().rounds
+    assert list(first.data.items()) == [("a", other), ("b", one)]
+    assert second.data == {}
+    assert first.summary()["data"] == {"a": f"sha256:{other.hex()}", "b": f"sha256:{one.hex()}"}
 
 
 def test_a_log_goes_on_behind_a_shutdown() -> None:

@@ -89,6 +89,8 @@ LIES: dict[str, Lies] = {
     "statement is for another manifest ": Lies(header=but(manifest=ZERO)),
     "answer is to another client": Lies(admission=but(client="b")),
     "answer is to another update": Lies(admission=but(update=ZERO)),
+    "answer names other data": Lies(admission=but(data=Digest(b"d" * 32))),
+    "answer names other data ": Lies(header=but(data=Digest(b"d" * 32))),
     "answer is of another round": Lies(admission=but(round=2)),
     "statement is for another manifest  ": Lies(admission=but(manifest=ZERO)),
     "answer is to another update ": Lies(rejection=but(update=ZERO)),
