@@ -27,6 +27,7 @@ from fedenclave.protocol.statements import (
     Admission,
     Adoption,
     Announcement,
+    Evaluation,
     FederationStatement,
     Release,
     Shutdown,
@@ -223,6 +224,11 @@ def _why_committing(a: Committing, b: Committing, first: Digest, second: Digest)
         follows = later.round == earlier.round + 1
         if follows and later.base_model != earlier.model:
             return f"round {later.round} does not build on {to_text(earlier.model)}, the one before"
+    # 9. What is evaluated after a round is the model that it released or adopted.
+    if isinstance(earlier, Release | Adoption) and isinstance(later, Evaluation):
+        same_round = later.round == earlier.round
+        if same_round and later.model != earlier.model:
+            return f"what is evaluated after round {later.round} is not {to_text(earlier.model)}"
     return ""
 
 
@@ -236,7 +242,7 @@ def _at(statement: Committing) -> tuple[int, int]:
     """
     if isinstance(statement, Announcement):
         return statement.round, _BEGIN
-    return statement.round, _AFTER if isinstance(statement, Shutdown) else _END
+    return statement.round, _AFTER if isinstance(statement, Evaluation | Shutdown) else _END
 
 
 def _place(said: tuple[Committing, Digest]) -> tuple[int, int]:

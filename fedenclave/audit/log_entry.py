@@ -27,6 +27,7 @@ from fedenclave.protocol.statements import (
     Admission,
     Adoption,
     Announcement,
+    Evaluation,
     FederationStatement,
     Rejection,
     Release,
@@ -38,12 +39,12 @@ STATEMENTS: dict[str, type[FederationStatement]] = {
     cls.TYPE: cls
     for cls in (
         *(Start, Announcement, Admission, Rejection, Release, Abort, Adoption),
-        *(Shutdown, PeerMessage),
+        *(Evaluation, Shutdown, PeerMessage),
     )
 }
 """What an enclave's key signs for its log, by type."""
 
-Committing = Announcement | Release | Abort | Adoption | Shutdown
+Committing = Announcement | Release | Abort | Adoption | Evaluation | Shutdown
 """Statements with a checkpoint: they say what the whole log was before them."""
 
 

@@ -31,6 +31,7 @@ from fedenclave.protocol.statements import (
     Adoption,
     Announcement,
     Checkpoint,
+    Evaluation,
     FederationStatement,
     Rejection,
     Release,
@@ -110,6 +111,8 @@ class LogRounds:
                 self._abort(statement)
             case Adoption():
                 self._adoption(statement)
+            case Evaluation():
+                self._evaluation(statement)
             case Shutdown():
                 self._shutdown(statement)
         self._tree.append(digest)
@@ -225,8 +228,19 @@ class LogRounds:
         self.model = adoption.model
         self._end(End.ADOPTED, adoption.time, model=adoption.model)
 
+    def _evaluation(self, evaluation: Evaluation) -> None:
+        # 10. What is said between two rounds names the newest; an evaluation the newest model, too.
+        self._require_between(evaluation.round)
+        self._require(evaluation.round > 0, "it evaluates a model before the first round")
+        self._require(
+            equal(evaluation.model, self.model),
+            f"it evaluates {to_text(evaluation.model)}, want {to_text(self.model)}, the newest",
+        )
+        self._require_checkpoint(evaluation.checkpoint)
+        newest = self.rounds[-1]
+        self.rounds[-1] = replace(newest, evaluations=(*newest.evaluations, evaluation.digest))
+
     def _shutdown(self, shutdown: Shutdown) -> None:
-        # 10. What is said between two rounds names the newest.
         self._require_between(shutdown.round)
         self._require_checkpoint(shutdown.checkpoint)
         self.shutdowns += 1

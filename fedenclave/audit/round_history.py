@@ -38,6 +38,7 @@ class RoundHistory:
         rejected: how many updates were refused, those set aside left out.
         clients: how many the release counts; more than are included where enclaves shared it.
         organisations: likewise.
+        evaluations: digests of what the host says to have found in the newest model after it.
         announced: the host's clock.
         ended: the host's clock; 0 while the round is open.
     """
@@ -54,6 +55,7 @@ class RoundHistory:
     rejected: int = 0
     clients: int = 0
     organisations: int = 0
+    evaluations: tuple[Digest, ...] = ()
     announced: int
     ended: int = 0
 
@@ -64,6 +66,7 @@ class RoundHistory:
             "end": self.end.value,
             "base_model": to_text(self.base_model),
             "training_config": to_text(self.training_config),
+            "evaluations": [to_text(digest) for digest in self.evaluations],
             "data": {client: to_text(digest) for client, digest in self.data.items()},
             "model": to_text(self.model) if self.model is not None else None,
         }

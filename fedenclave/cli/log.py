@@ -16,6 +16,7 @@ from rich.table import Table
 from fedenclave.attestation.collateral import iso
 from fedenclave.audit.folder import JudgedFile
 from fedenclave.audit.fork import Fork, verify_fork
+from fedenclave.audit.lineage import steps
 from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
 from fedenclave.audit.log_entry import open_entry
 from fedenclave.audit.receipts_in_log import missing_from_log
@@ -88,9 +89,11 @@ def verify(
         )
     missing = _missing(file, [each for each in receipts if _is_of(each, judged_by)])
     if as_json:
-        print_json({**summary(found), "missing": missing})
+        lineage = [step.summary() for step in steps(found.rounds)]
+        print_json({**summary(found), "lineage": lineage, "missing": missing})
     else:
         out.print(_rounds_table(found))
+        out.print(_lineage_table(found))
         if len(found.rounds) > _MOST_ROUNDS:
             say(f"the newest {_MOST_ROUNDS} of {len(found.rounds)} rounds; --json has all")
         _say_totals(found)
@@ -230,6 +233,23 @@ def _rounds_table(found: VerifiedLog) -> Table:
             _with(each),
             str(each.rejected + len(each.set_aside)),
             iso(each.announced),
+        )
+    return table
+
+
+def _lineage_table(found: VerifiedLog) -> Table:
+    table = Table(title="where its models come from")
+    for heading in ("round", "config", "said of data", "on", "model", "evaluation"):
+        table.add_column(heading, overflow="fold")
+    for step in steps(found.rounds[-_MOST_ROUNDS:]):
+        distinct = f", {step.distinct_data} distinct" if step.said_data else ""
+        table.add_row(
+            str(step.round),
+            _short(step.training_config),
+            f"{step.said_data} of {step.clients}{distinct}",
+            _short(step.base_model),
+            _short(step.model) if step.model is not None else "none",
+            _short(step.evaluation) if step.evaluation is not None else "none",
         )
     return table
 

@@ -10,8 +10,9 @@ SPEC.md, sections 7 and 12.3.
 from __future__ import annotations
 
 from fedenclave.enclave.federation_rounds import FederationRounds
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import Refusal, RequestRefused
-from fedenclave.protocol.statements import VERSION, FederationStatement, Shutdown
+from fedenclave.protocol.statements import VERSION, Evaluation, FederationStatement, Shutdown
 
 
 class BetweenRounds(FederationRounds):
@@ -30,6 +31,32 @@ class BetweenRounds(FederationRounds):
                 federation=self.manifest.name,
                 manifest=self.manifest.digest,
                 round=self._round_number,
+                checkpoint=self._log.checkpoint(),
+                time=time,
+            )
+        )
+
+    def evaluated(self, digest: Digest, time: int) -> bytes:
+        """Return a signed statement that the host says to have evaluated the newest model.
+
+        Args:
+            digest: of what it found; nothing here judges it.
+            time: the host's clock.
+
+        Raises:
+            RequestRefused: as for `shut_down`; or there was no round yet.
+        """
+        self._check_between()
+        if not self._round_number:
+            raise RequestRefused(Refusal.WRONG_STATE, hint="there was no round yet")
+        return self._say(
+            Evaluation(
+                version=VERSION,
+                federation=self.manifest.name,
+                manifest=self.manifest.digest,
+                round=self._round_number,
+                model=self._base_digest,
+                digest=digest,
                 checkpoint=self._log.checkpoint(),
                 time=time,
             )

@@ -39,6 +39,7 @@ TRANSITIONS: dict[tuple[State, Operation], State] = {
     (State.IDLE, Operation.OPEN): State.COLLECTING,
     (State.IDLE, Operation.FETCH): State.IDLE,
     (State.IDLE, Operation.NOTE): State.IDLE,
+    (State.IDLE, Operation.EVALUATED): State.IDLE,
     (State.IDLE, Operation.SHUTDOWN): State.ENDED,
     (State.IDLE, Operation.TELL): State.IDLE,
     (State.IDLE, Operation.STATUS): State.IDLE,

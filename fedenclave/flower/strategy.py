@@ -32,6 +32,7 @@ from fedenclave.flower import carrier, told
 from fedenclave.flower.aggregators import Development, Remote
 from fedenclave.flower.carrier import BULK, Kind
 from fedenclave.flower.deliveries import Deliveries, says_of_itself
+from fedenclave.flower.evaluations import logged
 from fedenclave.flower.nonces import Nonces
 from fedenclave.flower.outgoing import rewritten, told_to_all
 from fedenclave.flower.supported import (
@@ -124,6 +125,8 @@ class Confidential(Strategy):
         Takes and returns what Flower's `Strategy.start` does.
         """
         self._timeout, self._initial = timeout, initial_arrays
+        if evaluate_fn is not None:
+            evaluate_fn = logged(evaluate_fn, lambda: self._aggregator)
         try:
             result = super().start(
                 grid,

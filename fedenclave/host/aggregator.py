@@ -343,6 +343,10 @@ class Aggregator:
             self._between.renew_checkpoint()
         return signed
 
+    def evaluated(self, digest: Digest) -> bytes:
+        """See `AggregatorApi`."""
+        return self._between.evaluated(digest)
+
     def checkpoint(self) -> bytes:
         """See `AggregatorApi`."""
         return self._between.note

@@ -1,8 +1,10 @@
-"""What the host asks of its enclave between two rounds: a signed checkpoint, and to end.
+"""What the host asks of its enclave between two rounds.
+
+A signed checkpoint, to log an evaluation, and to end.
 
 Rules:
-  * Neither is worth a round, or an end of the process, that does not come: what cannot be had is
-    left out.
+  * No checkpoint, and no last word, is worth a round or an end that does not come: what cannot be
+    had is left out.
 
 SPEC.md, section 12.3.
 """
@@ -17,8 +19,16 @@ from pathlib import Path
 from fedenclave.host.checkpoint_file import CheckpointFile
 from fedenclave.host.enclave_process import EnclaveProcess
 from fedenclave.host.statement_log import StatementLog
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import FedEnclaveError, RequestRefused
-from fedenclave.protocol.frames import Empty, Note, Operation, ShutdownRequest, SignedStatement
+from fedenclave.protocol.frames import (
+    Empty,
+    EvaluatedRequest,
+    Note,
+    Operation,
+    ShutdownRequest,
+    SignedStatement,
+)
 
 _SHUTDOWN_SECONDS = 3.0
 """Of a TPM that settles it; a machine that is switched off gives its services ten or more."""
@@ -50,6 +60,20 @@ class BetweenRounds:
         """Have the log's newest checkpoint signed, where no round is open."""
         with contextlib.suppress(RequestRefused):
             self._checkpoint.renew(self._enclave.request(Operation.NOTE, Empty(), Note).note)
+
+    def evaluated(self, digest: Digest) -> bytes:
+        """Have the digest of an evaluation of the newest model logged; return the statement.
+
+        Raises:
+            RequestRefused: a round is open, there was none, or its model is not written yet.
+            EnclaveDied: the enclave has ended.
+        """
+        request = EvaluatedRequest(digest=digest, time=int(time.time()))
+        with self._lock:
+            said = self._enclave.request(Operation.EVALUATED, request, SignedStatement).statement
+            self._statements.append(said)
+            self.renew_checkpoint()
+        return said
 
     def shut_down(self) -> None:
         """Have the log say that the enclave ends on purpose, where it can: it ends in any case."""

@@ -280,6 +280,14 @@ class _Service(pb_grpc.AggregatorServicer):
             _log.info("round aborted")
             return pb.AbortRoundReply(abort=abort)
 
+    def LogEvaluation(  # noqa: N802
+        self, request: pb.LogEvaluationRequest, context: grpc.ServicerContext
+    ) -> pb.LogEvaluationReply:
+        with _answering("LogEvaluation", context):
+            return pb.LogEvaluationReply(
+                evaluation=self._aggregator.evaluated(Digest(request.digest))
+            )
+
     def GetLeaves(  # noqa: N802
         self, request: pb.GetLeavesRequest, context: grpc.ServicerContext
     ) -> pb.GetLeavesReply:

@@ -202,6 +202,13 @@ class RemoteAggregator:
         with self._raising():
             return bytes(self._stub.AbortRound(pb.AbortRoundRequest()).abort)
 
+    def evaluated(self, digest: Digest) -> bytes:
+        """See `AggregatorApi`."""
+        with self._raising():
+            return bytes(
+                self._stub.LogEvaluation(pb.LogEvaluationRequest(digest=digest)).evaluation
+            )
+
     def leaves(self, first: int) -> tuple[Digest, ...]:
         """See `AggregatorApi`."""
         with self._raising():

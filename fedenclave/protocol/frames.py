@@ -43,6 +43,7 @@ class Operation(StrEnum):
     EXPORT = "export"
     MERGE = "merge"
     ADOPT = "adopt"
+    EVALUATED = "evaluated"
     SHUTDOWN = "shutdown"
     TELL = "tell"
     NOTE = "note"
@@ -326,6 +327,14 @@ class AdoptRequest(Record):
 
     release: bytes
     model_offset: int
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatedRequest(Record):
+    """Log that the newest model was evaluated, with `digest` of what was found."""
+
+    digest: Digest
     time: int
 
 

@@ -276,6 +276,23 @@ class Abort(FederationStatement):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(FederationStatement):
+    """The host says that it has evaluated the newest model; `digest` is of what it found.
+
+    It is the host's word, and not the enclave's: what is signed is that the host has said it now.
+    `round` is the newest, however it ended, and `model` the newest model then.
+    """
+
+    TYPE: ClassVar[str] = "evaluation"
+
+    round: int
+    model: Digest
+    digest: Digest
+    checkpoint: Checkpoint
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown(FederationStatement):
     """The enclave was ended on purpose, with no round open; the log may go on after a restart.
 

@@ -26,6 +26,7 @@ from fedenclave.protocol.statements import (
     Adoption,
     Announcement,
     Checkpoint,
+    Evaluation,
     FederationStatement,
     Rejection,
     Release,
@@ -190,6 +191,20 @@ class LogBuilder:
                 root=b"r" * 32,
                 release=ZERO,
                 model=self._model,
+                checkpoint=self.checkpoint(),
+                time=0,
+            ),
+            **changes,
+        )
+
+    def evaluate(self, digest: Digest = ZERO, **changes: Any) -> bytes:
+        """Log that the newest model was evaluated."""
+        return self.add(
+            Evaluation(
+                **BASICS,
+                round=self._round,
+                model=self._model,
+                digest=digest,
                 checkpoint=self.checkpoint(),
                 time=0,
             ),

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&fedenclave/host/proto/aggregator.proto\x12\rfedenclave.v1\"\x10\n\x0eGetInfoRequest\"D\n\x0cGetInfoReply\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\x11\n\tapprovals\x18\x02 \x03(\x0c\x12\x0f\n\x07started\x18\x03 \x01(\x0c\"#\n\x12GetEvidenceRequest\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"$\n\x10GetEvidenceReply\x12\x10\n\x08\x65vidence\x18\x01 \x01(\x0c\";\n\x10OpenRoundRequest\x12\x0e\n\x06\x63ohort\x18\x01 \x03(\t\x12\x17\n\x0ftraining_config\x18\x02 \x01(\x0c\"&\n\x0eOpenRoundReply\x12\x14\n\x0c\x61nnouncement\x18\x01 \x01(\x0c\"(\n\nUpdatePart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04last\x18\x02 \x01(\x08\"#\n\x11SubmitUpdateReply\x12\x0e\n\x06result\x18\x01 \x01(\x0c\"\x13\n\x11\x43loseRoundRequest\"D\n\x0f\x43loseRoundReply\x12\x10\n\x06\x63losed\x18\x01 \x01(\x0cH\x00\x12\x14\n\nmodel_part\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"\x13\n\x11\x41\x62ortRoundRequest\" \n\x0f\x41\x62ortRoundReply\x12\r\n\x05\x61\x62ort\x18\x01 \x01(\x0c\"!\n\x10GetLeavesRequest\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\" \n\x0eGetLeavesReply\x12\x0e\n\x06leaves\x18\x01 \x03(\x0c\"+\n\rGetLogRequest\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\"\x17\n\x07LogPart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x16\n\x14GetCheckpointRequest\"\"\n\x12GetCheckpointReply\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\x14\n\x12GetReleasesRequest\"$\n\x10GetReleasesReply\x12\x10\n\x08releases\x18\x01 \x03(\x0c\"\x11\n\x0fGetModelRequest\"\x19\n\tModelPart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x12\n\x10GetStatusRequest\" \n\x0eGetStatusReply\x12\x0e\n\x06status\x18\x01 \x01(\x0c\x32\xb4\x07\n\nAggregator\x12\x45\n\x07GetInfo\x12\x1d.fedenclave.v1.GetInfoRequest\x1a\x1b.fedenclave.v1.GetInfoReply\x12Q\n\x0bGetEvidence\x12!.fedenclave.v1.GetEvidenceRequest\x1a\x1f.fedenclave.v1.GetEvidenceReply\x12K\n\tOpenRound\x12\x1f.fedenclave.v1.OpenRoundRequest\x1a\x1d.fedenclave.v1.OpenRoundReply\x12M\n\x0cSubmitUpdate\x12\x19.fedenclave.v1.UpdatePart\x1a .fedenclave.v1.SubmitUpdateReply(\x01\x12P\n\nCloseRound\x12 .fedenclave.v1.CloseRoundRequest\x1a\x1e.fedenclave.v1.CloseRoundReply0\x01\x12N\n\nAbortRound\x12 .fedenclave.v1.AbortRoundRequest\x1a\x1e.fedenclave.v1.AbortRoundReply\x12K\n\tGetLeaves\x12\x1f.fedenclave.v1.GetLeavesRequest\x1a\x1d.fedenclave.v1.GetLeavesReply\x12@\n\x06GetLog\x12\x1c.fedenclave.v1.GetLogRequest\x1a\x16.fedenclave.v1.LogPart0\x01\x12W\n\rGetCheckpoint\x12#.fedenclave.v1.GetCheckpointRequest\x1a!.fedenclave.v1.GetCheckpointReply\x12Q\n\x0bGetReleases\x12!.fedenclave.v1.GetReleasesRequest\x1a\x1f.fedenclave.v1.GetReleasesReply\x12\x46\n\x08GetModel\x12\x1e.fedenclave.v1.GetModelRequest\x1a\x18.fedenclave.v1.ModelPart0\x01\x12K\n\tGetStatus\x12\x1f.fedenclave.v1.GetStatusRequest\x1a\x1d.fedenclave.v1.GetStatusReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&fedenclave/host/proto/aggregator.proto\x12\rfedenclave.v1\"\x10\n\x0eGetInfoRequest\"D\n\x0cGetInfoReply\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\x11\n\tapprovals\x18\x02 \x03(\x0c\x12\x0f\n\x07started\x18\x03 \x01(\x0c\"#\n\x12GetEvidenceRequest\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"$\n\x10GetEvidenceReply\x12\x10\n\x08\x65vidence\x18\x01 \x01(\x0c\";\n\x10OpenRoundRequest\x12\x0e\n\x06\x63ohort\x18\x01 \x03(\t\x12\x17\n\x0ftraining_config\x18\x02 \x01(\x0c\"&\n\x0eOpenRoundReply\x12\x14\n\x0c\x61nnouncement\x18\x01 \x01(\x0c\"(\n\nUpdatePart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04last\x18\x02 \x01(\x08\"#\n\x11SubmitUpdateReply\x12\x0e\n\x06result\x18\x01 \x01(\x0c\"\x13\n\x11\x43loseRoundRequest\"D\n\x0f\x43loseRoundReply\x12\x10\n\x06\x63losed\x18\x01 \x01(\x0cH\x00\x12\x14\n\nmodel_part\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"\x13\n\x11\x41\x62ortRoundRequest\" \n\x0f\x41\x62ortRoundReply\x12\r\n\x05\x61\x62ort\x18\x01 \x01(\x0c\"&\n\x14LogEvaluationRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\"(\n\x12LogEvaluationReply\x12\x12\n\nevaluation\x18\x01 \x01(\x0c\"!\n\x10GetLeavesRequest\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\" \n\x0eGetLeavesReply\x12\x0e\n\x06leaves\x18\x01 \x03(\x0c\"+\n\rGetLogRequest\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\"\x17\n\x07LogPart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x16\n\x14GetCheckpointRequest\"\"\n\x12GetCheckpointReply\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\x14\n\x12GetReleasesRequest\"$\n\x10GetReleasesReply\x12\x10\n\x08releases\x18\x01 \x03(\x0c\"\x11\n\x0fGetModelRequest\"\x19\n\tModelPart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x12\n\x10GetStatusRequest\" \n\x0eGetStatusReply\x12\x0e\n\x06status\x18\x01 \x01(\x0c\x32\x8d\x08\n\nAggregator\x12\x45\n\x07GetInfo\x12\x1d.fedenclave.v1.GetInfoRequest\x1a\x1b.fedenclave.v1.GetInfoReply\x12Q\n\x0bGetEvidence\x12!.fedenclave.v1.GetEvidenceRequest\x1a\x1f.fedenclave.v1.GetEvidenceReply\x12K\n\tOpenRound\x12\x1f.fedenclave.v1.OpenRoundRequest\x1a\x1d.fedenclave.v1.OpenRoundReply\x12M\n\x0cSubmitUpdate\x12\x19.fedenclave.v1.UpdatePart\x1a .fedenclave.v1.SubmitUpdateReply(\x01\x12P\n\nCloseRound\x12 .fedenclave.v1.CloseRoundRequest\x1a\x1e.fedenclave.v1.CloseRoundReply0\x01\x12N\n\nAbortRound\x12 .fedenclave.v1.AbortRoundRequest\x1a\x1e.fedenclave.v1.AbortRoundReply\x12W\n\rLogEvaluation\x12#.fedenclave.v1.LogEvaluationRequest\x1a!.fedenclave.v1.LogEvaluationReply\x12K\n\tGetLeaves\x12\x1f.fedenclave.v1.GetLeavesRequest\x1a\x1d.fedenclave.v1.GetLeavesReply\x12@\n\x06GetLog\x12\x1c.fedenclave.v1.GetLogRequest\x1a\x16.fedenclave.v1.LogPart0\x01\x12W\n\rGetCheckpoint\x12#.fedenclave.v1.GetCheckpointRequest\x1a!.fedenclave.v1.GetCheckpointReply\x12Q\n\x0bGetReleases\x12!.fedenclave.v1.GetReleasesRequest\x1a\x1f.fedenclave.v1.GetReleasesReply\x12\x46\n\x08GetModel\x12\x1e.fedenclave.v1.GetModelRequest\x1a\x18.fedenclave.v1.ModelPart0\x01\x12K\n\tGetStatus\x12\x1f.fedenclave.v1.GetStatusRequest\x1a\x1d.fedenclave.v1.GetStatusReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,30 +55,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ABORTROUNDREQUEST']._serialized_end=510
   _globals['_ABORTROUNDREPLY']._serialized_start=512
   _globals['_ABORTROUNDREPLY']._serialized_end=544
-  _globals['_GETLEAVESREQUEST']._serialized_start=546
-  _globals['_GETLEAVESREQUEST']._serialized_end=579
-  _globals['_GETLEAVESREPLY']._serialized_start=581
-  _globals['_GETLEAVESREPLY']._serialized_end=613
-  _globals['_GETLOGREQUEST']._serialized_start=615
-  _globals['_GETLOGREQUEST']._serialized_end=658
-  _globals['_LOGPART']._serialized_start=660
-  _globals['_LOGPART']._serialized_end=683
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=685
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=707
-  _globals['_GETCHECKPOINTREPLY']._serialized_start=709
-  _globals['_GETCHECKPOINTREPLY']._serialized_end=743
-  _globals['_GETRELEASESREQUEST']._serialized_start=745
-  _globals['_GETRELEASESREQUEST']._serialized_end=765
-  _globals['_GETRELEASESREPLY']._serialized_start=767
-  _globals['_GETRELEASESREPLY']._serialized_end=803
-  _globals['_GETMODELREQUEST']._serialized_start=805
-  _globals['_GETMODELREQUEST']._serialized_end=822
-  _globals['_MODELPART']._serialized_start=824
-  _globals['_MODELPART']._serialized_end=849
-  _globals['_GETSTATUSREQUEST']._serialized_start=851
-  _globals['_GETSTATUSREQUEST']._serialized_end=869
-  _globals['_GETSTATUSREPLY']._serialized_start=871
-  _globals['_GETSTATUSREPLY']._serialized_end=903
-  _globals['_AGGREGATOR']._serialized_start=906
-  _globals['_AGGREGATOR']._serialized_end=1854
+  _globals['_LOGEVALUATIONREQUEST']._serialized_start=546
+  _globals['_LOGEVALUATIONREQUEST']._serialized_end=584
+  _globals['_LOGEVALUATIONREPLY']._serialized_start=586
+  _globals['_LOGEVALUATIONREPLY']._serialized_end=626
+  _globals['_GETLEAVESREQUEST']._serialized_start=628
+  _globals['_GETLEAVESREQUEST']._serialized_end=661
+  _globals['_GETLEAVESREPLY']._serialized_start=663
+  _globals['_GETLEAVESREPLY']._serialized_end=695
+  _globals['_GETLOGREQUEST']._serialized_start=697
+  _globals['_GETLOGREQUEST']._serialized_end=740
+  _globals['_LOGPART']._serialized_start=742
+  _globals['_LOGPART']._serialized_end=765
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=767
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=789
+  _globals['_GETCHECKPOINTREPLY']._serialized_start=791
+  _globals['_GETCHECKPOINTREPLY']._serialized_end=825
+  _globals['_GETRELEASESREQUEST']._serialized_start=827
+  _globals['_GETRELEASESREQUEST']._serialized_end=847
+  _globals['_GETRELEASESREPLY']._serialized_start=849
+  _globals['_GETRELEASESREPLY']._serialized_end=885
+  _globals['_GETMODELREQUEST']._serialized_start=887
+  _globals['_GETMODELREQUEST']._serialized_end=904
+  _globals['_MODELPART']._serialized_start=906
+  _globals['_MODELPART']._serialized_end=931
+  _globals['_GETSTATUSREQUEST']._serialized_start=933
+  _globals['_GETSTATUSREQUEST']._serialized_end=951
+  _globals['_GETSTATUSREPLY']._serialized_start=953
+  _globals['_GETSTATUSREPLY']._serialized_end=985
+  _globals['_AGGREGATOR']._serialized_start=988
+  _globals['_AGGREGATOR']._serialized_end=2025
 # @@protoc_insertion_point(module_scope)

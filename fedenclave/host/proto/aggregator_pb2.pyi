@@ -82,6 +82,18 @@ class AbortRoundReply(_message.Message):
     abort: bytes
     def __init__(self, abort: _Optional[bytes] = ...) -> None: ...
 
+class LogEvaluationRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    def __init__(self, digest: _Optional[bytes] = ...) -> None: ...
+
+class LogEvaluationReply(_message.Message):
+    __slots__ = ("evaluation",)
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    evaluation: bytes
+    def __init__(self, evaluation: _Optional[bytes] = ...) -> None: ...
+
 class GetLeavesRequest(_message.Message):
     __slots__ = ("first",)
     FIRST_FIELD_NUMBER: _ClassVar[int]
