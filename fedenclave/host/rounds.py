@@ -14,14 +14,23 @@ from dataclasses import replace
 from fedenclave.host.aggregator_api import AggregatorApi, RoundResult
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
-from fedenclave.protocol.errors import MalformedMessage
+from fedenclave.protocol.errors import MalformedMessage, Reason
 from fedenclave.protocol.exchange import Delivery, Hello, LogPart, RoundOffer
 from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.log_file import MAGIC, read_log
 from fedenclave.protocol.signing import Signed, statement_digest
-from fedenclave.protocol.statements import Abort, Admission, Announcement, Checkpoint, Release
+from fedenclave.protocol.statements import (
+    Abort,
+    Admission,
+    Announcement,
+    Checkpoint,
+    Rejection,
+    Release,
+)
 
 _SIDE_BY_SIDE = 2
+_OF_ANYBODY = (Reason.MALFORMED, Reason.UNKNOWN_CLIENT, Reason.BAD_SIGNATURE)
+"""Rejections of what need not be by the client that it names."""
 
 
 class RoundCoordinator:
@@ -177,7 +186,8 @@ class RoundCoordinator:
     def _all_answers(self, size: int) -> dict[str, bytes]:
         """Return the enclave's answer to each client, as far as there is one.
 
-        An admission of which `submit` was not told, the connection having broken, is in the log.
+        One that `submit` was not told, the connection having broken, is in the log. An admission
+        comes before a rejection, and of these only one of an update that the client has signed.
         """
         answers = {client: result.statement for client, result in self._answers.items()}
         admitted = {client for client, result in self._answers.items() if result.admitted}
@@ -188,6 +198,10 @@ class RoundCoordinator:
             signed = Signed.from_bytes(entry.unverified)
             if signed.type == Admission.TYPE:
                 answers[Admission.from_bytes(signed.payload).client] = entry.unverified
+            elif signed.type == Rejection.TYPE:
+                rejection = Rejection.from_bytes(signed.payload)
+                if rejection.reason not in _OF_ANYBODY:
+                    answers.setdefault(rejection.client, entry.unverified)
         return answers
 
     def _read_log(self) -> None:

@@ -22,6 +22,7 @@ from fedenclave.protocol.frames import Closed, CloseRequest, Empty, FetchRequest
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.statements import CohortReport
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
+from tests.attacks.conftest import NewWorld
 from tests.attacks.world import World, value_of
 
 
@@ -167,15 +168,23 @@ def test_host_hiding_an_admission_behind_an_abort_is_seen_beside_the_answer(worl
     assert "the host kept it back" in found
 
 
-def test_an_admission_of_which_the_host_was_not_told_is_delivered_from_the_log(
-    world: World,
+def test_an_answer_of_which_the_host_was_not_told_is_delivered_from_the_log(
+    new_world: NewWorld,
 ) -> None:
+    world = new_world({"a": "alpha", "b": "beta", "c": "gamma", "d": "delta"})
     world.open()
     world.contribute({"a": 1, "b": 1})
+    # Somebody else's bytes in d's name: not what d is told of its own.
+    forged = world.forge("d", payload_of(1), signer=world.keys["a"])
+    assert world.aggregator.submit([forged]).reason == "bad-signature"
     # The enclave answers, and the connection breaks before the ServerApp has it.
     assert world.aggregator.submit([world.sealed("c", 1)]).admitted
+    damaged = bytearray(world.sealed("d", 1))
+    damaged[-1] ^= 1
+    assert world.aggregator.submit([bytes(damaged)]).reason == "cannot-open"
     _, deliveries = world.coordinator.close()
     assert world.sessions["c"].take_delivery(deliveries["c"]).verdict is Verdict.INCLUDED
+    assert world.sessions["d"].take_delivery(deliveries["d"]).reason == "cannot-open"
 
 
 def test_host_reordering_updates_changes_no_bit_of_the_release(world: World) -> None:
