@@ -251,6 +251,7 @@ class Confidential(Strategy):
             self._coordinator = RoundCoordinator(
                 self._aggregator, send_manifest=self._manifest.development
             )
+            self._deliveries.add(self._coordinator.left_behind)
         return self._coordinator
 
     def _current_model(self) -> Model:

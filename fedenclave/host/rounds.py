@@ -5,6 +5,7 @@ Whoever carries messages (Flower's strategy, the simulation) asks this for what 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from fedenclave.host.aggregator_api import AggregatorApi, RoundResult
+from fedenclave.host.log_end import newest_announcement
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason
@@ -54,9 +56,23 @@ class RoundCoordinator:
         self._answers: dict[str, AdmissionResult] = {}
         self._lock = threading.Lock()
         self._round = 0
-        # A ServerApp that ended in the middle of a round cannot come back to it.
+        self.left_behind: dict[str, Delivery] = {}
+        """What is still to be delivered of a round that an earlier ServerApp has left open."""
         if aggregator.status().state == "collecting":
-            aggregator.abort_round()
+            self._end_left_open()
+
+    def _end_left_open(self) -> None:
+        # A ServerApp that ended in the middle of a round cannot come back to it.
+        signed = self._aggregator.abort_round()
+        # Without its deliveries a run is as good as ever: a log that cannot be read stops none.
+        with contextlib.suppress(MalformedMessage):
+            self._read_log()
+            self._take_up(newest_announcement(self._aggregator.log_part, self._log.size))
+            self.left_behind = self._deliver_abort(signed)
+
+    def _take_up(self, announced: Announcement) -> None:
+        self._round, self._cohort = announced.round, announced.cohort
+        self._opened_at, self._answers = announced.checkpoint.size, {}
 
     def open(self, hellos: Mapping[str, Hello], training_config: Digest) -> dict[str, RoundOffer]:
         """Open a round for the clients that said hello, and return each one's offer.
@@ -74,15 +90,13 @@ class RoundCoordinator:
         nonces = [hellos[name].nonce for name in names]
         evidence = self._aggregator.evidence(merkle.root(nonces))
         announcement = self._aggregator.open_round(names, training_config)
-        self._round = _announced(announcement).round
-        self._answers = {}
+        announced = _announced(announcement)
+        self._take_up(announced)
         paths = merkle.inclusion_paths(nonces)
         self._read_log()
-        announced = _announced(announcement)
         cohort, size = set(announced.cohort), announced.checkpoint.size
         self._parts.clear()
         self._copied = dict.fromkeys(cohort, size)
-        self._cohort, self._opened_at = announced.cohort, size
         return {
             name: RoundOffer(
                 evidence=evidence,
@@ -140,7 +154,9 @@ class RoundCoordinator:
 
     def abort(self) -> dict[str, Delivery]:
         """Abort; return a delivery for each client of the cohort, as `close` does."""
-        signed = self._aggregator.abort_round()
+        return self._deliver_abort(self._aggregator.abort_round())
+
+    def _deliver_abort(self, signed: bytes) -> dict[str, Delivery]:
         abort = Abort.from_bytes(Signed.from_bytes(signed).payload)
         return self._deliver(abort.checkpoint, abort=signed)
 

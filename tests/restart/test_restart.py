@@ -70,8 +70,13 @@ def test_killed_in_an_open_round_it_releases_what_was_admitted(world: World) -> 
 def test_a_serverapp_that_ended_with_its_aggregator_has_its_round_aborted(world: World) -> None:
     world.open()
     world.contribute({"a": 1, "b": 3})
+    world.sealed("c", 1)
     world.restart()  # a new coordinator with it
     assert world.status().state == "idle"
+    # Who had sealed for it learns of its end from the new one.
+    deliveries = world.coordinator.left_behind
+    verdicts = {n: world.sessions[n].take_delivery(deliveries[n]).verdict for n in "abc"}
+    assert verdicts == {"a": "round aborted", "b": "round aborted", "c": "left out"}
     one_round(world, {"a": 1, "b": 1, "c": 1})
     assert world.status().round == 2
 
