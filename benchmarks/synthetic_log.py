@@ -24,6 +24,7 @@ from fedenclave.protocol.merkle import Frontier
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import PublicKey, public_key, sign, statement_digest
 from fedenclave.protocol.statements import (
+    NO_DATA,
     VERSION,
     Abort,
     Admission,
@@ -101,7 +102,13 @@ class HonestEnclave:
             if place % REFUSED_EVERY == 0:
                 yield self._append(self._rejection(number, client))
             yield self._append(
-                Admission(**self._basics, round=number, client=client, update=_update())
+                Admission(
+                    **self._basics,
+                    round=number,
+                    client=client,
+                    update=_update(),
+                    data=NO_DATA,
+                )
             )
         yield self._append(
             Abort(**self._basics, round=number, checkpoint=self._checkpoint(), time=number)

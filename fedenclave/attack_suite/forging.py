@@ -27,7 +27,7 @@ from fedenclave.protocol.sealed_update import (
     sealed_size,
 )
 from fedenclave.protocol.signing import Signed, signing_input, statement_digest
-from fedenclave.protocol.statements import VERSION, Announcement, UpdateHeader
+from fedenclave.protocol.statements import NO_DATA, VERSION, Announcement, UpdateHeader
 from fedenclave.protocol.tensors import Schema
 
 
@@ -49,6 +49,7 @@ def header_for(
         announcement=statement_digest(announcement_signed),
         base_model=announcement.base_model,
         client=name,
+        data=NO_DATA,
         schema=schema.digest,
         sealed_size=sealed_size(schema, len(manifest.rules.reported)),
         checkpoint=announcement.checkpoint,

@@ -25,7 +25,7 @@ from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 
 @attack("T11-dropped-update", "drop one client's update, and say that it took part")
 def dropped_update(world: World, witness: Witness) -> None:
-    """The signed report lists who is missing; another client's receipt is of no use."""
+    """The signed report lists who is missing, and that is a receipt; another's is of no use."""
     world.open()
     world.contribute("ab")
     world.sealed("c", 5)  # and never pass it on
@@ -40,6 +40,27 @@ def dropped_update(world: World, witness: Witness) -> None:
         "deliver a's receipt to c", partial(world.sessions["c"].take_delivery, deliveries["a"])
     )
     world.take("ab", deliveries)
+    left_out = world.sessions["c"].take_delivery(deliveries["c"])
+    witness.control(
+        "deliver to c what is true",
+        f"the receipt says: {left_out.verdict}, {left_out.reason}",
+        well=left_out.verdict == "left out",
+    )
+    witness.goes_on(world)
+
+
+@attack("T11-hidden-admission", "tell a client whose update is in the release that it was left out")
+def hidden_admission(world: World, witness: Witness) -> None:
+    """With the genuine release, and the delivery of a client that really was left out."""
+    world.open()
+    world.contribute("ab")
+    world.sealed("c", 5)
+    _, deliveries = world.close_round()
+    take = world.sessions["a"].take_delivery
+    witness.worthless("deliver to a what c gets", partial(take, deliveries["c"]))
+    unanswered = replace(deliveries["a"], answer=b"")
+    witness.worthless("deliver to a all but its answer", partial(take, unanswered))
+    world.take("abc", deliveries)
     witness.goes_on(world)
 
 
@@ -168,6 +189,7 @@ def out_of_order(world: World, witness: Witness) -> None:
 
 ATTACKS = (
     dropped_update,
+    hidden_admission,
     other_order,
     failed_pass,
     killed_enclave,

@@ -111,7 +111,7 @@ def contradictions(receipts: Sequence[VerifiedReceipt], *, now: int) -> list[str
         found.append(
             f"the receipts are of {len(keys)} enclaves; was a restart agreed between the members?"
         )
-    aborted = {_place(receipt) for receipt in receipts if receipt.verdict is Verdict.ABORTED}
+    aborted = {_place(receipt) for receipt in receipts if _shows_abort(receipt)}
     for receipt in receipts:
         if receipt.model is None:
             continue
@@ -126,24 +126,49 @@ def contradictions(receipts: Sequence[VerifiedReceipt], *, now: int) -> list[str
         other = ends.setdefault(_place(receipt), receipt)
         if other.checkpoint != receipt.checkpoint:
             found.append(f"round {receipt.round} ends in two logs: a fork")
-    updates: dict[tuple[bytes, int, str], VerifiedReceipt] = {}
+    return found + _odd_answers(receipts) + _broken_chains(receipts)
+
+
+def _shows_abort(receipt: VerifiedReceipt) -> bool:
+    """Return whether it shows an abort; that of a rejected update does not say which end it has."""
+    left_out = receipt.verdict is Verdict.LEFT_OUT and receipt.model is None
+    return left_out or receipt.verdict is Verdict.ABORTED
+
+
+def _odd_answers(receipts: Sequence[VerifiedReceipt]) -> list[str]:
+    """Return who had two updates admitted to a round, and whose answer the host kept back."""
+    found = []
+    admitted: dict[tuple[bytes, int, str], Digest] = {}
     for receipt in receipts:
-        mine = updates.setdefault((*_place(receipt), receipt.client), receipt)
-        admitted = Verdict.REJECTED not in (mine.verdict, receipt.verdict)
-        if admitted and mine.update != receipt.update:
+        if receipt.verdict in (Verdict.REJECTED, Verdict.LEFT_OUT):
+            continue
+        first = admitted.setdefault((*_place(receipt), receipt.client), receipt.update)
+        if first != receipt.update:
             found.append(f"round {receipt.round} admitted two updates of {receipt.client}")
-    return found + _broken_chains(receipts)
+    answered = {
+        (*_place(receipt), receipt.update)
+        for receipt in receipts
+        if receipt.verdict is not Verdict.LEFT_OUT
+    }
+    for receipt in receipts:
+        known = (*_place(receipt), receipt.update) in answered
+        if known and receipt.verdict is Verdict.LEFT_OUT:
+            found.append(
+                f"round {receipt.round} answered the update of {receipt.client}, and one receipt "
+                "has no answer: the host kept it back"
+            )
+    return found
 
 
 def _broken_chains(receipts: Sequence[VerifiedReceipt]) -> list[str]:
     """Return which rounds do not build on what an earlier one left behind."""
     # One receipt speaks for its round: that the others agree is for the caller. That of a rejected
     # update does not say what its round left behind.
-    telling = (r for r in receipts if r.model is not None or r.verdict is Verdict.ABORTED)
+    telling = (r for r in receipts if r.model is not None or _shows_abort(r))
     rounds = sorted({_place(receipt): receipt for receipt in telling}.items())
     found = []
     for ((key, _), earlier), ((next_key, _), later) in pairwise(rounds):
-        if key != next_key:
+        if key != next_key or earlier.verdict is Verdict.REJECTED:
             continue
         left = earlier.model or earlier.base_model
         if later.round == earlier.round + 1 and later.base_model != left:

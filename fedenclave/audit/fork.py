@@ -28,8 +28,10 @@ from fedenclave.protocol.statements import (
     Adoption,
     Amendment,
     Announcement,
+    Evaluation,
     FederationStatement,
     Release,
+    Shutdown,
     Start,
 )
 
@@ -204,7 +206,7 @@ def _why_committing(a: Committing, b: Committing, first: Digest, second: Digest)
     # 4. A round is announced once, and ends once; a manifest is replaced once.
     if isinstance(a, Amendment) and isinstance(b, Amendment) and equal(a.before, b.before):
         return f"they replace manifest {to_text(a.before)} twice"
-    if _at(a) == _at(b) and not isinstance(a, Amendment):
+    if _at(a) == _at(b) != (a.round, _AFTER):
         ways = "announcements" if isinstance(a, Announcement) else "ends"
         return f"they are two {ways} of round {a.round}"
     # 5. No two statements have the same log before them.
@@ -212,7 +214,7 @@ def _why_committing(a: Committing, b: Committing, first: Digest, second: Digest)
         return f"both have a log of {a.checkpoint.size} entries before them"
     (earlier, digest), (later, _) = sorted([(a, first), (b, second)], key=_place)
     # 6. What comes later has the longer log before it.
-    if earlier.checkpoint.size > later.checkpoint.size and _at(earlier) != _at(later):
+    if _at(earlier) != _at(later) and earlier.checkpoint.size > later.checkpoint.size:
         return (
             f"the later has {later.checkpoint.size} entries before it, and the earlier "
             f"{earlier.checkpoint.size}"
@@ -229,14 +231,26 @@ def _why_committing(a: Committing, b: Committing, first: Digest, second: Digest)
         follows = later.round == earlier.round + 1
         if follows and later.base_model != earlier.model:
             return f"round {later.round} does not build on {to_text(earlier.model)}, the one before"
+    # 10. What is evaluated after a round is the model that it released or adopted.
+    if isinstance(earlier, Release | Adoption) and isinstance(later, Evaluation):
+        same_round = later.round == earlier.round
+        if same_round and later.model != earlier.model:
+            return f"what is evaluated after round {later.round} is not {to_text(earlier.model)}"
     return ""
 
 
+_BEGIN, _END, _AFTER = range(3)
+
+
 def _at(statement: Committing) -> tuple[int, int]:
-    """Return where in the order of rounds it is: announcement, end, then what is between two."""
+    """Return where in the order of rounds it is: a round's announcement comes before its end.
+
+    What is said between two rounds comes after the end of the first, as often as one likes.
+    """
     if isinstance(statement, Announcement):
-        return statement.round, 0
-    return statement.round, 2 if isinstance(statement, Amendment) else 1
+        return statement.round, _BEGIN
+    between = isinstance(statement, Amendment | Evaluation | Shutdown)
+    return statement.round, _AFTER if between else _END
 
 
 def _place(said: tuple[Committing, Digest]) -> tuple[int, int]:

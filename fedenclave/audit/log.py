@@ -61,6 +61,7 @@ class VerifiedLog:
         rounds: every round, an open one last.
         admissions: how many updates were admitted.
         rejections: how many were refused, by reason.
+        shutdowns: how often the enclave was ended on purpose, and said so.
         model: the newest.
         signatures: which were checked one by one.
     """
@@ -72,6 +73,7 @@ class VerifiedLog:
     rounds: tuple[RoundHistory, ...]
     admissions: int
     rejections: dict[str, int]
+    shutdowns: int
     model: Digest
     signatures: Signatures
 
@@ -141,6 +143,7 @@ def verify_log(
         rounds=tuple(rounds.history()),
         admissions=rounds.admissions,
         rejections={reason.value: count for reason, count in sorted(rounds.rejections.items())},
+        shutdowns=rounds.shutdowns,
         model=rounds.model,
         signatures=signatures,
     )
@@ -253,6 +256,7 @@ def summary(verified: VerifiedLog) -> dict[str, object]:
         "adoptions": verified.ended(End.ADOPTED),
         "admissions": verified.admissions,
         "rejections": verified.rejections,
+        "shutdowns": verified.shutdowns,
         "signatures": verified.signatures.value,
         "rounds": [each.summary() for each in verified.rounds],
     }

@@ -28,22 +28,24 @@ from fedenclave.protocol.statements import (
     Adoption,
     Amendment,
     Announcement,
+    Evaluation,
     FederationStatement,
     Rejection,
     Release,
+    Shutdown,
     Start,
 )
 
 STATEMENTS: dict[str, type[FederationStatement]] = {
     cls.TYPE: cls
     for cls in (
-        *(Start, Announcement, Admission, Rejection, Release, Abort, Adoption, Amendment),
-        PeerMessage,
+        *(Start, Announcement, Admission, Rejection, Release, Abort, Adoption),
+        *(Evaluation, Shutdown, Amendment, PeerMessage),
     )
 }
 """What an enclave's key signs for its log, by type."""
 
-Committing = Announcement | Release | Abort | Adoption | Amendment
+Committing = Announcement | Release | Abort | Adoption | Evaluation | Shutdown | Amendment
 """Statements with a checkpoint: they say what the whole log was before them."""
 
 
@@ -142,7 +144,8 @@ class CommonForms:
         reasons = b"|".join(re.escape(encode(reason.value)) for reason in Reason)
         self._reasons = {encode(reason.value): reason for reason in Reason}
         reason = _key("reason") + b"(" + reasons + b")"
-        self._admission = _form(Admission.TYPE, b"\xa6", *first, update, *last)
+        data = _key("data") + _DIGEST
+        self._admission = _form(Admission.TYPE, b"\xa7", data, *first, update, *last)
         self._rejection = _form(Rejection.TYPE, b"\xa7", *first, reason, update, *last)
 
     def open(self, signed: bytes) -> Opened:
@@ -155,7 +158,10 @@ class CommonForms:
         found = admission or self._rejection.fullmatch(signed)
         if found is None:
             return open_entry(signed)
-        length, payload, round_, head, name, *reason, update, signature = found.groups()
+        length, payload, *rest, update, signature = found.groups()
+        # Before the round an admission has the data, behind the client a rejection its reason.
+        data = rest.pop(0) if admission else b""
+        round_, head, name, *reason = rest
         if length != _BYTES_HEADS[len(payload)] or head != _NAME_HEADS[len(name)]:
             return open_entry(signed)
         number = int.from_bytes(round_[1:] or round_, "big")
@@ -168,6 +174,7 @@ class CommonForms:
                 round=number,
                 client=name.decode(),
                 update=Digest(update),
+                data=Digest(data),
             )
         else:
             statement = Rejection(

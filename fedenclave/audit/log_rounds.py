@@ -26,15 +26,18 @@ from fedenclave.protocol.merkle import Frontier
 from fedenclave.protocol.peers import PeerMessage, Purpose
 from fedenclave.protocol.signing import PublicKey
 from fedenclave.protocol.statements import (
+    NO_DATA,
     Abort,
     Admission,
     Adoption,
     Amendment,
     Announcement,
     Checkpoint,
+    Evaluation,
     FederationStatement,
     Rejection,
     Release,
+    Shutdown,
     Start,
 )
 
@@ -49,6 +52,7 @@ class _OpenRound:
     digest: Digest
     cohort: dict[str, str]
     admitted: dict[str, Digest] = field(default_factory=dict)
+    data: dict[str, Digest] = field(default_factory=dict)
     set_aside: set[str] = field(default_factory=set)
     rejected: int = 0
     is_root: bool = False
@@ -67,6 +71,7 @@ class LogRounds:
         self._open: _OpenRound | None = None
         self.rounds: list[RoundHistory] = []
         self.admissions = 0
+        self.shutdowns = 0
         self.rejections: Counter[Reason] = Counter()
 
     def checkpoint(self) -> Checkpoint:
@@ -114,6 +119,10 @@ class LogRounds:
                 self._adoption(statement)
             case Amendment():
                 self._amendment(statement)
+            case Evaluation():
+                self._evaluation(statement)
+            case Shutdown():
+                self._shutdown(statement)
         self._tree.append(digest)
 
     @property
@@ -181,6 +190,8 @@ class LogRounds:
         if client in open_round.admitted or client in open_round.set_aside:
             self._refuse(f"it admits a second update of {client}")
         open_round.admitted[client] = admission.update
+        if admission.data != NO_DATA:
+            open_round.data[client] = admission.data
         self.admissions += 1
 
     def _rejection(self, rejection: Rejection) -> None:
@@ -190,6 +201,7 @@ class LogRounds:
             open_round.rejected += 1
             return
         admitted = open_round.admitted.pop(rejection.client, None)
+        open_round.data.pop(rejection.client, None)
         self._require(
             admitted is not None and equal(admitted, rejection.update),
             f"it sets an update of {rejection.client} aside that was not admitted",
@@ -248,6 +260,28 @@ class LogRounds:
         self.model = adoption.model
         self._end(End.ADOPTED, adoption.time, model=adoption.model)
 
+    def _evaluation(self, evaluation: Evaluation) -> None:
+        # 12. What is said between two rounds names the newest; an evaluation the newest model, too.
+        self._require_between(evaluation.round)
+        self._require(evaluation.round > 0, "it evaluates a model before the first round")
+        self._require(
+            equal(evaluation.model, self.model),
+            f"it evaluates {to_text(evaluation.model)}, want {to_text(self.model)}, the newest",
+        )
+        self._require_checkpoint(evaluation.checkpoint)
+        newest = self.rounds[-1]
+        self.rounds[-1] = replace(newest, evaluations=(*newest.evaluations, evaluation.digest))
+
+    def _shutdown(self, shutdown: Shutdown) -> None:
+        self._require_between(shutdown.round)
+        self._require_checkpoint(shutdown.checkpoint)
+        self.shutdowns += 1
+
+    def _require_between(self, round_: int) -> None:
+        newest = len(self.rounds)
+        self._require(self._open is None, f"round {newest + 1} has no end before it")
+        self._require(round_ == newest, f"it is of round {round_}, want {newest}, the newest")
+
     def _of_open_round(self, round_: int) -> _OpenRound:
         if self._open is None:
             self._refuse(f"it is of round {round_}, and none is open")
@@ -289,6 +323,7 @@ class LogRounds:
             cohort=tuple(open_round.cohort.values()),
             included=tuple(sorted(open_round.admitted)),
             set_aside=tuple(sorted(open_round.set_aside)),
+            data={client: open_round.data[client] for client in sorted(open_round.data)},
             rejected=open_round.rejected,
             announced=announcement.time,
         )

@@ -17,11 +17,12 @@ from fedenclave.protocol import merkle
 from fedenclave.protocol.cohort import cohort_problem
 from fedenclave.protocol.digests import Digest, equal, to_text
 from fedenclave.protocol.errors import FedEnclaveError
-from fedenclave.protocol.exchange import Receipt
+from fedenclave.protocol.exchange import Delivery, Receipt
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.sealed_update import Envelope
 from fedenclave.protocol.signing import PublicKey, Signed, statement_digest, verify_opened
 from fedenclave.protocol.statements import (
+    NO_DATA,
     VERSION,
     Abort,
     Admission,
@@ -40,13 +41,20 @@ class Verdict(StrEnum):
     REJECTED = "rejected"
     SET_ASIDE = "set aside"
     ABORTED = "round aborted"
+    LEFT_OUT = "left out"
+
+
+_RELEASED_WITHOUT = "released without it"
+_ABORTED_UNANSWERED = "aborted without an answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedReceipt:
     """What has been proved. `organisations` are those in the release, none where there is none.
 
-    `checkpoint` is of the log with the round's end as its last entry.
+    `checkpoint` is of the log with the round's end as its last entry. `reason` says why an update
+    was rejected, or how the round ended that left it out. `data` is what the client has said of its
+    data, `NO_DATA` for nothing.
     """
 
     client: str
@@ -60,6 +68,7 @@ class VerifiedReceipt:
     training_config: Digest
     model: Digest | None
     update: Digest
+    data: Digest
     organisations: tuple[str, ...]
     clients: tuple[str, ...]
     time: int
@@ -130,16 +139,18 @@ def _verify(receipt: Receipt, shared: SharedParts) -> VerifiedReceipt:
     header = envelope.verified_header(client.key)
     shared.check_rules(header)
     _check_header(header, receipt.client, announcement, part.announcement)
-    # 5. The enclave answered to exactly this update.
+    # 5. The enclave answered to exactly this update, or the host has brought no answer.
     update = envelope.digest
-    answer = _check_answer(delivery.answer, key, receipt.client, update, part.round)
-    shared.check_rules(answer)
-    rejection = answer if isinstance(answer, Rejection) else None
+    rejection = None
+    if delivery.answer:
+        answer = _check_answer(delivery.answer, key, header, update)
+        shared.check_rules(answer)
+        rejection = answer if isinstance(answer, Rejection) else None
     base = VerifiedReceipt(
         client=receipt.client,
         federation=trusted.name,
         round=part.round,
-        verdict=Verdict.REJECTED,
+        verdict=Verdict.REJECTED if rejection else Verdict.LEFT_OUT,
         reason=rejection.reason.value if rejection else "",
         attestation=attestation,
         manifest=trusted.digest,
@@ -147,6 +158,7 @@ def _verify(receipt: Receipt, shared: SharedParts) -> VerifiedReceipt:
         training_config=announcement.training_config,
         model=None,
         update=update,
+        data=header.data,
         organisations=(),
         clients=(),
         time=announcement.time,
@@ -161,20 +173,34 @@ def _verify(receipt: Receipt, shared: SharedParts) -> VerifiedReceipt:
     else:
         checkpoint, verified = _released(base, receipt, key, shared)
     # 8. The answer is in the log that the round's end commits to.
-    require(
-        merkle.includes(
-            checkpoint.root,
-            statement_digest(delivery.answer),
-            index=delivery.leaf_index,
-            size=checkpoint.size,
-            path=delivery.leaf_path,
-        ),
-        "the enclave's answer is not in the log that the round's end commits to",
-    )
+    if delivery.answer:
+        _check_leaf(
+            delivery.answer,
+            checkpoint,
+            delivery,
+            "the enclave's answer is not in the log that the round's end commits to",
+        )
     # 9. The log's subtrees make that root: with the round's end behind them they are the log then.
     end = delivery.abort or delivery.release
     log = shared.log_after(checkpoint.size, checkpoint.root, delivery.log_roots, end)
+    # 8. Without an answer the leaf is that end, the last of this log.
+    if not delivery.answer:
+        _check_leaf(end, log, delivery, "the round's end is not the last entry of its log")
+        require(delivery.leaf_index == checkpoint.size, "the round's end is at another place")
     return replace(verified, checkpoint=log)
+
+
+def _check_leaf(signed: bytes, log: Checkpoint, delivery: Delivery, problem: str) -> None:
+    require(
+        merkle.includes(
+            log.root,
+            statement_digest(signed),
+            index=delivery.leaf_index,
+            size=log.size,
+            path=delivery.leaf_path,
+        ),
+        problem,
+    )
 
 
 def _root_of_path(nonce: bytes, index: int, count: int, path: tuple[Digest, ...]) -> Digest:
@@ -198,7 +224,7 @@ def _check_header(
 
 
 def _check_answer(
-    answer: bytes, key: PublicKey, client: str, update: Digest, round_: int
+    answer: bytes, key: PublicKey, header: UpdateHeader, update: Digest
 ) -> Rejection | Admission:
     """Return the enclave's answer, a rejection or an admission of exactly this update."""
     signed = Signed.from_bytes(answer)
@@ -207,9 +233,10 @@ def _check_answer(
         statement = verify_opened(Rejection, signed, key)
     else:
         statement = verify_opened(Admission, signed, key)
-    require(statement.client == client, "the enclave's answer is to another client")
+        require(equal(statement.data, header.data), "the enclave's answer names other data")
+    require(statement.client == header.client, "the enclave's answer is to another client")
     require(equal(statement.update, update), "the enclave's answer is to another update")
-    require(statement.round == round_, "the enclave's answer is of another round")
+    require(statement.round == header.round, "the enclave's answer is of another round")
     return statement
 
 
@@ -219,6 +246,8 @@ def _aborted(
     abort = shared.statement(Abort, receipt.delivery.abort, key)
     require(abort.round == base.round, "the abort is of another round")
     require(not receipt.delivery.cohort, "an aborted round has no cohort report")
+    if not receipt.delivery.answer:
+        return abort.checkpoint, replace(base, reason=_ABORTED_UNANSWERED)
     verdict = Verdict.REJECTED if base.reason else Verdict.ABORTED
     return abort.checkpoint, replace(base, verdict=verdict)
 
@@ -233,7 +262,20 @@ def _released(
     counted = shared.counted(announced, delivery.release, delivery.cohort, key)
     release = counted.release
     # 7. And of this one: an admitted update is in the report exactly once, a rejected one not at
-    #    all.
+    #    all, and of a client without an answer none.
+    if not delivery.answer:
+        require(
+            base.client in counted.missing and base.client not in counted.contributions,
+            "the update has an answer that was not delivered: the cohort report does not list its "
+            "client as missing",
+        )
+        return release.checkpoint, replace(
+            base,
+            reason=_RELEASED_WITHOUT,
+            model=release.model,
+            organisations=counted.organisations,
+            clients=counted.clients,
+        )
     if base.reason:
         require(
             base.update not in counted.updates,
@@ -271,6 +313,7 @@ def summary(verified: VerifiedReceipt) -> dict[str, object]:
         "training_config": to_text(verified.training_config),
         "model": to_text(verified.model) if verified.model is not None else None,
         "update": to_text(verified.update),
+        "data": to_text(verified.data) if verified.data != NO_DATA else None,
         "organisations": list(verified.organisations),
         "clients": list(verified.clients),
         "time": verified.time,

@@ -5,7 +5,8 @@ SPEC.md, section 7.2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from fedenclave.protocol.digests import Digest, to_text
@@ -33,9 +34,11 @@ class RoundHistory:
         cohort: who was chosen.
         included: whose updates are in the model, or were admitted in a round without a release.
         set_aside: whose updates changed after their admission.
+        data: of those included, what each has said of its data; who has said nothing is not there.
         rejected: how many updates were refused, those set aside left out.
         clients: how many the release counts; more than are included where enclaves shared it.
         organisations: likewise.
+        evaluations: digests of what the host says to have found in the newest model after it.
         announced: the host's clock.
         ended: the host's clock; 0 while the round is open.
     """
@@ -48,18 +51,22 @@ class RoundHistory:
     cohort: tuple[str, ...]
     included: tuple[str, ...] = ()
     set_aside: tuple[str, ...] = ()
+    data: Mapping[str, Digest] = field(default_factory=dict)
     rejected: int = 0
     clients: int = 0
     organisations: int = 0
+    evaluations: tuple[Digest, ...] = ()
     announced: int
     ended: int = 0
 
     def summary(self) -> dict[str, object]:
         """Return the round as plain values for JSON."""
         return {
-            **{field.name: getattr(self, field.name) for field in fields(self)},
+            **{each.name: getattr(self, each.name) for each in fields(self)},
             "end": self.end.value,
             "base_model": to_text(self.base_model),
             "training_config": to_text(self.training_config),
+            "evaluations": [to_text(digest) for digest in self.evaluations],
+            "data": {client: to_text(digest) for client, digest in self.data.items()},
             "model": to_text(self.model) if self.model is not None else None,
         }

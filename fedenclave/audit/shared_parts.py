@@ -76,6 +76,7 @@ class CountedRelease:
         release: the statement.
         contributions: every line of the report, by client.
         updates: the updates in the report.
+        missing: clients of the cohort without an admitted update, as the report says.
         clients: whose updates are in the model, in the report's order.
         organisations: theirs, sorted.
     """
@@ -83,6 +84,7 @@ class CountedRelease:
     release: Release
     contributions: Mapping[str, Contribution]
     updates: frozenset[Digest]
+    missing: frozenset[str]
     clients: tuple[str, ...]
     organisations: tuple[str, ...]
 
@@ -216,6 +218,7 @@ class SharedParts:
             release=release,
             contributions={c.client: c for c in report.contributions},
             updates=frozenset(c.update for c in report.contributions),
+            missing=frozenset(report.missing),
             clients=tuple(c.client for c in included),
             organisations=tuple(sorted({c.organisation for c in included})),
         )

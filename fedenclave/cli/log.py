@@ -16,6 +16,7 @@ from rich.table import Table
 from fedenclave.attestation.collateral import iso
 from fedenclave.audit.folder import JudgedFile
 from fedenclave.audit.fork import Fork, verify_fork
+from fedenclave.audit.lineage import steps
 from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
 from fedenclave.audit.log_entry import open_entry
 from fedenclave.audit.receipts_in_log import missing_from_log
@@ -101,9 +102,11 @@ def verify(
         shown = [each for each in shown if _round_of(each) <= len(found.rounds)]
     missing = _missing(file, shown)
     if as_json:
-        print_json({**summary(found), "missing": missing})
+        lineage = [step.summary() for step in steps(found.rounds)]
+        print_json({**summary(found), "lineage": lineage, "missing": missing})
     else:
         out.print(_rounds_table(found))
+        out.print(_lineage_table(found))
         if len(found.rounds) > _MOST_ROUNDS:
             say(f"the newest {_MOST_ROUNDS} of {len(found.rounds)} rounds; --json has all")
         _say_totals(found)
@@ -251,6 +254,23 @@ def _rounds_table(found: VerifiedLog) -> Table:
     return table
 
 
+def _lineage_table(found: VerifiedLog) -> Table:
+    table = Table(title="where its models come from")
+    for heading in ("round", "config", "said of data", "on", "model", "evaluation"):
+        table.add_column(heading, overflow="fold")
+    for step in steps(found.rounds[-_MOST_ROUNDS:]):
+        distinct = f", {step.distinct_data} distinct" if step.said_data else ""
+        table.add_row(
+            str(step.round),
+            _short(step.training_config),
+            f"{step.said_data} of {step.clients}{distinct}",
+            _short(step.base_model),
+            _short(step.model) if step.model is not None else "none",
+            _short(step.evaluation) if step.evaluation is not None else "none",
+        )
+    return table
+
+
 def _with(each: RoundHistory) -> str:
     if each.end is not End.RELEASED:
         return "nobody"
@@ -269,7 +289,8 @@ def _say_totals(found: VerifiedLog) -> None:
     say(f"root: {to_text(found.checkpoint.root)}")
     say(
         f"{found.ended(End.RELEASED)} releases, {found.ended(End.ABORTED)} aborts, "
-        f"{found.ended(End.ADOPTED)} adoptions; {found.admissions} admissions, "
+        f"{found.ended(End.ADOPTED)} adoptions, {found.shutdowns} shutdowns; "
+        f"{found.admissions} admissions, "
         f"{refused} rejections{f' ({reasons})' if reasons else ''}"
     )
     say(f"newest model: {to_text(found.model)}")

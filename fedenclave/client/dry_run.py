@@ -10,7 +10,7 @@ from fedenclave.protocol.digests import sha256, to_text
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.sealing import seal_update
-from fedenclave.protocol.statements import VERSION, Checkpoint, Suite, UpdateHeader
+from fedenclave.protocol.statements import NO_DATA, VERSION, Checkpoint, Suite, UpdateHeader
 
 
 def dry_run(folder: ClientFolder, model: Model) -> dict[str, object]:
@@ -39,6 +39,7 @@ def dry_run(folder: ClientFolder, model: Model) -> dict[str, object]:
         announcement=example,
         base_model=session.state.head_model,
         client=identity.client,
+        data=NO_DATA,
         schema=manifest.schema,
         sealed_size=layout.sealed_size(model.schema, len(manifest.rules.reported)),
         checkpoint=Checkpoint(size=0, root=example),

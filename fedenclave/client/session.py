@@ -30,6 +30,7 @@ from fedenclave.client.checks import (
     own_nonce,
 )
 from fedenclave.client.enrolled import EnrolledClient
+from fedenclave.client.header import header_of_update
 from fedenclave.client.log_copy import grown
 from fedenclave.client.reported import NO_METRICS, UpdateUnusable, reported_metrics
 from fedenclave.client.state import (
@@ -46,14 +47,11 @@ from fedenclave.protocol.exchange import (
 )
 from fedenclave.protocol.floats import all_finite, difference
 from fedenclave.protocol.model import Model
-from fedenclave.protocol.sealed_update import MAX_EXAMPLES, read_envelope, sealed_size
+from fedenclave.protocol.sealed_update import MAX_EXAMPLES, read_envelope
 from fedenclave.protocol.sealing import seal_update
-from fedenclave.protocol.signing import (
-    PublicKey,
-    statement_digest,
-    verify,
-)
+from fedenclave.protocol.signing import PublicKey, verify
 from fedenclave.protocol.statements import (
+    NO_DATA,
     VERSION,
     Announcement,
     Checkpoint,
@@ -179,6 +177,8 @@ class ClientSession(EnrolledClient):
         trained: bytes | bytearray,
         num_examples: int,
         metrics: Mapping[str, float] = NO_METRICS,
+        *,
+        data: Digest = NO_DATA,
     ) -> bytes:
         """Return the sealed update for an accepted round, and remember having sealed it.
 
@@ -187,6 +187,7 @@ class ClientSession(EnrolledClient):
             trained: the flat payload after training, in the base model's schema.
             num_examples: examples trained on, 1 to MAX_EXAMPLES.
             metrics: by name; those that the manifest asks for are sealed, others stay here.
+            data: digest of the data trained on, which everybody will read in the log.
 
         Raises:
             ValueError: payload or count do not fit.
@@ -216,7 +217,7 @@ class ClientSession(EnrolledClient):
             update=update,
             num_examples=num_examples,
             schema=schema,
-            header=self.header_for(accepted),
+            header=self.header_for(accepted, data),
             suite=announcement.suite,
             round_key=announcement.public_key,
             signing_key=self._key,
@@ -235,22 +236,11 @@ class ClientSession(EnrolledClient):
         )
         return bytes(sealed)
 
-    def header_for(self, accepted: AcceptedRound) -> UpdateHeader:
+    def header_for(self, accepted: AcceptedRound, data: Digest = NO_DATA) -> UpdateHeader:
         """Return the header of this client's update for an accepted round."""
-        announcement, schema = accepted.announcement, accepted.base.schema
-        held = self._state.checkpoint
-        return UpdateHeader(
-            version=VERSION,
-            federation=self.manifest.name,
-            manifest=self.manifest.digest,
-            round=announcement.round,
-            announcement=statement_digest(accepted.announcement_signed),
-            base_model=announcement.base_model,
-            client=self.name,
-            schema=schema.digest,
-            sealed_size=sealed_size(schema, len(self.manifest.rules.reported)),
-            checkpoint=held[0] if held else announcement.checkpoint,
-        )
+        held = self._state.newest_or(accepted.announcement.checkpoint)
+        signed = accepted.announcement_signed
+        return header_of_update(self.name, self.manifest, accepted.base.schema, signed, held, data)
 
     def awaits(self, round_: int) -> bool:
         """Return whether the receipt of a round is still to come."""

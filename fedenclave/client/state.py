@@ -69,6 +69,10 @@ class ClientState(Record):
         """Return the newer of `checkpoint` and the one held."""
         return max((*self.checkpoint, checkpoint), key=lambda c: c.size)
 
+    def newest_or(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the checkpoint held, or `checkpoint` where none is."""
+        return self.checkpoint[0] if self.checkpoint else checkpoint
+
 
 def fresh_state(manifest: Digest, initial_model: Digest) -> ClientState:
     """Return the state of a client that has not taken part yet."""

@@ -49,6 +49,7 @@ class Opened:
 
     client: str
     digest: Digest
+    data: Digest
     content_key: bytes
     weight: int
     shrink: float
@@ -185,6 +186,7 @@ def open_update(
     return Opened(
         client=header.client,
         digest=envelope.digest,
+        data=header.data,  # signed by the client, and judged by nobody
         content_key=content_key,
         weight=weight,
         shrink=_shrink(math.sqrt(square_norm), rules),

@@ -1,7 +1,8 @@
 """One federation inside the enclave: its identity, its log, its model, its rounds.
 
 Does no socket I/O and reads no clock: `service.py` feeds it requests, descriptors and the host's
-time. What belongs to every round is in federation_rounds.py; here is who the enclave is, and what
+time. What belongs to every round is in federation_rounds.py, what is said between two in
+between_rounds.py; here is who the enclave is, and what
 it does for a cohort that several enclaves share.
 
 SPEC.md, sections 11.4 and 12.3.
@@ -13,7 +14,7 @@ import os
 from collections.abc import Sequence
 
 from fedenclave.enclave.base_model import BaseModel
-from fedenclave.enclave.federation_rounds import FederationRounds
+from fedenclave.enclave.between_rounds import BetweenRounds
 from fedenclave.enclave.host_file import HostFile
 from fedenclave.enclave.partial_sums import PartialSum
 from fedenclave.enclave.sharding import Root, Shard, Sharing
@@ -31,7 +32,7 @@ from fedenclave.protocol.statements import (
 )
 
 
-class Federation(FederationRounds):
+class Federation(BetweenRounds):
     """Everything that the enclave knows of its one federation."""
 
     @property

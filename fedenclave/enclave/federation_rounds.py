@@ -75,7 +75,7 @@ class FederationRounds(FederationState):
         )
         self._journal.bind()
         self._round_number += 1
-        self._closed = None
+        self._closed, self._fetched = None, True
         self._take_up_round(announcement, opened)
         return announcement
 
@@ -165,6 +165,7 @@ class FederationRounds(FederationState):
         self._history.add(before, included)
         self._base, self._base_digest = new_base, model
         self._closed = Closed(release=release, cohort=report.to_bytes(), set_aside=set_aside)
+        self._fetched = False
         self._end_round(on=before, closed=self._closed.to_bytes())
         return self._closed
 
@@ -191,7 +192,7 @@ class FederationRounds(FederationState):
             raise RequestRefused(Refusal.STORAGE, hint="the files are not those of the release")
         self._aggregation.state.commit()
         self._base, self._base_digest = self._own_base(), model
-        self._unwritten = None
+        self._unwritten, self._fetched = None, False
         self._note_end(self.last_closed().to_bytes())
         self._forget_round()
 
@@ -266,3 +267,4 @@ class FederationRounds(FederationState):
         if self._aggregation.digest != self._base_digest:
             raise RequestRefused(Refusal.WRONG_STATE)
         file.write(memoryview(self._aggregation.model.payload))
+        self._fetched = True

@@ -84,6 +84,8 @@ class FederationState:
         self._round_number = snapshot.round
         self._round: Round | None = None
         self._closed: Closed | None = None
+        self._fetched = True
+        """Whether the host has the newest release; it may have none."""
         self._unwritten: EndedRound | None = None
         self._lost = False
         """Whether a round is open whose keys the machine has not kept over a restart."""
@@ -176,6 +178,8 @@ class FederationState:
         if digest != next(iter(candidates)) and not _keeps_rounds(remembered):
             # Of a release that was sealed, and never told: its round is not closed, but lost. That
             # it was never told is what the host says: the guard counts it.
+            if not remembered.transitions[-1].ended:
+                raise RequestRefused(Refusal.WRONG_MODEL)  # something was said behind it
             untold = remembered.transitions[-1].released
             remembered = remembered.without_last()
         before = replace(snapshot, base_model=digest)

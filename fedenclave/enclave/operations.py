@@ -17,6 +17,7 @@ from fedenclave.protocol.frames import (
     AdoptRequest,
     CloseRequest,
     Empty,
+    EvaluatedRequest,
     EvidenceRequest,
     ExportRequest,
     FetchRequest,
@@ -26,6 +27,7 @@ from fedenclave.protocol.frames import (
     Operation,
     RepeatRequest,
     ReportRequest,
+    ShutdownRequest,
     SignedStatement,
     SignedStatements,
     TotalRequest,
@@ -129,6 +131,16 @@ def _adopt(federation: Federation, body: bytes, descriptors: list[int]) -> Recor
     return SignedStatement(statement=signed)
 
 
+def _evaluated(federation: Federation, body: bytes, _: list[int]) -> Record:
+    request = EvaluatedRequest.from_bytes(body)
+    return SignedStatement(statement=federation.evaluated(request.digest, request.time))
+
+
+def _shutdown(federation: Federation, body: bytes, _: list[int]) -> Record:
+    request = ShutdownRequest.from_bytes(body)
+    return SignedStatement(statement=federation.shut_down(request.time))
+
+
 def _note(federation: Federation, body: bytes, _: list[int]) -> Record:
     Empty.from_bytes(body)
     return Note(note=federation.note())
@@ -149,5 +161,7 @@ OPERATIONS: dict[Operation, tuple[int, Callable[[Federation, bytes, list[int]], 
     Operation.MERGE: (1, _merge),
     Operation.ADOPT: (1, _adopt),
     Operation.NOTE: (0, _note),
+    Operation.EVALUATED: (0, _evaluated),
+    Operation.SHUTDOWN: (0, _shutdown),
 }
 """A close, a repeat and a merge bring more, which depends on the federation: see `Service`."""

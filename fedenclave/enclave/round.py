@@ -188,6 +188,7 @@ class Round(Collected):
             round=self.announcement.round,
             client=opened.client,
             update=opened.digest,
+            data=opened.data,
         )
         self._answers[opened.digest] = self._log.append(statement)
         return self._admitted_answer(self._answers[opened.digest])

@@ -75,7 +75,7 @@ round that only began."""
 
 _HELD = (
     *(Operation.OPEN, Operation.ABORT, Operation.ADOPT, Operation.REPORT, Operation.TOTAL),
-    Operation.AMEND,
+    *(Operation.EVALUATED, Operation.SHUTDOWN, Operation.AMEND),
 )
 """What is told only once the anchor has settled it, as a release is, which `close` does not tell:
 wound back before that, the round could end otherwise."""

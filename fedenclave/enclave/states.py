@@ -2,7 +2,8 @@
 
 A pair that is not in it is refused, and changes nothing. `resume` leads to the state in which the
 earlier run was: `idle`, `collecting`, or `unwritten` where a release's model was not written; or
-to `lost` where a round is open whose keys the machine has not kept: it can only be aborted.
+to `lost` where a round is open whose keys the machine has not kept: it can only be aborted. After
+`shutdown` nothing more is signed in this run.
 
 SPEC.md, section 12.2.
 """
@@ -25,6 +26,7 @@ class State(StrEnum):
     ROOT = "root"
     UNWRITTEN = "unwritten"
     LOST = "lost"
+    ENDED = "ended"
 
 
 TRANSITIONS: dict[tuple[State, Operation], State] = {
@@ -40,6 +42,8 @@ TRANSITIONS: dict[tuple[State, Operation], State] = {
     (State.IDLE, Operation.UNLOCK): State.IDLE,
     (State.IDLE, Operation.AMEND): State.IDLE,
     (State.IDLE, Operation.NOTE): State.IDLE,
+    (State.IDLE, Operation.EVALUATED): State.IDLE,
+    (State.IDLE, Operation.SHUTDOWN): State.ENDED,
     (State.IDLE, Operation.TELL): State.IDLE,
     (State.IDLE, Operation.STATUS): State.IDLE,
     (State.COLLECTING, Operation.EVIDENCE): State.COLLECTING,
@@ -71,6 +75,9 @@ TRANSITIONS: dict[tuple[State, Operation], State] = {
     (State.LOST, Operation.EVIDENCE): State.LOST,
     (State.LOST, Operation.ABORT): State.IDLE,
     (State.LOST, Operation.STATUS): State.LOST,
+    (State.ENDED, Operation.NOTE): State.ENDED,
+    (State.ENDED, Operation.TELL): State.ENDED,
+    (State.ENDED, Operation.STATUS): State.ENDED,
 }
 
 

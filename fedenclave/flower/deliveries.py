@@ -1,9 +1,17 @@
-"""Receipts on their way to clients: with the next message to each, until it has answered one."""
+"""Receipts on their way to clients: with the next message to each, until it has answered one.
+
+Of a client that never answers the newest are kept: more than these it does not await. Who said that
+it sends no update hardly awaits a receipt: it gets what shows its case beside the next message to
+it, and none for that alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from flwr.app import Message
+
+from fedenclave.client.state import MAX_PENDING
 from fedenclave.protocol.exchange import Delivery
 
 
@@ -13,27 +21,46 @@ class Deliveries:
     def __init__(self) -> None:
         """Nobody awaits anything."""
         self._awaited: dict[str, list[Delivery]] = {}
-        self._sent: dict[str, int] = {}
+        self._sent: dict[str, set[int]] = {}
+        self._beside: set[tuple[str, int]] = set()
+        """Client and round of what no message is sent for."""
 
-    def add(self, deliveries: Mapping[str, Delivery]) -> None:
-        """Queue one delivery for each client."""
+    def add(self, deliveries: Mapping[str, Delivery], sent_none: Collection[str] = ()) -> None:
+        """Queue one delivery for each client; `sent_none` say that they have sent no update."""
         for client, delivery in deliveries.items():
-            self._awaited.setdefault(client, []).append(delivery)
+            if client in sent_none and not delivery.answer:
+                self._beside.add((client, delivery.round))
+            self._awaited[client] = [*self._awaited.get(client, []), delivery][-MAX_PENDING:]
 
     def send(self, client: str) -> list[bytes]:
         """Return what to put into the next message to `client`."""
         awaited = self._awaited.get(client, [])
-        self._sent[client] = len(awaited)
+        self._sent[client] = {delivery.round for delivery in awaited}
         return [delivery.to_bytes() for delivery in awaited]
 
     def answered(self, client: str) -> None:
         """Forget what `client` has received: it answered the message that brought it."""
-        rest = self._awaited.get(client, [])[self._sent.pop(client, 0) :]
+        sent = self._sent.pop(client, set())
+        rest = [each for each in self._awaited.get(client, []) if each.round not in sent]
         if rest:
             self._awaited[client] = rest
         else:
             self._awaited.pop(client, None)
+        self._beside -= {(client, round_) for round_ in sent}
 
     def awaiting(self) -> set[str]:
-        """Return the clients that still await something."""
-        return set(self._awaited)
+        """Return the clients that still await something for which they are sent a message."""
+        return {
+            client
+            for client, deliveries in self._awaited.items()
+            if any((client, delivery.round) not in self._beside for delivery in deliveries)
+        }
+
+
+_FROM_THE_NODE = (2, 6)
+"""Flower's errors of an app and of a mod; the others are of a node or a reply that is not there."""
+
+
+def says_of_itself(reply: Message) -> bool:
+    """Return whether the node itself has answered that there is no result."""
+    return reply.has_error() and reply.error.code in _FROM_THE_NODE

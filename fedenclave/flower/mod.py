@@ -2,8 +2,9 @@
 
 Rules:
   * A message without FedEnclave's record is refused; so is everything when a check fails.
-  * What the app returns is read here and goes no further: its arrays leave sealed, its metrics and
-    the text of its exceptions do not leave at all (T13).
+  * What the app returns is read (app_result.py) and goes no further: its arrays leave sealed, of
+    its data a digest where it reports one; its metrics and the text of its exceptions do not leave
+    at all (T13).
   * A node without a client folder takes part in development federations only, and only where it
     was told so (`fedenclave-insecure=true`) or runs inside Flower's simulation engine.
 """
@@ -14,7 +15,7 @@ import contextlib
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from flwr.app import (
     ConfigRecord,
@@ -26,9 +27,9 @@ from flwr.app import (
 )
 
 from fedenclave.attestation.result import EvidenceRefused
-from fedenclave.client.session import AcceptedRound
 from fedenclave.flower import carrier, told
 from fedenclave.flower.app_call import CallNext, call_app
+from fedenclave.flower.app_result import data_digest, num_examples, reported, trained_payload
 from fedenclave.flower.carrier import BULK, RECORD, Kind
 from fedenclave.flower.node import FlowerNode, open_node
 from fedenclave.protocol.errors import (
@@ -39,8 +40,6 @@ from fedenclave.protocol.errors import (
 )
 from fedenclave.protocol.exchange import Delivery, LogPart, RoundOffer
 from fedenclave.protocol.model import Model
-from fedenclave.protocol.sealed_update import MAX_EXAMPLES
-from fedenclave.protocol.tensors import pack
 from fedenclave.protocol.training_config import training_config
 
 MOD_FAILED_PRECONDITION = 6
@@ -112,10 +111,6 @@ def _refuse(message: Message, refusal: FedEnclaveError) -> Message:
     return Message(Error(MOD_FAILED_PRECONDITION, reason), reply_to=message)
 
 
-class ResultRefused(EnclaveRefused):
-    """What the app returned cannot be sealed. Why is said on this node only."""
-
-
 def _take_deliveries(node: FlowerNode, record: ConfigRecord) -> None:
     for data in carrier.bytes_list(record, "deliveries"):
         # A delivery that proves nothing must not keep the client from a round that does.
@@ -169,9 +164,13 @@ def _train(
     if reply is None:
         node.keep()
         return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _WITHHELD), reply_to=message)
-    payload = _trained_payload(reply, accepted)
-    examples = _num_examples(reply, rules.weighted_by)
-    sealed = session.seal(accepted, payload, examples, _metrics(reply, rules.reported))
+    sealed = session.seal(
+        accepted,
+        trained_payload(reply, accepted),
+        num_examples(reply, rules.weighted_by),
+        reported(reply, rules.reported),
+        data=data_digest(reply),
+    )
     answer = ConfigRecord(
         {
             "kind": Kind.TRAIN.value,
@@ -227,50 +226,6 @@ def _released_model(message: Message, node: FlowerNode, record: ConfigRecord) ->
     model = node.session().accept_released_model(releases, model_file)
     node.save_model(model_file)
     return model
-
-
-def _trained_payload(reply: Message, accepted: AcceptedRound) -> bytearray:
-    records = list(reply.content.array_records.values())
-    if len(records) != 1:
-        raise ResultRefused(
-            f"the client app returned {len(records)} array records, want 1; nothing was sent"
-        )
-    tensors = {name: array.numpy() for name, array in records[0].items()}
-    try:
-        return pack(accepted.base.schema, tensors)
-    except ValueError as error:
-        raise ResultRefused(
-            f"the client app's model does not fit the agreed one: {error}; nothing was sent",
-            hint="return the same tensors, with the same types, that the message brought",
-        ) from error
-
-
-def _num_examples(reply: Message, key: str) -> int:
-    for metrics in reply.content.metric_records.values():
-        value = metrics.get(key)
-        if isinstance(value, int | float):
-            if 1 <= value <= MAX_EXAMPLES and float(value).is_integer():
-                return int(value)
-            raise ResultRefused(
-                f"the client app reports {value!r} as {key}, want a whole number from 1; nothing "
-                "was sent"
-            )
-    raise ResultRefused(
-        f"the client app reports no metric {key}, which the manifest weighs by; nothing was sent",
-        hint=f'return MetricRecord({{"{key}": len(dataset)}})',
-    )
-
-
-def _metrics(reply: Message, names: Sequence[str]) -> dict[str, float]:
-    """Return those of the app's metrics that are numbers and that the manifest asks for."""
-    reported = {}
-    for metrics in reply.content.metric_records.values():
-        for name in names:
-            value = metrics.get(name)
-            # A whole number too large for a float is none that could be averaged.
-            if isinstance(value, int | float) and abs(value) <= sys.float_info.max:
-                reported[name] = float(value)
-    return reported
 
 
 def _now() -> int:

@@ -31,7 +31,8 @@ from flwr.serverapp.strategy import Result, Strategy
 from fedenclave.flower import carrier, told
 from fedenclave.flower.aggregators import Development, Remote
 from fedenclave.flower.carrier import BULK, Kind
-from fedenclave.flower.deliveries import Deliveries
+from fedenclave.flower.deliveries import Deliveries, says_of_itself
+from fedenclave.flower.evaluations import logged
 from fedenclave.flower.nonces import Nonces
 from fedenclave.flower.outgoing import rewritten, told_to_all
 from fedenclave.flower.supported import (
@@ -124,6 +125,8 @@ class Confidential(Strategy):
         Takes and returns what Flower's `Strategy.start` does.
         """
         self._timeout, self._initial = timeout, initial_arrays
+        if evaluate_fn is not None:
+            evaluate_fn = logged(evaluate_fn, lambda: self._aggregator)
         try:
             result = super().start(
                 grid,
@@ -180,16 +183,18 @@ class Confidential(Strategy):
         """Hand the sealed updates to the enclave, and return the model that it releases."""
         if not self._cohort or self._coordinator is None:
             return None, None
+        replies = list(replies)
+        sent_none = self._who_sent_none(replies)
         self._submit(_without_errors(replies))
         try:
             result, deliveries = self._coordinator.close()
         except RequestRefused as refused:
             log(WARNING, "round %s: no release: %s", server_round, refused)
-            self._deliveries.add(self._coordinator.abort())
+            self._deliveries.add(self._coordinator.abort(), sent_none)
             return None, None
         finally:
             self._cohort = {}
-        self._deliveries.add(deliveries)
+        self._deliveries.add(deliveries, sent_none)
         self._model = Model.from_bytes(result.model)
         metrics = result.metrics()
         return _array_record(self._model), MetricRecord(dict(metrics)) if metrics else None
@@ -313,6 +318,11 @@ class Confidential(Strategy):
                 "deliveries": self._deliveries.send(client),
             }
         )
+
+    def _who_sent_none(self, replies: Iterable[Message]) -> set[str]:
+        """Return the clients whose mod or app has answered with an error: they sealed nothing."""
+        failed = (reply.metadata.src_node_id for reply in replies if says_of_itself(reply))
+        return {self._cohort[node] for node in failed if node in self._cohort}
 
     def _submit(self, answered: Iterable[Message]) -> None:
         """Hand the enclave what the asked nodes answered, and log what it rejects."""

@@ -77,7 +77,7 @@ class Aggregator(StartedAggregator):
                     Refusal.WRONG_STATE,
                     hint="the last round's model is not written yet; close that round again",
                 )
-            self._flush_statements()
+            self._statements.flush_or_refuse()
             signed = self._enclave.request(Operation.OPEN, request, SignedStatement).statement
             self._round += 1
             self._closed, self._admissions = None, set()
@@ -143,6 +143,10 @@ class Aggregator(StartedAggregator):
             self._enclave.request(Operation.CLOSE, request, Empty, [base.number, *states])
         # The enclave has released. Until its model is in place, closing again fetches it again.
         self._model_pending = True
+
+    def evaluated(self, digest: Digest) -> bytes:
+        """See `AggregatorApi`."""
+        return self._between.evaluated(digest)
 
     def checkpoint(self) -> bytes:
         """See `AggregatorApi`."""

@@ -57,6 +57,10 @@ class AggregatorApi(Protocol):
         """End the round without a release and return the signed abort."""
         ...
 
+    def evaluated(self, digest: Digest) -> bytes:
+        """Have the digest of an evaluation of the newest model logged; return the statement."""
+        ...
+
     def leaves(self, first: int) -> tuple[Digest, ...]:
         """Return the log's leaves (digests of signed statements) from number `first` on."""
         ...

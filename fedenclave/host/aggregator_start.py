@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from fedenclave.host.between_rounds import BetweenRounds
 from fedenclave.host.checkpoint_file import CheckpointFile
 from fedenclave.host.enclave_process import EnclaveProcess
 from fedenclave.host.journal import JournalFiles, flush_folder
@@ -21,16 +22,14 @@ from fedenclave.host.manifest_files import ManifestFiles
 from fedenclave.host.model_files import ModelFiles
 from fedenclave.host.optimiser_files import Opened, OptimiserFiles
 from fedenclave.host.statement_log import StatementLog
-from fedenclave.host.store import CiphertextStore, StoreFull, unusable_folder
+from fedenclave.host.store import CiphertextStore, unusable_folder
 from fedenclave.protocol.digests import Digest
-from fedenclave.protocol.errors import RequestRefused
 from fedenclave.protocol.frames import (
     AbortRequest,
     AmendRequest,
     Closed,
     Empty,
     FetchRequest,
-    Note,
     Operation,
     RepeatRequest,
     Resumed,
@@ -108,6 +107,9 @@ class StartedAggregator:
                     tee=tee, code=code, log=folder / "enclave.log", journal=self._journal
                 )
                 undo.callback(self._enclave.close)
+                self._between = BetweenRounds(
+                    self._enclave, self._statements, self.checkpoint_file, self._lock
+                )
                 if flushed:
                     flush_folder(folder)
                 undo.pop_all()
@@ -129,12 +131,12 @@ class StartedAggregator:
             if self._manifest != manifest:
                 self._amend(*wanted)
             manifests.keep(*wanted)
-            self._renew_checkpoint()
+            self._between.renew_checkpoint()
         except OSError as error:
-            self.close()
+            self._end()
             raise unusable_folder(folder, error) from error
         except BaseException:
-            self.close()
+            self._end()
             raise
 
     def _agree(self, manifest: bytes, approvals: tuple[bytes, ...]) -> None:
@@ -155,21 +157,11 @@ class StartedAggregator:
         if self.status().state == "collecting":
             self.abort_round()
         self._agree(manifest, approvals)
-        self._flush_statements()
+        self._statements.flush_or_refuse()
         request = AmendRequest(manifest=manifest, approvals=approvals, time=int(time.time()))
         self._statements.append(
             self._enclave.request(Operation.AMEND, request, SignedStatement).statement
         )
-
-    def _flush_statements(self) -> None:
-        """Have on the disk what the next segment builds on."""
-        try:
-            self._statements.flush()
-        except OSError as error:
-            raise StoreFull(
-                f"cannot write the log: {error.strerror}",
-                hint="free disk space and try again: nothing has changed",
-            ) from error
 
     def _start(self, model: Model) -> Started:
         """Begin a new federation. What lies here is of one whose state is lost."""
@@ -260,12 +252,8 @@ class StartedAggregator:
         self._closed = self._newest_release = closed
         self._model_pending = False
         self._store.clear()
-        self._renew_checkpoint()
+        self._between.renew_checkpoint()
         return closed
-
-    def _renew_checkpoint(self) -> None:
-        with contextlib.suppress(RequestRefused):  # a round is open
-            self.checkpoint_file.renew(self._enclave.request(Operation.NOTE, Empty(), Note).note)
 
     def abort_round(self) -> bytes:
         """See `AggregatorApi`."""
@@ -274,7 +262,7 @@ class StartedAggregator:
             signed = self._enclave.request(Operation.ABORT, request, SignedStatement).statement
             self._statements.append(signed)
             self._store.clear()
-            self._renew_checkpoint()
+            self._between.renew_checkpoint()
         return signed
 
     def status(self) -> StatusReply:
@@ -282,7 +270,14 @@ class StartedAggregator:
         return self._enclave.request(Operation.STATUS, Empty(), StatusReply)
 
     def close(self) -> None:
-        """End the enclave. An open round's ciphertext stays where its state is sealed."""
+        """End the enclave; with no round open it says so in its log first.
+
+        An open round's ciphertext stays where its state is sealed.
+        """
+        self._between.shut_down()
+        self._end()
+
+    def _end(self) -> None:
         self._enclave.close()
         self._journal.close()
         self._statements.close()

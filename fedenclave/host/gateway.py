@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
@@ -280,6 +280,14 @@ class _Service(pb_grpc.AggregatorServicer):
             _log.info("round aborted")
             return pb.AbortRoundReply(abort=abort)
 
+    def LogEvaluation(  # noqa: N802
+        self, request: pb.LogEvaluationRequest, context: grpc.ServicerContext
+    ) -> pb.LogEvaluationReply:
+        with _answering("LogEvaluation", context):
+            return pb.LogEvaluationReply(
+                evaluation=self._aggregator.evaluated(Digest(request.digest))
+            )
+
     def GetLeaves(  # noqa: N802
         self, request: pb.GetLeavesRequest, context: grpc.ServicerContext
     ) -> pb.GetLeavesReply:
@@ -310,15 +318,7 @@ class _Service(pb_grpc.AggregatorServicer):
     ) -> pb.GetRoundEndsReply:
         with _answering("GetRoundEnds", context):
             return pb.GetRoundEndsReply(
-                ends=[
-                    pb.RoundEnd(
-                        answers=end.answers,
-                        release=end.release,
-                        cohort=end.cohort,
-                        abort=end.abort,
-                    )
-                    for end in self._aggregator.round_ends()
-                ]
+                ends=[pb.RoundEnd(**asdict(end)) for end in self._aggregator.round_ends()]
             )
 
     def GetModel(  # noqa: N802

@@ -203,6 +203,13 @@ class RemoteAggregator:
         with self._raising():
             return bytes(self._stub.AbortRound(pb.AbortRoundRequest()).abort)
 
+    def evaluated(self, digest: Digest) -> bytes:
+        """See `AggregatorApi`."""
+        with self._raising():
+            return bytes(
+                self._stub.LogEvaluation(pb.LogEvaluationRequest(digest=digest)).evaluation
+            )
+
     def leaves(self, first: int) -> tuple[Digest, ...]:
         """See `AggregatorApi`."""
         with self._raising():
@@ -233,7 +240,11 @@ class RemoteAggregator:
             ends = self._stub.GetRoundEnds(pb.GetRoundEndsRequest()).ends
         return tuple(
             RoundEnd(
-                answers=tuple(end.answers), release=end.release, cohort=end.cohort, abort=end.abort
+                announcement=end.announcement,
+                answers=tuple(end.answers),
+                release=end.release,
+                cohort=end.cohort,
+                abort=end.abort,
             )
             for end in ends
         )

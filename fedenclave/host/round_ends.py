@@ -29,12 +29,13 @@ MAX_ENDS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundEnd:
-    """A round that is over: signed answers in their order, and its one end.
+    """A round that is over: its announcement, signed answers in their order, and its one end.
 
     `release` and `cohort` are empty where it was aborted, `abort` where it was released.
     """
 
-    answers: tuple[bytes, ...]
+    announcement: bytes
+    answers: tuple[bytes, ...] = ()
     release: bytes = b""
     cohort: bytes = b""
     abort: bytes = b""
@@ -59,11 +60,15 @@ def newest_ends(backwards: Iterable[bytes], closed: Closed | None) -> tuple[Roun
             answers.append(signed)
         elif kind == Announcement.TYPE and end:
             if closed is not None and end == closed.release:
-                ends.append(
-                    RoundEnd(answers=tuple(answers[::-1]), release=end, cohort=closed.cohort)
+                release = RoundEnd(
+                    announcement=signed,
+                    answers=tuple(answers[::-1]),
+                    release=end,
+                    cohort=closed.cohort,
                 )
+                ends.append(release)
                 break
-            ends.append(RoundEnd(answers=tuple(answers[::-1]), abort=end))
+            ends.append(RoundEnd(announcement=signed, answers=tuple(answers[::-1]), abort=end))
             end = b""
             if len(ends) == MAX_ENDS:
                 break

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from fedenclave.host.aggregator_api import AggregatorApi, RoundResult
 from fedenclave.host.round_ends import RoundEnd
@@ -26,6 +27,8 @@ from fedenclave.protocol.statements import (
 )
 
 _SIDE_BY_SIDE = 2
+_OF_ANYBODY = (Reason.MALFORMED, Reason.UNKNOWN_CLIENT, Reason.BAD_SIGNATURE)
+"""Rejections of what need not be by the client that it names."""
 
 
 class RoundCoordinator:
@@ -46,6 +49,7 @@ class RoundCoordinator:
         """By client a size that its copy of the log has surely: as it said itself, or as the offer
         brought that it has answered."""
         self._offered = 0
+        self._announcement = b""
         self._answers: dict[str, AdmissionResult] = {}
         self._lock = threading.Lock()
         self._round = 0
@@ -69,11 +73,10 @@ class RoundCoordinator:
         nonces = [hellos[name].nonce for name in names]
         evidence = self._aggregator.evidence(merkle.root(nonces))
         announcement = self._aggregator.open_round(names, training_config)
-        self._round = _announced(announcement).round
-        self._answers = {}
+        announced = _announced(announcement)
+        self._announcement, self._round, self._answers = announcement, announced.round, {}
         paths = merkle.inclusion_paths(nonces)
         self._read_log()
-        announced = _announced(announcement)
         cohort, size = set(announced.cohort), announced.checkpoint.size
         self._parts.clear()
         self._copied |= {name: hellos[name].log_size for name in names}
@@ -101,7 +104,7 @@ class RoundCoordinator:
     def deliveries_before(self) -> list[dict[str, Delivery]]:
         """Return, round by round, what an earlier ServerApp may not have handed out any more.
 
-        A client that has it already, or asked for nothing, does not await it and ignores it.
+        A client that has it already, or sealed nothing, does not await it and ignores it.
         """
         return [
             self._deliver_end(end, _by_client(end.answers)) for end in self._aggregator.round_ends()
@@ -130,7 +133,9 @@ class RoundCoordinator:
             return list(pool.map(lambda update: self.submit(*update), updates))
 
     def close(self) -> tuple[RoundResult, dict[str, Delivery]]:
-        """Aggregate; return the result and each answered client's delivery.
+        """Aggregate; return the result and a delivery for each client of the cohort.
+
+        Where a client's update was not answered, its delivery shows that it was left out.
 
         Raises:
             RequestRefused: the cohort does not suffice; the round is still open.
@@ -138,16 +143,33 @@ class RoundCoordinator:
         result = self._aggregator.close_round()
         closed = result.closed
         self._releases.append((self._round, closed.release))
-        end = RoundEnd(answers=(), release=closed.release, cohort=closed.cohort)
+        end = RoundEnd(
+            announcement=self._announcement, release=closed.release, cohort=closed.cohort
+        )
         return result, self._deliver_end(end, self._answered())
 
     def abort(self) -> dict[str, Delivery]:
-        """Abort; return each answered client's delivery."""
+        """Abort; return a delivery for each client of the cohort, as `close` does."""
         abort = self._aggregator.abort_round()
-        return self._deliver_end(RoundEnd(answers=(), abort=abort), self._answered())
+        end = RoundEnd(announcement=self._announcement, abort=abort)
+        return self._deliver_end(end, self._answered())
 
     def _answered(self) -> dict[str, bytes]:
-        return {client: result.statement for client, result in self._answers.items()}
+        """Return the enclave's answer to each client in the round that has just ended.
+
+        One that `submit` was not told, the connection having broken, is in the log.
+        """
+        admitted = {client for client, result in self._answers.items() if result.admitted}
+        answers = {client: result.statement for client, result in self._answers.items()}
+        if admitted.issuperset(_announced(self._announcement).cohort):
+            return answers
+        newest = self._aggregator.round_ends()[-1:]
+        logged = _by_client(newest[0].answers) if newest else {}
+        return answers | {
+            client: signed
+            for client, signed in logged.items()
+            if client not in admitted and (client not in answers or _admits(signed))
+        }
 
     def _deliver_end(self, end: RoundEnd, answers: Mapping[str, bytes]) -> dict[str, Delivery]:
         """Return each client's delivery of a round that ended so, by what it was answered."""
@@ -158,21 +180,28 @@ class RoundCoordinator:
             statement = Abort.from_bytes(Signed.from_bytes(end.abort).payload)
         self._read_log()
         size = statement.checkpoint.size
-        roots = self._log.subtree_roots(size)
-        deliveries = {}
+        if self._log.size <= size:
+            raise MalformedMessage("the aggregator's log lacks the end of the round")
+        unanswered = Delivery(
+            round=statement.round,
+            answer=b"",
+            release=end.release,
+            cohort=end.cohort,
+            abort=end.abort,
+            leaf_index=size,
+            leaf_path=self._log.inclusion_path(size, size + 1),
+            log_roots=self._log.subtree_roots(size),
+        )
+        deliveries = dict.fromkeys(_announced(end.announcement).cohort, unanswered)
         for client, answer in answers.items():
             index = self._places.get(statement_digest(answer))
             if index is None:
                 raise MalformedMessage("the aggregator's log lacks an answer that it gave")
-            deliveries[client] = Delivery(
-                round=statement.round,
+            deliveries[client] = replace(
+                unanswered,
                 answer=answer,
-                release=end.release,
-                cohort=end.cohort,
-                abort=end.abort,
                 leaf_index=index if index < size else 0,
                 leaf_path=self._log.inclusion_path(index, size) if index < size else (),
-                log_roots=roots,
             )
         return deliveries
 
@@ -182,8 +211,13 @@ class RoundCoordinator:
             self._places[leaf] = self._log.append(leaf)
 
     def _log_part(self, first: int, end: int) -> LogPart:
-        """Return statements `first` to `end` (excluded): the same object for all who lack them."""
-        place = min(first, end), end
+        """Return statements `first` to `end` (excluded): the same object for all who lack them.
+
+        A client may say anything of its copy. With parts whose lengths are powers of two, all of
+        them together are hardly more than two logs; who gets more than it lacks passes over it.
+        """
+        lacking = max(end - first, 0)
+        place = max(end - (1 << (lacking - 1).bit_length()), 0) if lacking else end, end
         if place not in self._parts:
             entries = self._aggregator.log_part(*place)
             self._parts[place] = LogPart(first=place[0], entries=entries)
@@ -225,7 +259,11 @@ def _by_client(answers: Sequence[bytes]) -> dict[str, bytes]:
         else:
             rejection = Rejection.from_bytes(statement.payload)
             client = rejection.client
-            if client in admitted or rejection.reason is Reason.WRONG_ROUND:
+            if client in admitted or rejection.reason in (*_OF_ANYBODY, Reason.WRONG_ROUND):
                 continue
         found[client] = signed
     return found
+
+
+def _admits(signed: bytes) -> bool:
+    return Signed.from_bytes(signed).type == Admission.TYPE

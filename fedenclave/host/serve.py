@@ -4,7 +4,8 @@ Rules:
   * An unknown key, a missing key or a wrong type in the configuration is an error.
   * Without TLS only where `insecure_plaintext = true` says so.
   * What is insecure is said on stderr, at every start.
-  * SIGTERM and SIGINT end the enclave; an open round goes on at the next start.
+  * SIGTERM and SIGINT end the enclave: between two rounds it says so in its log, and an open round
+    goes on at the next start.
   * An enclave that has ended ends the aggregator, for whoever watches over it to start it again.
 
 The configuration's keys: `aggregator/README.md`.

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from fedenclave.host.store import StoreFull
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.log_file import MAGIC, LogDamaged, LogTorn, frame, read_log, unframed
@@ -133,6 +134,20 @@ class StatementLog:
         self._write()
         with self._path.open("rb") as stream:
             return [entry.unverified for entry in read_log(stream)]
+
+    def flush_or_refuse(self) -> None:
+        """Have on the disk what the next segment builds on.
+
+        Raises:
+            StoreFull: the disk does not take it.
+        """
+        try:
+            self.flush()
+        except OSError as error:
+            raise StoreFull(
+                f"cannot write the log: {error.strerror}",
+                hint="free disk space and try again: nothing has changed",
+            ) from error
 
     def part(self, first: int, end: int) -> bytes:
         """Return statements `first` to `end` (excluded) as they stand in the file.

@@ -75,6 +75,8 @@ class Delivery(Record):
     `release` and `cohort` are empty where the round was aborted, `abort` where it was not.
     `leaf_path` leads from the answer to the log's root in the release or the abort. `log_roots` are
     the roots of that log's complete subtrees: with the end behind them they are the log after it.
+    `answer` is empty where the host has none: then the release or abort itself is the leaf, in the
+    log after it.
     """
 
     MAX_SIZE: ClassVar[int] = MAX_OFFER

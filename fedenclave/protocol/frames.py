@@ -43,6 +43,8 @@ class Operation(StrEnum):
     EXPORT = "export"
     MERGE = "merge"
     ADOPT = "adopt"
+    EVALUATED = "evaluated"
+    SHUTDOWN = "shutdown"
     TELL = "tell"
     NOTE = "note"
     AMEND = "amend"
@@ -337,6 +339,21 @@ class AmendRequest(Record):
 
     manifest: bytes
     approvals: tuple[bytes, ...]
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatedRequest(Record):
+    """Log that the newest model was evaluated, with `digest` of what was found."""
+
+    digest: Digest
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownRequest(Record):
+    """Sign that this run ends here; nothing more is signed in it."""
+
     time: int
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Self
 
-from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.digests import DIGEST_SIZE, Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason
 from fedenclave.protocol.records import Record
 from fedenclave.protocol.signing import PUBLIC_KEY_SIZE, Statement
@@ -22,6 +22,9 @@ from fedenclave.protocol.signing import PUBLIC_KEY_SIZE, Statement
 VERSION = 1
 MAX_PEERS = 16
 """Enclaves that share one cohort: their partial sums travel as descriptors of one request."""
+
+NO_DATA = Digest(bytes(DIGEST_SIZE))
+"""What stands for the data of a client that says nothing about them."""
 
 _NUMBER = struct.Struct(">d")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -170,7 +173,8 @@ class UpdateHeader(FederationStatement):
     """What a sealed update is for. Signed by the client together with the wrapped content key.
 
     `checkpoint` is the newest one the client holds: an enclave that does not know it was rolled
-    back. `num_examples` is not here but inside the ciphertext.
+    back. `num_examples` is not here but inside the ciphertext. `data` is what the client says of
+    the data that it trained on: a digest of its own making, or `NO_DATA`.
     """
 
     TYPE: ClassVar[str] = "update"
@@ -179,6 +183,7 @@ class UpdateHeader(FederationStatement):
     announcement: Digest
     base_model: Digest
     client: str
+    data: Digest
     schema: Digest
     sealed_size: int
     checkpoint: Checkpoint
@@ -186,13 +191,14 @@ class UpdateHeader(FederationStatement):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission(FederationStatement):
-    """One client's update was opened, checked and admitted to the round."""
+    """One client's update was opened, checked and admitted to the round; `data` is its header's."""
 
     TYPE: ClassVar[str] = "admission"
 
     round: int
     client: str
     update: Digest
+    data: Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +285,37 @@ class Abort(FederationStatement):
     """A round ended without a release; its key is gone and its updates can never be opened."""
 
     TYPE: ClassVar[str] = "abort"
+
+    round: int
+    checkpoint: Checkpoint
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(FederationStatement):
+    """The host says that it has evaluated the newest model; `digest` is of what it found.
+
+    It is the host's word, and not the enclave's: what is signed is that the host has said it now.
+    `round` is the newest, however it ended, and `model` the newest model then.
+    """
+
+    TYPE: ClassVar[str] = "evaluation"
+
+    round: int
+    model: Digest
+    digest: Digest
+    checkpoint: Checkpoint
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown(FederationStatement):
+    """The enclave was ended on purpose, with no round open; the log may go on after a restart.
+
+    `round` is the newest, 0 before the first.
+    """
+
+    TYPE: ClassVar[str] = "shutdown"
 
     round: int
     checkpoint: Checkpoint

@@ -6,12 +6,14 @@ who is not, and nothing of a pass that did not end ever leaves the enclave.
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fedenclave.attack_suite.world import FIRST, now, payload_of
+from fedenclave.audit.folder import contradictions
 from fedenclave.audit.receipt import ReceiptInvalid, Verdict
 from fedenclave.host.enclave_process import EnclaveDied
 from fedenclave.protocol.errors import EnclaveRefused, Refusal, RequestRefused
@@ -20,6 +22,7 @@ from fedenclave.protocol.frames import Closed, CloseRequest, Empty, FetchRequest
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.statements import CohortReport
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
+from tests.attacks.conftest import NewWorld
 from tests.attacks.world import World, value_of
 
 
@@ -107,11 +110,81 @@ def test_host_dropping_an_update_is_told_on_by_the_report(world: World) -> None:
     result, deliveries = world.coordinator.close()
     report = CohortReport.from_bytes(result.closed.cohort)
     assert report.missing == ("c",)
-    assert "c" not in deliveries
     # Nor can the host make c believe that it took part.
     with pytest.raises(ReceiptInvalid):
         world.sessions["c"].take_delivery(deliveries["a"])
     assert world.sessions["a"].take_delivery(deliveries["a"]).clients == ("a", "b")
+    left_out = world.sessions["c"].take_delivery(deliveries["c"])
+    assert (left_out.verdict, left_out.reason) == (Verdict.LEFT_OUT, "released without it")
+    assert left_out.clients == ("a", "b")
+    assert world.session("c").state.pending == ()
+
+
+def test_host_dropping_an_update_of_a_round_that_it_aborts_is_told_on_by_the_abort(
+    world: World,
+) -> None:
+    world.open()
+    world.contribute({"a": 1})
+    world.sealed("b", 1)
+    deliveries = world.coordinator.abort()
+    left_out = world.sessions["b"].take_delivery(deliveries["b"])
+    assert (left_out.verdict, left_out.reason) == (Verdict.LEFT_OUT, "aborted without an answer")
+    assert left_out.model is None
+    # c has sealed nothing: there is no part of which it could have a receipt.
+    with pytest.raises(EnclaveRefused, match="no receipt is awaited"):
+        world.sessions["c"].take_delivery(deliveries["c"])
+    world.open()
+    world.contribute({"a": 1, "b": 1, "c": 1})
+    assert {r.verdict for r in world.release("abc")[1].values()} == {Verdict.INCLUDED}
+
+
+def test_host_hiding_an_admission_cannot_say_that_the_update_was_left_out(world: World) -> None:
+    world.open()
+    world.contribute({"a": 1, "b": 1})
+    world.sealed("c", 1)
+    _, deliveries = world.coordinator.close()
+    before = world.stores["a"].state
+    end = deliveries["c"]
+    for hidden in (end, replace(deliveries["a"], answer=b"")):
+        with pytest.raises(ReceiptInvalid, match="does not list its client as missing"):
+            world.sessions["a"].take_delivery(hidden)
+    assert world.stores["a"].state == before
+    assert world.sessions["a"].take_delivery(deliveries["a"]).verdict is Verdict.INCLUDED
+
+
+def test_host_hiding_an_admission_behind_an_abort_is_seen_beside_the_answer(world: World) -> None:
+    """An abort has no report; the round's end is true, and whoever has the answer can show it."""
+    world.open()
+    world.contribute({"a": 1, "b": 1})
+    world.sealed("c", 1)
+    state = world.stores["a"].state
+    deliveries = world.coordinator.abort()
+    shown = world.sessions["a"].take_delivery(deliveries["a"])
+    world.stores["a"].state = state
+    hidden = world.session("a").take_delivery(deliveries["c"])
+    assert [shown.verdict, hidden.verdict] == [Verdict.ABORTED, Verdict.LEFT_OUT]
+    assert contradictions([shown], now=now()) == contradictions([hidden], now=now()) == []
+    (found,) = contradictions([hidden, shown], now=now())
+    assert "the host kept it back" in found
+
+
+def test_an_answer_of_which_the_host_was_not_told_is_delivered_from_the_log(
+    new_world: NewWorld,
+) -> None:
+    world = new_world({"a": "alpha", "b": "beta", "c": "gamma", "d": "delta"})
+    world.open()
+    world.contribute({"a": 1, "b": 1})
+    # Somebody else's bytes in d's name: not what d is told of its own.
+    forged = world.forge("d", payload_of(1), signer=world.keys["a"])
+    assert world.aggregator.submit([forged]).reason == "bad-signature"
+    # The enclave answers, and the connection breaks before the ServerApp has it.
+    assert world.aggregator.submit([world.sealed("c", 1)]).admitted
+    damaged = bytearray(world.sealed("d", 1))
+    damaged[-1] ^= 1
+    assert world.aggregator.submit([bytes(damaged)]).reason == "cannot-open"
+    _, deliveries = world.coordinator.close()
+    assert world.sessions["c"].take_delivery(deliveries["c"]).verdict is Verdict.INCLUDED
+    assert world.sessions["d"].take_delivery(deliveries["d"]).reason == "cannot-open"
 
 
 def test_host_reordering_updates_changes_no_bit_of_the_release(world: World) -> None:

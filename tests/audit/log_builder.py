@@ -22,15 +22,18 @@ from fedenclave.protocol.merkle import Frontier
 from fedenclave.protocol.peers import PeerMessage, Purpose
 from fedenclave.protocol.signing import public_key, sign, statement_digest
 from fedenclave.protocol.statements import (
+    NO_DATA,
     Abort,
     Admission,
     Adoption,
     Amendment,
     Announcement,
     Checkpoint,
+    Evaluation,
     FederationStatement,
     Rejection,
     Release,
+    Shutdown,
     Start,
 )
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
@@ -117,9 +120,10 @@ class LogBuilder:
         """Admit a client's update."""
         self._admitted.append(client)
         update = update_of(client, self._round)
-        return self.add(
-            Admission(**BASICS, round=self._round, client=client, update=update), **changes
+        admitted = Admission(
+            **BASICS, round=self._round, client=client, update=update, data=NO_DATA
         )
+        return self.add(admitted, **changes)
 
     def reject(self, client: str, reason: Reason = Reason.NOT_FINITE, **changes: Any) -> bytes:
         """Reject a client's update; with CHANGED_AFTER_ADMISSION it is set aside."""
@@ -209,6 +213,26 @@ class LogBuilder:
                 time=0,
             ),
             **changes,
+        )
+
+    def evaluate(self, digest: Digest = ZERO, **changes: Any) -> bytes:
+        """Log that the newest model was evaluated."""
+        return self.add(
+            Evaluation(
+                **BASICS,
+                round=self._round,
+                model=self._model,
+                digest=digest,
+                checkpoint=self.checkpoint(),
+                time=0,
+            ),
+            **changes,
+        )
+
+    def shut_down(self, **changes: Any) -> bytes:
+        """End the enclave's run between two rounds."""
+        return self.add(
+            Shutdown(**BASICS, round=self._round, checkpoint=self.checkpoint(), time=0), **changes
         )
 
     def round(self, *clients: str) -> bytes:

@@ -26,6 +26,7 @@ from fedenclave.protocol.signing import (
     statement_digest,
 )
 from fedenclave.protocol.statements import (
+    NO_DATA,
     VERSION,
     Abort,
     Admission,
@@ -98,6 +99,7 @@ class Lies:
     envelope: Change = same
     admission: Change = same
     rejection: Change | None = None
+    answered: bool = True
     report: Change = same
     release: Change = same
     abort: Change | None = None
@@ -120,6 +122,7 @@ def make_receipt(lies: Lies) -> bytes:
             announcement=statement_digest(announcement),
             base_model=MANIFEST.initial_model,
             client="a",
+            data=NO_DATA,
             schema=MANIFEST.schema,
             sealed_size=100,
             checkpoint=Checkpoint(size=1, root=Digest(bytes(32))),
@@ -128,19 +131,25 @@ def make_receipt(lies: Lies) -> bytes:
     unsigned = Envelope(header=header, wrapped_key=b"wrapped", signature=b"")
     under = signing_input(UpdateHeader.TYPE, unsigned.signed_payload())
     envelope = replace(unsigned, signature=lies.signer.sign(under))
-    if lies.rejection is not None:
+    if not lies.answered:
+        answer = b""
+    elif lies.rejection is not None:
         plain = Rejection(
             **BASICS, round=1, client="a", update=envelope.digest, reason=Reason.NOT_FINITE
         )
         answer = sign(lies.rejection(plain), enclave.key)
     else:
-        admitted = Admission(**BASICS, round=1, client="a", update=envelope.digest)
+        admitted = Admission(**BASICS, round=1, client="a", update=envelope.digest, data=NO_DATA)
         answer = sign(lies.admission(admitted), enclave.key)
-    leaves = lies.log([b"start", statement_digest(announcement), statement_digest(answer)])
+    # What else the log holds where the client was not answered, is another's.
+    third = statement_digest(answer) if answer else b"another's"
+    leaves = lies.log([b"start", statement_digest(announcement), third])
     checkpoint = Checkpoint(size=len(leaves), root=merkle.root(leaves))
     others = [contribution(name, Digest(b"u" * 32)) for name in "bc"]
-    own = [contribution("a", envelope.digest)] if lies.rejection is None else []
-    report = CohortReport(round=1, contributions=(*own, *others), missing=())
+    admitted = lies.answered and lies.rejection is None
+    own = [contribution("a", envelope.digest)] if admitted else []
+    missing = () if admitted else ("a",)
+    report = CohortReport(round=1, contributions=(*own, *others), missing=missing)
     cohort = lies.report(report).to_bytes()
     release, abort = b"", b""
     if lies.abort is not None:
@@ -166,14 +175,17 @@ def make_receipt(lies: Lies) -> bytes:
         envelope=lies.envelope(envelope).to_bytes(),
         time=0,
     )
+    path = merkle.inclusion_paths(leaves)[2] if len(leaves) > 2 else ()
+    if not lies.answered:
+        path = merkle.inclusion_paths([*leaves, statement_digest(abort or release)])[-1]
     delivery = Delivery(
         round=1,
         answer=answer,
         release=release,
         cohort=cohort,
         abort=abort,
-        leaf_index=2,
-        leaf_path=merkle.inclusion_paths(leaves)[2] if len(leaves) > 2 else (),
+        leaf_index=2 if lies.answered else len(leaves),
+        leaf_path=path,
         log_roots=frontier(leaves),
     )
     receipt = Receipt(

@@ -101,6 +101,28 @@ FORKS: dict[str, Pair] = {
     "the later has 2 entries before it, and the earlier 3": later(
         admitted_b, lambda log: log.announce(checkpoint=Checkpoint(size=2, root=ZERO))
     ),
+    "what is evaluated after round 1 is not": later(
+        lambda log: log.round(), lambda log: log.evaluate(model=ZERO)
+    ),
+    "what is evaluated after round 1 is not ": later(
+        in_round(lambda log: log.adopt()), lambda log: log.evaluate(model=ZERO)
+    ),
+    "both have a log of 3 entries": two(
+        in_round(lambda log: (log.abort(), log.evaluate())[1]),
+        in_round(lambda log: (log.abort(), log.shut_down())[1]),
+    ),
+    "both have a log of 1 entries": two(lambda log: log.shut_down(), lambda log: log.announce()),
+    "both have a log of 2 entries ": later(
+        lambda log: (log.announce(), log.abort(), log.shut_down())[1],
+        lambda log: log.shut_down(checkpoint=Checkpoint(size=2, root=ZERO)),
+    ),
+    "the later has 2 entries before it, and the earlier 3 ": later(
+        admitted_b, lambda log: log.shut_down(checkpoint=Checkpoint(size=2, root=ZERO))
+    ),
+    "the later has 1 entries before it, and the earlier 3": later(
+        lambda log: (log.announce(), log.abort(), log.shut_down())[2],
+        lambda log: log.announce(checkpoint=Checkpoint(size=1, root=ZERO)),
+    ),
     "release of round 1 names another announcement": later(
         lambda log: log.announce(), lambda log: log.release(announcement=ZERO)
     ),
@@ -137,7 +159,12 @@ def test_no_two_statements_of_one_log_prove_anything() -> None:
     log.message(Purpose.REPORT)
     log.message(Purpose.PARTIAL_SUM)
     log.adopt()
+    log.evaluate()
+    log.shut_down()
+    log.shut_down()
+    log.evaluate()
     log.round()
+    log.shut_down()
     log.announce()
     for first, second in combinations(log.signed, 2):
         no_fork(first, second)

@@ -14,9 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedenclave.audit.lineage import steps
 from fedenclave.audit.log import Signatures, VerifiedLog, summary, verify_log
 from fedenclave.audit.log_rounds import LogInvalid
 from fedenclave.audit.round_history import End
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import FedEnclaveError, MalformedMessage, Reason
 from fedenclave.protocol.log_file import MAGIC, LogDamaged, LogTorn, frame
 from fedenclave.protocol.manifest import Manifest
@@ -79,6 +81,89 @@ def test_a_log_may_end_in_an_open_round() -> None:
     (only,) = log.verified().rounds
     assert (only.end, only.model, only.included, only.ended) == (End.OPEN, None, ("b",), 0)
     assert releases_with(log.verified(), "b") == ()
+
+
+def test_what_clients_have_said_of_their_data_is_there_while_they_are_included() -> None:
+    one, other = Digest(b"1" * 32), Digest(b"2" * 32)
+    log = LogBuilder()
+    log.start()
+    log.announce()
+    log.admit("b", data=one)
+    log.admit("a", data=other)
+    log.admit("c", data=one)
+    log.reject("c", Reason.CHANGED_AFTER_ADMISSION)
+    log.release()
+    log.round("a", "b")
+    first, second = log.verified().rounds
+    assert list(first.data.items()) == [("a", other), ("b", one)]
+    assert second.data == {}
+    assert first.summary()["data"] == {"a": f"sha256:{other.hex()}", "b": f"sha256:{one.hex()}"}
+
+
+def test_evaluations_are_of_the_newest_model_and_the_newest_round() -> None:
+    one, other = Digest(b"1" * 32), Digest(b"2" * 32)
+    log = LogBuilder()
+    log.start()
+    log.round()
+    log.evaluate(one)
+    log.evaluate(other)
+    log.shut_down()
+    log.announce()
+    log.abort()
+    log.evaluate(one)  # of the same model again
+    log.round()
+    found = log.verified()
+    assert [each.evaluations for each in found.rounds] == [(one, other), (one,), ()]
+    assert found.rounds[1].summary()["evaluations"] == [f"sha256:{one.hex()}"]
+    assert [step.evaluation for step in steps(found.rounds)] == [other, one, None]
+
+
+def test_the_lineage_says_what_a_model_was_made_of() -> None:
+    one, other, how = (Digest(bytes([n]) * 32) for n in (1, 2, 3))
+    log = LogBuilder()
+    log.start()
+    log.announce(training_config=how)
+    log.admit("a", data=one)
+    log.admit("b", data=one)
+    log.admit("c")
+    log.release()
+    log.evaluate(other)
+    log.announce(("a", "b"))
+    log.admit("a", data=one)
+    log.admit("b", data=other)
+    log.abort()
+    first, second = steps(log.verified().rounds)
+    assert (first.said_data, first.distinct_data, first.clients) == (2, 1, 3)
+    assert (second.said_data, second.distinct_data, second.clients) == (2, 2, 2)
+    assert first.summary() == {
+        "round": 1,
+        "end": "released",
+        "training_config": f"sha256:{how.hex()}",
+        "clients": 3,
+        "said_data": 2,
+        "distinct_data": 1,
+        "base_model": f"sha256:{MANIFEST.initial_model.hex()}",
+        "model": f"sha256:{model_of(1).hex()}",
+        "evaluation": f"sha256:{other.hex()}",
+    }
+    assert (second.base_model, second.model, second.evaluation) == (model_of(1), None, None)
+    assert second.summary()["model"] is second.summary()["evaluation"] is None
+
+
+def test_a_log_goes_on_behind_a_shutdown() -> None:
+    log = LogBuilder()
+    log.start()
+    log.shut_down()
+    log.round()
+    log.shut_down()
+    log.shut_down()  # started again, and ended with no round between
+    log.announce()
+    log.abort()
+    log.shut_down()
+    found = log.verified()
+    assert (found.shutdowns, found.checkpoint.size) == (4, 12)
+    assert [each.end for each in found.rounds] == [End.RELEASED, End.ABORTED]
+    assert summary(found)["shutdowns"] == 4
 
 
 def test_a_root_counts_other_enclaves_clients_and_a_shard_adopts() -> None:
@@ -217,6 +302,35 @@ LIES: dict[str, Lie] = {
     "is of 9 entries": in_round(lambda log: log.abort(**WRONG_SIZE)),
     "is of 9 entries ": in_round(ended(**WRONG_SIZE)),
     "is of 9 entries  ": next_round(**WRONG_SIZE),
+    "round 1 has no end  ": in_round(lambda log: log.evaluate()),
+    "of round 2, want 1, the newest ": lambda log: (
+        log.start(),
+        log.round(),
+        log.evaluate(round=2),
+    ),
+    "before the first round": lambda log: (log.start(), log.evaluate()),
+    "it evaluates": lambda log: (log.start(), log.round(), log.evaluate(model=ZERO)),
+    "another root    ": lambda log: (
+        log.start(),
+        log.announce(),
+        log.abort(),
+        log.evaluate(checkpoint=Checkpoint(size=3, root=ZERO)),
+    ),
+    "round 1 has no end ": in_round(lambda log: log.shut_down()),
+    "of round 2, want 1, the newest": lambda log: (
+        log.start(),
+        log.round(),
+        log.shut_down(round=2),
+    ),
+    "of round 0, want 1, the newest": lambda log: (
+        log.start(),
+        log.round(),
+        log.shut_down(round=0),
+    ),
+    "another root   ": lambda log: (
+        log.start(),
+        log.shut_down(checkpoint=Checkpoint(size=1, root=ZERO)),
+    ),
     "no entry": lambda log: None,
 }
 
@@ -336,7 +450,7 @@ def test_the_log_of_a_real_enclave_is_a_true_one(tmp_path: Path) -> None:
     found: VerifiedLog = verify_log(
         io.BytesIO(data), started.signing_key, Manifest.from_bytes(manifest)
     )
-    assert found.checkpoint.size == len(leaves)
+    assert (found.checkpoint.size, found.shutdowns) == (len(leaves) + 1, 1)
     assert [each.end for each in found.rounds] == [
         *(End.RELEASED, End.RELEASED, End.ABORTED, End.RELEASED)
     ]

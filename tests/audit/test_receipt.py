@@ -22,8 +22,8 @@ from tests.attacks.world import World
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One round that is released, with c set aside and d rejected; and one that is aborted."""
-    owners = {"a": "alpha", "b": "beta", "c": "gamma", "d": "delta"}
+    """One round that is released, with c set aside, d rejected and e left out; one aborted."""
+    owners = {"a": "alpha", "b": "beta", "c": "gamma", "d": "delta", "e": "epsilon"}
     world = World(tmp_path_factory.mktemp("audit"), owners)
     world.open()
     sealed = {name: world.sealed(name, 1) for name in "abcd"}
@@ -31,11 +31,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         assert world.submit(name, sealed[name]).admitted
     assert not world.submit("d", one_byte(sealed["d"], len(sealed["d"]) - 1)).admitted
     swap(world.stored(sealed["c"]), one_byte(sealed["c"], len(sealed["c"]) - 1))
-    world.release("abcd")
+    world.sealed("e", 1)
+    world.release("abcde")
     world.open()
     world.contribute({"a": 1, "b": 1})
-    for name, delivery in world.coordinator.abort().items():
-        world.sessions[name].take_delivery(delivery)
+    world.sealed("e", 1)
+    deliveries = world.coordinator.abort()
+    for name in "abe":
+        world.sessions[name].take_delivery(deliveries[name])
     yield world
     world.close()
 
@@ -50,7 +53,9 @@ CASES = {
     ("b", 1): Verdict.INCLUDED,
     ("c", 1): Verdict.SET_ASIDE,
     ("d", 1): Verdict.REJECTED,
+    ("e", 1): Verdict.LEFT_OUT,
     ("a", 2): Verdict.ABORTED,
+    ("e", 2): Verdict.LEFT_OUT,
 }
 
 
@@ -59,11 +64,16 @@ def test_a_receipt_proves_what_became_of_the_update(world: World, name: str, rou
     found = verify_receipt(receipt(world, name, round_), world.manifest)
     assert found.verdict is CASES[name, round_]
     assert (found.client, found.round, found.federation) == (name, round_, world.manifest.name)
-    included = found.verdict in (Verdict.INCLUDED, Verdict.SET_ASIDE)
+    included = found.verdict in (Verdict.INCLUDED, Verdict.SET_ASIDE) or (name, round_) == ("e", 1)
     assert found.clients == (("a", "b") if included else ())
     assert found.organisations == (("alpha", "beta") if included else ())
     assert (found.model is not None) == included
-    assert found.reason == ("cannot-open" if name == "d" else "")
+    reasons = {
+        ("d", 1): "cannot-open",
+        ("e", 1): "released without it",
+        ("e", 2): "aborted without an answer",
+    }
+    assert found.reason == reasons.get((name, round_), "")
     assert found.attestation.insecure
     assert json.loads(json.dumps(summary(found)))["verdict"] == found.verdict.value
 
@@ -149,7 +159,7 @@ def test_a_receipt_is_judged_by_the_readers_manifest_not_by_its_own(world: World
 
 
 def test_parts_of_two_receipts_do_not_make_a_third(world: World) -> None:
-    a, b, c, d = (Receipt.from_bytes(receipt(world, name)) for name in "abcd")
+    a, b, c, d, e = (Receipt.from_bytes(receipt(world, name)) for name in "abcde")
     late = Receipt.from_bytes(receipt(world, "a", 2))
     for mixed in (
         replace(a, delivery=b.delivery),
@@ -161,6 +171,12 @@ def test_parts_of_two_receipts_do_not_make_a_third(world: World) -> None:
         replace(a, delivery=replace(a.delivery, answer=d.delivery.answer)),
         replace(a, delivery=replace(a.delivery, abort=late.delivery.abort)),
         replace(c, delivery=replace(c.delivery, cohort=b"")),
+        replace(a, delivery=e.delivery),
+        replace(a, delivery=replace(a.delivery, answer=b"")),
+        replace(c, delivery=e.delivery),
+        replace(e, delivery=a.delivery),
+        replace(e, delivery=replace(e.delivery, answer=d.delivery.answer)),
+        replace(e, delivery=replace(late.delivery, answer=b"")),
     ):
         with pytest.raises(ReceiptInvalid):
             verify_receipt(mixed.to_bytes(), world.manifest)

@@ -46,6 +46,8 @@ def test_without_a_lie_each_kind_of_receipt_holds() -> None:
     assert verdict_of(Lies(rejection=same)) is Verdict.REJECTED
     assert verdict_of(Lies(abort=same)) is Verdict.ABORTED
     assert verdict_of(Lies(rejection=same, abort=same)) is Verdict.REJECTED
+    assert verdict_of(Lies(answered=False)) is Verdict.LEFT_OUT
+    assert verdict_of(Lies(answered=False, abort=same)) is Verdict.LEFT_OUT
     aside = Lies(
         report=lambda r: replace(
             r,
@@ -58,6 +60,8 @@ def test_without_a_lie_each_kind_of_receipt_holds() -> None:
     )
     assert verdict_of(aside) is Verdict.SET_ASIDE
 
+
+UNANSWERED = but(answer=b"")
 
 # What the refusal says, and the lie. Blanks at the end tell equal ones apart.
 LIES: dict[str, Lies] = {
@@ -85,6 +89,8 @@ LIES: dict[str, Lies] = {
     "statement is for another manifest ": Lies(header=but(manifest=ZERO)),
     "answer is to another client": Lies(admission=but(client="b")),
     "answer is to another update": Lies(admission=but(update=ZERO)),
+    "answer names other data": Lies(admission=but(data=Digest(b"d" * 32))),
+    "answer names other data ": Lies(header=but(data=Digest(b"d" * 32))),
     "answer is of another round": Lies(admission=but(round=2)),
     "statement is for another manifest  ": Lies(admission=but(manifest=ZERO)),
     "answer is to another update ": Lies(rejection=but(update=ZERO)),
@@ -137,6 +143,21 @@ LIES: dict[str, Lies] = {
     "answer is not in the log    ": Lies(rejection=same, delivery=but(leaf_index=0)),
     "answer is not in the log     ": Lies(
         release=but(checkpoint=Checkpoint(size=3, root=ZERO)),
+    ),
+    "list its client as missing": Lies(delivery=but(answer=b"")),
+    "list its client as missing ": Lies(
+        rejection=same, report=but(missing=()), delivery=UNANSWERED
+    ),
+    "list its client as missing  ": Lies(  # both: an honest enclave's report says one of the two
+        report=but(missing=("a",)), delivery=UNANSWERED
+    ),
+    "end is not the last entry": Lies(answered=False, delivery=but(leaf_index=2)),
+    "end is not the last entry ": Lies(answered=False, delivery=but(leaf_path=())),
+    "end is not the last entry  ": Lies(answered=False, abort=same, delivery=but(leaf_path=())),
+    "release is of another round ": Lies(answered=False, release=but(round=2)),
+    "abort is of another round ": Lies(answered=False, abort=but(round=2)),
+    "log's subtrees do not make its root ": Lies(
+        answered=False, delivery=but(log_roots=(ZERO, ZERO))
     ),
     "log's subtrees do not make its root": Lies(delivery=but(log_roots=(ZERO, ZERO))),
     "roots of a tree of 3 leaves": Lies(

@@ -10,6 +10,7 @@ import pytest
 from fedenclave.audit.receipts_in_log import missing_from_log
 from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.log_file import MAGIC, frame
+from fedenclave.protocol.sealed_update import Envelope
 from tests.audit.log_builder import LogBuilder
 from tests.audit.lying_receipt import Lies, make_receipt
 
@@ -74,3 +75,25 @@ def test_what_another_log_holds_is_not_in_this_one(log: LogBuilder) -> None:
         "a: its admission is not in the log",
         "a: the log ends before its release of round 1",
     ]
+
+
+def test_an_answer_that_the_host_kept_back_is_in_the_log(log: LogBuilder) -> None:
+    _, announcement, first, _, release = log.signed
+    unanswered = receipt(announcement, b"", release)
+    assert missing(log, 5, a=unanswered) == []
+    update = Envelope.from_bytes(TRUE.participation.envelope).digest
+    for add in (
+        lambda log: log.admit("a", update=update),
+        lambda log: log.reject("a", update=update),
+    ):
+        other = LogBuilder()
+        other.start()
+        announced = other.announce(("a", "b"))
+        add(other)
+        shown = receipt(announced, b"", other.abort())
+        (found,) = missing(other, 4, a=shown)
+        assert found.endswith("the host kept it back")
+        assert ("admission" in found) != ("rejection" in found)
+    assert (
+        missing(log, 5, a=replace(unanswered, delivery=replace(TRUE.delivery, answer=first))) != []
+    )

@@ -50,8 +50,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         world.release("abc")
     world.open()
     world.contribute({"a": 1, "b": 1})
-    for name, delivery in world.coordinator.abort().items():
-        world.sessions[name].take_delivery(delivery)
+    deliveries = world.coordinator.abort()
+    for name in "ab":
+        world.sessions[name].take_delivery(deliveries[name])
     yield world
     world.close()
 

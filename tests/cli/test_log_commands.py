@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedenclave.host.rounds import RoundCoordinator
-from fedenclave.protocol.digests import to_text
+from fedenclave.protocol.digests import sha256, to_text
 from fedenclave.protocol.log_file import frame, read_log
 from fedenclave.protocol.signing import key_to_text, public_key, statement_digest
 from tests.audit.log_builder import KEY, LogBuilder, three_rounds
@@ -34,7 +34,7 @@ def test_a_log_is_verified_with_the_manifest_beside_it(log_file: Path, fedenclav
     done = fedenclave("log", "verify", log_file, "--key", NAMED)
     assert done.status == 0, done.err
     assert "16 entries, verified by signed checkpoints" in done.out
-    assert "2 releases, 1 aborts, 0 adoptions; 6 admissions, 3 rejections" in done.out
+    assert "2 releases, 1 aborts, 0 adoptions, 0 shutdowns; 6 admissions, 3 rejections" in done.out
     assert to_text(three_rounds().checkpoint().root) in done.out
     every = fedenclave("log", "verify", log_file, "--key", NAMED, "--signatures", "all")
     assert every.status == 0
@@ -67,6 +67,25 @@ def test_a_verified_log_in_json(log_file: Path, fedenclave: Command) -> None:
     said = json.loads(fedenclave("log", "verify", log_file, "--key", NAMED, "--json").out)
     assert (said["entries"], said["key"]) == (16, NAMED)
     assert [each["end"] for each in said["rounds"]] == ["released", "aborted", "released"]
+    assert [each["model"] for each in said["lineage"]] == [each["model"] for each in said["rounds"]]
+
+
+def test_the_lineage_of_a_log_is_shown_round_by_round(log_file: Path, fedenclave: Command) -> None:
+    log = three_rounds()
+    log.evaluate(sha256(b"found"))
+    log.announce()
+    log.admit("a", data=sha256(b"of a"))
+    log.admit("b")
+    log.abort()
+    log.shut_down()
+    log_file.write_bytes(log.file())
+    done = fedenclave("log", "verify", log_file, "--key", NAMED)
+    assert done.status == 0
+    assert "where its models come from" in done.out
+    assert sha256(b"found").hex()[:8] in done.out
+    assert "1 of 2, 1 distinct" in done.out
+    assert "0 of 1" in done.out
+    assert "1 shutdowns" in done.out
 
 
 def test_a_log_with_a_changed_byte_ends_with_one(log_file: Path, fedenclave: Command) -> None:
@@ -267,7 +286,7 @@ def test_a_log_that_lacks_what_receipts_hold_ends_with_one(
 ) -> None:
     entries = list(read_log(io.BytesIO(real_log.read_bytes())))
     # Without the second round's end the log is valid, and only the receipts know more.
-    real_log.write_bytes(real_log.read_bytes()[: entries[-1].offset])
+    real_log.write_bytes(real_log.read_bytes()[: entries[-2].offset])
     words = ["log", "verify", real_log, "--client", real_log.parent / "alpha", "--json"]
     done = fedenclave(*words)
     assert done.status == 1

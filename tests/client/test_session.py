@@ -17,7 +17,7 @@ from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.sealed_update import read_envelope
 from fedenclave.protocol.signing import public_key, sign, statement_digest
-from fedenclave.protocol.statements import VERSION, Approval, Suite, UpdateHeader
+from fedenclave.protocol.statements import NO_DATA, VERSION, Approval, Suite, UpdateHeader
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import DEFAULT_RULES
 
@@ -160,6 +160,7 @@ def test_what_is_sealed_names_everything_that_was_accepted(enclave: LyingEnclave
         announcement=statement_digest(announced),
         base_model=FIRST.digest(),
         client="a",
+        data=NO_DATA,
         schema=FIRST.schema.digest,
         sealed_size=header.sealed_size,
         checkpoint=accepted.announcement.checkpoint,
@@ -168,6 +169,20 @@ def test_what_is_sealed_names_everything_that_was_accepted(enclave: LyingEnclave
     assert (state.sealed_round, state.nonces) == (4, ())
     assert state.checkpoint == (accepted.announcement.checkpoint,)
     assert state.pending[0].envelope == envelope.to_bytes()
+
+
+def test_what_is_said_of_the_data_is_in_the_header_and_changes_no_length(
+    enclave: LyingEnclave,
+) -> None:
+    client = session(MemoryStore())
+    nonce = client.hello(now=100).nonce
+    offer = enclave.offer(nonce, announcement=enclave.announcement())
+    accepted = client.accept(offer, FILE, 100, training_config=NO_TRAINING_CONFIG)
+    silent = client.header_for(accepted)
+    data = Digest(b"d" * 32)
+    header = read_envelope(client.seal(accepted, payload_of(1), 5, data=data)).unverified_header()
+    assert header == replace(silent, data=data)
+    assert len(header.to_bytes()) == len(silent.to_bytes())
 
 
 def test_a_nonce_serves_until_something_is_sealed_and_only_the_newest_are_kept(

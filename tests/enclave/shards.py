@@ -29,6 +29,7 @@ from fedenclave.protocol.sealed_update import sealed_size
 from fedenclave.protocol.sealing import seal_update
 from fedenclave.protocol.signing import Signed, public_key, sign, statement_digest
 from fedenclave.protocol.statements import (
+    NO_DATA,
     VERSION,
     Announcement,
     Approval,
@@ -172,6 +173,7 @@ class Enclave:
                 announcement=statement_digest(self.announcement),
                 base_model=announcement.base_model,
                 client=client,
+                data=NO_DATA,
                 schema=SCHEMA.digest,
                 sealed_size=sealed_size(SCHEMA, len(reported)),
                 checkpoint=announcement.checkpoint,

@@ -20,7 +20,7 @@ from fedenclave.protocol.records import Record
 from fedenclave.protocol.sealed_update import sealed_size
 from fedenclave.protocol.sealing import seal_update
 from fedenclave.protocol.signing import Signed, statement_digest
-from fedenclave.protocol.statements import VERSION, Announcement, UpdateHeader
+from fedenclave.protocol.statements import NO_DATA, VERSION, Announcement, UpdateHeader
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.enclave.test_service import KEYS, MANIFEST, MODEL, SCHEMA, Peer, opened, start
 
@@ -41,6 +41,7 @@ def sealed_for(signed: bytes, name: str) -> bytes:
         announcement=statement_digest(signed),
         base_model=announcement.base_model,
         client=name,
+        data=NO_DATA,
         schema=SCHEMA.digest,
         sealed_size=sealed_size(SCHEMA),
         checkpoint=announcement.checkpoint,

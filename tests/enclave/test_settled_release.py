@@ -10,22 +10,27 @@ from pathlib import Path
 
 import pytest
 
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.frames import (
     AbortRequest,
     AdmissionResult,
     Closed,
     CloseRequest,
     Empty,
+    EvaluatedRequest,
     FetchRequest,
     OpenRequest,
     ReportRequest,
     Request,
     Resumed,
     ResumeRequest,
+    ShutdownRequest,
     SignedStatement,
     TotalRequest,
 )
 from fedenclave.protocol.records import Record
+from fedenclave.protocol.signing import Signed
+from fedenclave.protocol.statements import Evaluation, Release
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.enclave.test_journal import AnchoredSealer
 from tests.enclave.test_round_end import sealed_for
@@ -193,3 +198,72 @@ def test_what_other_enclaves_are_told_is_settled_first(
     extended = machine.sealer.extended
     assert b"told" in machine.ask("tell", Empty())
     assert machine.sealer.extended == extended + 1
+
+
+def test_a_shutdown_is_settled_before_it_is_told_and_nothing_follows_it(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    request = ShutdownRequest(time=3)
+    machine.admit(machine.open())
+    ask = Request(operation="shutdown", body=request.to_bytes()).to_bytes()
+    assert machine.peer.ask(ask).refusal == "wrong-state"
+    machine.close_round()
+    # Behind a release that nobody has been told, a restart could not cut it off.
+    before = machine.peer.status()
+    assert machine.peer.ask(ask).refusal == "wrong-state"
+    assert machine.peer.status() == before
+    machine.fetch()
+    extended = machine.sealer.extended
+    reply = machine.peer.ask(ask)
+    assert (reply.refusal, reply.body, reply.held) == ("", b"", True)
+    machine.write(reply.transition)
+    assert machine.sealer.extended == extended
+    said = SignedStatement.from_bytes(machine.ask("tell", Empty())).statement
+    assert machine.sealer.extended == extended + 1
+    assert Signed.from_bytes(said).type == "shutdown"
+    machine.ask("note", Empty())
+    assert machine.peer.status()[0] == "ended"
+    again = OpenRequest(cohort=("a", "b"), training_config=NO_TRAINING_CONFIG, time=1)
+    for operation, body in (("open", again), ("shutdown", request)):
+        asked = Request(operation=operation, body=body.to_bytes())
+        assert machine.peer.ask(asked.to_bytes()).refusal == "wrong-state"
+
+
+def test_a_restart_goes_on_behind_a_shutdown(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.open()
+    machine.ask("abort", AbortRequest(time=2))
+    said = SignedStatement.from_bytes(machine.ask("shutdown", ShutdownRequest(time=3))).statement
+    resumed = machine.resume()
+    assert resumed.statements[-1] == said
+    assert machine.peer.status()[0] == "idle"
+    assert machine.open()
+
+
+def test_an_evaluation_is_settled_before_it_is_told_and_names_the_newest_model(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(tmp_path)
+    request = EvaluatedRequest(digest=Digest(b"e" * 32), time=3)
+    ask = Request(operation="evaluated", body=request.to_bytes()).to_bytes()
+    before = machine.peer.status()
+    assert machine.peer.ask(ask).refusal == "wrong-state"  # there was no round
+    machine.admit(machine.open())
+    assert machine.peer.ask(ask).refusal == "wrong-state"
+    machine.close_round()
+    assert machine.peer.ask(ask).refusal == "wrong-state"
+    closed = machine.fetch()
+    extended = machine.sealer.extended
+    reply = machine.peer.ask(ask)
+    assert (reply.refusal, reply.body, reply.held) == ("", b"", True)
+    machine.write(reply.transition)
+    assert machine.sealer.extended == extended
+    said = SignedStatement.from_bytes(machine.ask("tell", Empty())).statement
+    assert machine.sealer.extended == extended + 1
+    evaluation = Evaluation.from_bytes(Signed.from_bytes(said).payload)
+    release = Release.from_bytes(Signed.from_bytes(closed.release).payload)
+    assert (evaluation.round, evaluation.model) == (1, release.model)
+    assert evaluation.digest == request.digest
+    assert before[0] == machine.peer.status()[0] == "idle"
+    # As often as one likes, and the next round goes on behind it.
+    machine.ask("evaluated", request)
+    assert machine.open()

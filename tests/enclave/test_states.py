@@ -32,6 +32,8 @@ RESTARTED = {
     (State.UNWRITTEN, Operation.REPEAT),
     (State.LOST, Operation.ABORT),
 }
+# Of this run: the next one goes on.
+ENDED = {(State.IDLE, Operation.SHUTDOWN)}
 
 
 @pytest.mark.parametrize(("state", "operation"), EVERY_PAIR)
@@ -47,7 +49,7 @@ def test_a_pair_is_in_the_table_or_refused(state: State, operation: Operation) -
 def test_the_table_leads_in_and_out_of_a_round_by_these_ways_only() -> None:
     moves = {pair for pair, state in TRANSITIONS.items() if pair[0] is not state}
     start = {(State.NEW, Operation.START)}
-    assert moves == start | INTO_COLLECTING | OUT_OF_COLLECTING | SHARED | RESTARTED
+    assert moves == start | INTO_COLLECTING | OUT_OF_COLLECTING | SHARED | RESTARTED | ENDED
     back_to_new = [pair for pair, state in TRANSITIONS.items() if state is State.NEW]
     # The key of its state is asked for before there is any.
     staying = {Operation.ASK, Operation.UNLOCK, Operation.STATUS}

@@ -43,7 +43,7 @@ def initial_arrays() -> ArrayRecord:
     return ArrayRecord({name: Array(values) for name, values in INITIAL.items()})
 
 
-def make_app(step: TrainStep, *, num_examples: object = None) -> ClientApp:
+def make_app(step: TrainStep, *, num_examples: object = None, lineage: object = None) -> ClientApp:
     """Return an app whose training is `step(node, arrays)`, weighted by ten times the node."""
     app = ClientApp(mods=[confidential()])
 
@@ -55,7 +55,10 @@ def make_app(step: TrainStep, *, num_examples: object = None) -> ClientApp:
         weight = 10 * context.node_id if num_examples is None else num_examples
         metrics = MetricRecord({"num-examples": weight, **losses})
         record = ArrayRecord({name: Array(np.asarray(values)) for name, values in new.items()})
-        return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)
+        content = RecordDict({"arrays": record, "metrics": metrics})
+        if lineage is not None:
+            content["fedenclave.lineage"] = lineage
+        return Message(content, reply_to=message)
 
     @app.train("still")
     def stand_still(message: Message, context: Context) -> Message:

@@ -7,7 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
 from flwr.serverapp.strategy import FedAvg
 
 from fedenclave.attack_suite.world import FIRST
@@ -15,10 +23,12 @@ from fedenclave.client.state import MemoryStore
 from fedenclave.flower import Confidential, carrier
 from fedenclave.flower.node import DevelopmentNode
 from fedenclave.flower.nonces import Nonces
+from fedenclave.host.aggregator import Aggregator
 from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused
 from fedenclave.protocol.exchange import Hello, RoundOffer
 from fedenclave.protocol.signed_note import SignedNote
 from fedenclave.protocol.signing import Signed, public_key, sign
+from fedenclave.protocol.statements import Admission
 from fedenclave.simulation.federation import development_manifest
 from tests.flower.conftest import (
     INITIAL,
@@ -202,6 +212,52 @@ def test_bad_example_count_is_refused_at_the_client(
     grid = development_grid(app)
     run(grid)
     assert "want a whole number from 1" in capsys.readouterr().err
+    assert set(grid.errors) == {_CLOSED}
+    assert not any(b"FEU1" in answer for answer in grid.answered)
+
+
+def test_the_digest_of_the_data_is_in_the_log_and_nothing_else_of_its_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logs = []
+    close = Aggregator.close
+
+    def keep_log(aggregator: Aggregator) -> None:
+        logs.append(aggregator._statements.statements())
+        close(aggregator)
+
+    monkeypatch.setattr(Aggregator, "close", keep_log)
+    digest = b"\xff" * 32
+    grid = development_grid(make_app(add_node_number, lineage=ConfigRecord({"data": digest})))
+    run(grid)
+    said = [Signed.from_bytes(signed) for signed in logs[0]]
+    admissions = [Admission.from_bytes(each.payload) for each in said if each.type == "admission"]
+    assert [admission.data for admission in admissions] == [digest] * 3
+    assert grid.errors == []
+    assert not any(b"fedenclave.lineage" in answer for answer in grid.answered)
+
+
+@pytest.mark.parametrize(
+    ("lineage", "match"),
+    [
+        (ConfigRecord({"data": b"short"}), "is not one entry data of 32 bytes"),
+        (ConfigRecord({"data": b"d" * 33}), "is not one entry data of 32 bytes"),
+        (ConfigRecord({"data": "d" * 32}), "is not one entry data of 32 bytes"),
+        (ConfigRecord({"data": b"d" * 32, "more": 1}), "is not one entry data of 32 bytes"),
+        (ConfigRecord({"digest": b"d" * 32}), "is not one entry data of 32 bytes"),
+        (ConfigRecord(), "is not one entry data of 32 bytes"),
+        (MetricRecord({"data": 1}), "is not one entry data of 32 bytes"),
+        (ConfigRecord({"data": bytes(32)}), "32 zero bytes"),
+    ],
+)
+def test_another_record_about_the_data_is_refused_at_the_client(
+    lineage: object, match: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = development_grid(make_app(add_node_number, lineage=lineage))
+    run(grid)
+    said = capsys.readouterr().err
+    assert match in said
+    assert "hint: return" in said
     assert set(grid.errors) == {_CLOSED}
     assert not any(b"FEU1" in answer for answer in grid.answered)
 

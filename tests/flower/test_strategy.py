@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Message
+from flwr.app import Array, ArrayRecord, Message, MetricRecord
 from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import (
     Bulyan,
@@ -30,8 +30,12 @@ from fedenclave.flower.supported import (
     computed_together,
     development_rules,
 )
+from fedenclave.host.aggregator import Aggregator
 from fedenclave.protocol import aggregation as rules_of
-from fedenclave.protocol.errors import ConfigurationError, RequestRefused
+from fedenclave.protocol.errors import ConfigurationError, Refusal, RequestRefused
+from fedenclave.protocol.evaluation import evaluation_digest
+from fedenclave.protocol.signing import Signed
+from fedenclave.protocol.statements import Evaluation, Release
 from fedenclave.simulation.federation import DEFAULT_RULES
 from tests.flower.conftest import (
     INITIAL,
@@ -349,6 +353,87 @@ def test_evaluation_reaches_the_app_and_its_metrics_stay_with_the_client(grid: M
     assert not result.evaluate_metrics_clientapp
     assert not result.train_metrics_clientapp
     assert not any(b"accuracy" in answer for answer in grid.answered)
+
+
+def test_a_client_whose_update_is_lost_on_the_way_gets_a_receipt_of_that(
+    grid: MemoryGrid, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = []
+
+    def lose(reply: Message) -> Message | None:
+        if "fedenclave.bulk" in reply.content.array_records and not lost:
+            lost.append(reply)
+            return None
+        return reply
+
+    grid.on_reply[13] = lose
+    run(grid, rounds=2)
+    said = capsys.readouterr().err
+    assert said.count("round 1: left out; receipt kept") == 1
+    assert said.count("round 1: included; receipt kept") == 2
+    assert said.count("round 2: included; receipt kept") == 3
+
+
+def test_a_client_that_sends_no_update_is_not_asked_again_for_that_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(node: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if node == 13:
+            raise RuntimeError("no data today")
+        return add_node_number(node, arrays)
+
+    grid = development_grid(make_app(fail))
+    run(grid, rounds=1)
+    # The last round's receipts, each with a message of its own, for those that have sealed.
+    assert capsys.readouterr().err.count("receipt kept") == 2
+    assert len(grid.errors) == 1
+
+
+def test_what_the_serverapp_finds_after_a_round_is_logged_by_its_digest(
+    grid: MemoryGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = []
+    close = Aggregator.close
+
+    def keep_log(aggregator: Aggregator) -> None:
+        logs.extend(map(Signed.from_bytes, aggregator._statements.statements()))
+        close(aggregator)
+
+    monkeypatch.setattr(Aggregator, "close", keep_log)
+    found = {0: {"loss": 9.0}, 1: {"loss": 0.5, "hits": [1, 2]}, 2: None}
+    strategy = Confidential(FedAvg(fraction_train=1.0, fraction_evaluate=0.0))
+
+    def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        metrics = found[server_round]
+        return None if metrics is None else MetricRecord(metrics)
+
+    result = strategy.start(grid, initial_arrays(), num_rounds=2, evaluate_fn=evaluate)
+    assert dict(result.evaluate_metrics_serverapp[1]) == found[1]
+    (logged,) = [each for each in logs if each.type == "evaluation"]
+    evaluation = Evaluation.from_bytes(logged.payload)
+    assert evaluation.round == 1
+    assert evaluation.digest == evaluation_digest({"hits": [1, 2], "loss": 0.5})
+    release = next(each for each in logs if each.type == "release")
+    assert evaluation.model == Release.from_bytes(release.payload).model
+
+
+def test_an_evaluation_that_cannot_be_logged_stops_no_run(
+    grid: MemoryGrid, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(aggregator: Aggregator, digest: bytes) -> bytes:
+        raise RequestRefused(Refusal.WRONG_STATE)
+
+    monkeypatch.setattr(Aggregator, "evaluated", refuse)
+    logging.getLogger("flwr").propagate = True
+    strategy = Confidential(FedAvg(fraction_train=1.0, fraction_evaluate=0.0))
+    answers = {0: MetricRecord(), 1: MetricRecord({"loss": 1.0}), 2: {"loss": None}}
+    with caplog.at_level(logging.WARNING, logger="flwr"):
+        strategy.start(
+            grid, initial_arrays(), num_rounds=2, evaluate_fn=lambda number, _: answers[number]
+        )
+    said = [line for line in caplog.messages if "is not in the enclave's log" in line]
+    assert len(said) == 2
+    assert "'loss' is NoneType" in said[1]
 
 
 def test_receipts_lost_on_the_way_are_brought_again(

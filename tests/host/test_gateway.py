@@ -23,11 +23,12 @@ from fedenclave.host.proto import aggregator_pb2_grpc as pb_grpc
 from fedenclave.host.remote import RemoteAggregator
 from fedenclave.host.rounds import RoundCoordinator
 from fedenclave.host.store import StoreFull
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason, Refusal, RequestRefused
 from fedenclave.protocol.frames import Started
 from fedenclave.protocol.model import Model
-from fedenclave.protocol.signing import public_key, verify
-from fedenclave.protocol.statements import Abort, Rejection
+from fedenclave.protocol.signing import PublicKey, public_key, statement_digest, verify
+from fedenclave.protocol.statements import Abort, Evaluation, Rejection
 from fedenclave.protocol.tensors import pack, schema_of
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import Arrays, SimulatedFederation, development_manifest
@@ -91,6 +92,23 @@ def test_what_the_gateway_relays_is_what_the_aggregator_says(
     assert len(remote.log_part(0, 1)) > 100
     assert remote.log_part(2, 1) == remote.log_part(2**63, 2**64 - 1) == b""
     assert remote.status().state == aggregator.status().state == "collecting"
+
+
+def test_an_evaluation_through_the_gateway_is_in_the_log_of_the_newest_model(
+    federation: SimulatedFederation, remote: RemoteAggregator
+) -> None:
+    federation.coordinator = RoundCoordinator(remote, send_manifest=True)
+    with pytest.raises(RequestRefused, match="wrong-state"):
+        remote.evaluated(Digest(b"e" * 32))
+    federation.run_round(move)
+    said = remote.evaluated(Digest(b"e" * 32))
+    evaluation = verify(Evaluation, said, PublicKey(started(remote).signing_key))
+    assert (evaluation.digest, evaluation.model) == (b"e" * 32, federation.model.digest())
+    assert statement_digest(said) == remote.leaves(0)[-1]
+    with pytest.raises(RequestRefused, match="malformed-request"):
+        remote.evaluated(Digest(b"short"))
+    # The clients follow the log over it.
+    assert sorted(federation.run_round(move).receipts) == NAMES
 
 
 def test_evidence_through_the_gateway_holds_for_the_nonce_it_was_asked_with(

@@ -30,6 +30,7 @@ ADMISSION = Admission(
     round=1,
     client="c",
     update=Digest(b"u" * 32),
+    data=Digest(b"d" * 32),
 )
 # L, the order of the group: S and S + L verify alike where S is not compared with L.
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -88,6 +89,7 @@ def test_an_update_header_signed_as_a_whole_statement_is_no_updates_signature() 
         announcement=Digest(bytes(32)),
         base_model=Digest(bytes(32)),
         client="c",
+        data=Digest(bytes(32)),
         schema=Digest(bytes(32)),
         sealed_size=1,
         checkpoint=Checkpoint(size=0, root=Digest(bytes(32))),

@@ -42,6 +42,7 @@ HEADER = UpdateHeader(
     announcement=Digest(bytes([4]) * 32),
     base_model=MODEL.digest(),
     client="anna-1",
+    data=Digest(bytes([6]) * 32),
     schema=SCHEMA.digest,
     sealed_size=layout.sealed_size(SCHEMA),
     checkpoint=Checkpoint(size=1, root=Digest(bytes([5]) * 32)),

@@ -107,6 +107,7 @@ def test_who_does_not_ask_for_it_does_not_wait_for_the_disk(
     new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = new_world(server=ADAM)
+    world.close()  # of one that waits, and says that it ends
     with monkeypatch.context() as patch:
         power = Power(patch, world.folder, lambda _: None)
         restarted(world, flushed=False)

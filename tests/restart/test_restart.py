@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,22 @@ def one_round(world: World, steps: dict[str, float]) -> None:
     world.release("".join(steps))
 
 
+def killed(world: World) -> None:
+    """End the enclave without a word."""
+    os.kill(world.aggregator.enclave_pid, signal.SIGKILL)
+    world.close()
+
+
 def test_restarted_between_rounds_it_has_the_same_key_log_and_model(world: World) -> None:
     one_round(world, {"a": 1, "b": 1, "c": 1})
-    before = world.aggregator.info()[2], world.status(), world.aggregator.leaves(0), world.model()
+    before = world.aggregator.info()[2], world.aggregator.leaves(0), world.model()
+    status = world.status()
     releases = world.aggregator.releases()
     world.restart()
-    after = world.aggregator.info()[2], world.status(), world.aggregator.leaves(0), world.model()
-    assert after == before
+    # Nothing but that it was ended.
+    leaves = world.aggregator.leaves(0)
+    assert (world.aggregator.info()[2], leaves[:-1], world.model()) == before
+    assert world.status() == replace(status, log_size=status.log_size + 1)
     assert world.aggregator.releases() == releases
     # The clients go on with it: no other enclave, no shorter log.
     one_round(world, {"a": 1, "b": 1, "c": 1})
@@ -60,8 +70,13 @@ def test_killed_in_an_open_round_it_releases_what_was_admitted(world: World) -> 
 def test_a_serverapp_that_ended_with_its_aggregator_has_its_round_aborted(world: World) -> None:
     world.open()
     world.contribute({"a": 1, "b": 3})
+    world.sealed("c", 1)
     world.restart()  # a new coordinator with it
     assert world.status().state == "idle"
+    # Who had sealed for it learns of its end from the new one.
+    (deliveries,) = world.coordinator.deliveries_before()
+    verdicts = {n: world.sessions[n].take_delivery(deliveries[n]).verdict for n in "abc"}
+    assert verdicts == {"a": "round aborted", "b": "round aborted", "c": "left out"}
     one_round(world, {"a": 1, "b": 1, "c": 1})
     assert world.status().round == 2
 
@@ -145,14 +160,14 @@ def test_a_log_that_was_cut_off_is_written_again_and_one_that_is_gone_is_asked_f
 ) -> None:
     one_round(world, {"a": 1, "b": 1, "c": 1})
     path = world.folder / "statements.fel"
-    whole = path.read_bytes()
     world.close()
+    whole = path.read_bytes()
     path.write_bytes(whole[:-100])
     world.start()
     assert path.read_bytes() == whole
     kinds = [Signed.from_bytes(s).type for s in world.aggregator._statements.statements()]
-    assert kinds == ["start", "announcement", *["admission"] * 3, "release"]
-    world.close()
+    assert kinds == ["start", "announcement", *["admission"] * 3, "release", "shutdown"]
+    killed(world)
     path.unlink()
     with pytest.raises(ConfigurationError, match="the log has 0 statements"):
         world.start()
@@ -160,13 +175,13 @@ def test_a_log_that_was_cut_off_is_written_again_and_one_that_is_gone_is_asked_f
     path.write_bytes(whole + frame(b"x" * 40))
     world.start()
     assert path.read_bytes() == whole
-    world.close()
+    killed(world)
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(ConfigurationError, match="are not those that the enclave signed"):
         world.start()
     path.write_bytes(whole)
     world.start()
-    assert world.status().log_size == 6
+    assert world.status().log_size == 7
 
 
 def test_another_manifests_folder_is_refused_and_stays_what_it_was(
@@ -233,6 +248,7 @@ def test_a_log_of_an_enclave_whose_state_is_gone_is_kept_beside_the_new_one(worl
     one_round(world, {"a": 1, "b": 1, "c": 1})
     path = world.folder / "statements.fel"
     old = path.read_bytes()
+    killed(world)
     world.restart(state=False)
     (kept,) = world.folder.glob("statements-*.fel")
     assert kept.read_bytes() == old

@@ -104,6 +104,7 @@ def test_a_round_that_was_closed_is_not_closed_again_without_one_client(
     shutil.copytree(world.folder, before)
     world.aggregator._close()  # sealed, and not told yet
     shutil.copytree(world.folder, ended)
+    os.kill(world.aggregator.enclave_pid, signal.SIGKILL)  # asked to end it would settle that
     world.close()
 
     def put_back(kept: Path) -> None:

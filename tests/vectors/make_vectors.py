@@ -118,6 +118,7 @@ def signature() -> dict[str, str]:
         round=7,
         client="clinic-1",
         update=DIGESTS["b"],
+        data=DIGESTS["c"],
     )
     signed = Signed.from_bytes(sign(statement, KEY))
     return {
@@ -152,6 +153,7 @@ def sealed(suite: Suite) -> dict[str, object]:
         announcement=DIGESTS["b"],
         base_model=DIGESTS["c"],
         client="clinic-1",
+        data=DIGESTS["e"],
         schema=SMALL.digest,
         sealed_size=sealed_size(SMALL),
         checkpoint=Checkpoint(size=12, root=DIGESTS["d"]),

@@ -82,6 +82,18 @@ class AbortRoundReply(_message.Message):
     abort: bytes
     def __init__(self, abort: _Optional[bytes] = ...) -> None: ...
 
+class LogEvaluationRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    def __init__(self, digest: _Optional[bytes] = ...) -> None: ...
+
+class LogEvaluationReply(_message.Message):
+    __slots__ = ("evaluation",)
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    evaluation: bytes
+    def __init__(self, evaluation: _Optional[bytes] = ...) -> None: ...
+
 class GetLeavesRequest(_message.Message):
     __slots__ = ("first",)
     FIRST_FIELD_NUMBER: _ClassVar[int]
@@ -133,16 +145,18 @@ class GetRoundEndsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class RoundEnd(_message.Message):
-    __slots__ = ("answers", "release", "cohort", "abort")
+    __slots__ = ("answers", "release", "cohort", "abort", "announcement")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     COHORT_FIELD_NUMBER: _ClassVar[int]
     ABORT_FIELD_NUMBER: _ClassVar[int]
+    ANNOUNCEMENT_FIELD_NUMBER: _ClassVar[int]
     answers: _containers.RepeatedScalarFieldContainer[bytes]
     release: bytes
     cohort: bytes
     abort: bytes
-    def __init__(self, answers: _Optional[_Iterable[bytes]] = ..., release: _Optional[bytes] = ..., cohort: _Optional[bytes] = ..., abort: _Optional[bytes] = ...) -> None: ...
+    announcement: bytes
+    def __init__(self, answers: _Optional[_Iterable[bytes]] = ..., release: _Optional[bytes] = ..., cohort: _Optional[bytes] = ..., abort: _Optional[bytes] = ..., announcement: _Optional[bytes] = ...) -> None: ...
 
 class GetRoundEndsReply(_message.Message):
     __slots__ = ("ends",)

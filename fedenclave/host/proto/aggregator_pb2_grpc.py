@@ -64,6 +64,11 @@ class AggregatorStub:
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.AbortRoundRequest.SerializeToString,
                 response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.AbortRoundReply.FromString,
                 _registered_method=True)
+        self.LogEvaluation = channel.unary_unary(
+                '/fedenclave.v1.Aggregator/LogEvaluation',
+                request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogEvaluationRequest.SerializeToString,
+                response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogEvaluationReply.FromString,
+                _registered_method=True)
         self.GetLeaves = channel.unary_unary(
                 '/fedenclave.v1.Aggregator/GetLeaves',
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesRequest.SerializeToString,
@@ -142,6 +147,13 @@ class AggregatorServicer:
 
     def AbortRound(self, request, context):
         """Ends the round without a release.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LogEvaluation(self, request, context):
+        """Has the digest of an evaluation of the newest model logged, between two rounds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,6 +241,11 @@ def add_AggregatorServicer_to_server(servicer, server):
                     servicer.AbortRound,
                     request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.AbortRoundRequest.FromString,
                     response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.AbortRoundReply.SerializeToString,
+            ),
+            'LogEvaluation': grpc.unary_unary_rpc_method_handler(
+                    servicer.LogEvaluation,
+                    request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogEvaluationRequest.FromString,
+                    response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogEvaluationReply.SerializeToString,
             ),
             'GetLeaves': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLeaves,
@@ -428,6 +445,33 @@ class Aggregator:
             '/fedenclave.v1.Aggregator/AbortRound',
             fedenclave_dot_host_dot_proto_dot_aggregator__pb2.AbortRoundRequest.SerializeToString,
             fedenclave_dot_host_dot_proto_dot_aggregator__pb2.AbortRoundReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogEvaluation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedenclave.v1.Aggregator/LogEvaluation',
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogEvaluationRequest.SerializeToString,
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogEvaluationReply.FromString,
             options,
             channel_credentials,
             insecure,
