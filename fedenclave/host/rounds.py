@@ -180,8 +180,6 @@ class RoundCoordinator:
             statement = Abort.from_bytes(Signed.from_bytes(end.abort).payload)
         self._read_log()
         size = statement.checkpoint.size
-        if self._log.size <= size:
-            raise MalformedMessage("the aggregator's log lacks the end of the round")
         unanswered = Delivery(
             round=statement.round,
             answer=b"",
@@ -189,10 +187,16 @@ class RoundCoordinator:
             cohort=end.cohort,
             abort=end.abort,
             leaf_index=size,
-            leaf_path=self._log.inclusion_path(size, size + 1),
+            leaf_path=(),
             log_roots=self._log.subtree_roots(size),
         )
-        deliveries = dict.fromkeys(_announced(end.announcement).cohort, unanswered)
+        deliveries = {}
+        cohort = _announced(end.announcement).cohort
+        if not answers.keys() >= set(cohort):
+            if self._log.size <= size:
+                raise MalformedMessage("the aggregator's log lacks the end of the round")
+            path = self._log.inclusion_path(size, size + 1)
+            deliveries = dict.fromkeys(cohort, replace(unanswered, leaf_path=path))
         for client, answer in answers.items():
             index = self._places.get(statement_digest(answer))
             if index is None:

@@ -11,13 +11,14 @@ from fedenclave.audit.receipt import Verdict, VerifiedReceipt, verify_receipt
 from fedenclave.protocol.digests import Digest
 from tests.audit.lying_receipt import MANIFEST, Lies, make_receipt, same
 
-KEY = verify_receipt(make_receipt(Lies()), MANIFEST).attestation
-"""Of all receipts here: each made one has an enclave of its own."""
+ONE = verify_receipt(make_receipt(Lies()), MANIFEST)
+"""Of its enclave and log are all receipts here: each made one has its own."""
 
 
 def proved(lies: Lies) -> VerifiedReceipt:
-    """Return what a receipt of the one enclave proves."""
-    return replace(verify_receipt(make_receipt(lies), MANIFEST), attestation=KEY)
+    """Return what a receipt of the one enclave, and of its one log, proves."""
+    verified = verify_receipt(make_receipt(lies), MANIFEST)
+    return replace(verified, attestation=ONE.attestation, checkpoint=ONE.checkpoint)
 
 
 INCLUDED = proved(Lies())

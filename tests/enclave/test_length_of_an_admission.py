@@ -9,7 +9,7 @@ from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.sealed_update import sealed_size
 from fedenclave.protocol.sealing import seal_update
 from fedenclave.protocol.signing import Signed, statement_digest
-from fedenclave.protocol.statements import VERSION, Announcement, UpdateHeader
+from fedenclave.protocol.statements import NO_DATA, VERSION, Announcement, UpdateHeader
 from tests.enclave.test_service import KEYS, MANIFEST, MODEL, SCHEMA, opened
 from tests.enclave.test_settled_release import Machine
 
@@ -24,6 +24,7 @@ def sealed(signed: bytes, name: str, examples: int) -> bytes:
         announcement=statement_digest(signed),
         base_model=announcement.base_model,
         client=name,
+        data=NO_DATA,
         schema=SCHEMA.digest,
         sealed_size=sealed_size(SCHEMA),
         checkpoint=announcement.checkpoint,
