@@ -27,6 +27,7 @@ from fedenclave.protocol.statements import (
 )
 
 _SIDE_BY_SIDE = 2
+_LONGEST_PART = LogPart.MAX_SIZE - 1024
 _OF_ANYBODY = (Reason.MALFORMED, Reason.UNKNOWN_CLIENT, Reason.BAD_SIGNATURE)
 """Rejections of what need not be by the client that it names."""
 
@@ -223,9 +224,13 @@ class RoundCoordinator:
         lacking = max(end - first, 0)
         place = max(end - (1 << (lacking - 1).bit_length()), 0) if lacking else end, end
         if place not in self._parts:
-            entries = self._aggregator.log_part(*place)
-            self._parts[place] = LogPart(first=place[0], entries=entries)
-        return self._parts[place]
+            self._parts[place] = self._read_part(*place)
+        part = self._parts[place]
+        # What is too long for a message may still fit where nothing is brought twice.
+        return part if len(part.entries) < _LONGEST_PART else self._read_part(min(first, end), end)
+
+    def _read_part(self, first: int, end: int) -> LogPart:
+        return LogPart(first=first, entries=self._aggregator.log_part(first, end))
 
     def log_part_for(self, client: str) -> LogPart:
         """Return what a client's copy lacks of the log with the end of the newest round."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from fedenclave.host import rounds
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.attacks.world import World, now
 
 
-def test_clients_that_lie_about_their_copies_cost_the_host_no_log_each(
-    tmp_path: Path,
-) -> None:
+def test_clients_that_lie_about_their_copies_cost_the_host_no_log_each(tmp_path: Path) -> None:
     """A few bytes of hello, and each would be brought another part of a log of 256 MiB."""
     owners = {"a": "alpha", "b": "beta", **{f"c{n:02d}": "gamma" for n in range(20)}}
     world = World(tmp_path / "host", owners, min_cohort=2)
@@ -27,3 +28,19 @@ def test_clients_that_lie_about_their_copies_cost_the_host_no_log_each(
     held = sum(len(part.entries) for part in world.coordinator._parts.values())
     world.close()
     assert held <= 2 * whole, f"the host holds {held / whole:.1f} times its log"
+
+
+def test_what_fits_no_message_for_many_is_brought_from_where_the_copy_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        world.open()
+        world.contribute({"a": 1, "b": 1, "c": 1})
+        world.release("abc")
+    size = world.status().log_size
+    shared = world.coordinator._log_part(size - 5, size)
+    assert shared.first == size - 8
+    monkeypatch.setattr(rounds, "_LONGEST_PART", len(shared.entries) - 1)
+    alone = world.coordinator._log_part(size - 5, size)
+    assert alone.first == size - 5
+    assert shared.entries.endswith(alone.entries)
