@@ -75,7 +75,6 @@ TRANSITIONS: dict[tuple[State, Operation], State] = {
     (State.LOST, Operation.EVIDENCE): State.LOST,
     (State.LOST, Operation.ABORT): State.IDLE,
     (State.LOST, Operation.STATUS): State.LOST,
-    (State.ENDED, Operation.NOTE): State.ENDED,
     (State.ENDED, Operation.TELL): State.ENDED,
     (State.ENDED, Operation.STATUS): State.ENDED,
 }

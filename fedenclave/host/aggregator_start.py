@@ -131,7 +131,7 @@ class StartedAggregator:
             if self._manifest != manifest:
                 self._amend(*wanted)
             manifests.keep(*wanted)
-            self._between.renew_checkpoint()
+            self._between.renew_after_start()
         except OSError as error:
             self._end()
             raise unusable_folder(folder, error) from error

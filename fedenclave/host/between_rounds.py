@@ -28,6 +28,8 @@ from fedenclave.protocol.frames import (
     ShutdownRequest,
     SignedStatement,
 )
+from fedenclave.protocol.signing import Signed
+from fedenclave.protocol.statements import Shutdown
 
 _SHUTDOWN_SECONDS = 3.0
 """Of a TPM that settles it; a machine that is switched off gives its services ten or more."""
@@ -55,6 +57,19 @@ class BetweenRounds:
         with contextlib.suppress(RequestRefused):
             self._checkpoint.renew(self._enclave.request(Operation.NOTE, Empty(), Note).note)
 
+    def renew_after_start(self) -> None:
+        """Have it signed, if there is more behind the last one than that the enclave was ended.
+
+        Of a shutdown members' copies have nothing before the next round: they could not cosign it.
+        """
+        shutdowns = 0
+        for signed in self._statements.backwards():
+            if Signed.from_bytes(signed).type != Shutdown.TYPE:
+                break
+            shutdowns += 1
+        if not shutdowns or self._checkpoint.size != len(self._statements.leaves) - shutdowns:
+            self.renew_checkpoint()
+
     def evaluated(self, digest: Digest) -> bytes:
         """Have the digest of an evaluation of the newest model logged; return the statement.
 
@@ -80,6 +95,5 @@ class BetweenRounds:
                 request = ShutdownRequest(time=int(time.time()))
                 said = self._enclave.request(Operation.SHUTDOWN, request, SignedStatement)
                 self._statements.append(said.statement)
-                self.renew_checkpoint()
         finally:
             self._lock.release()

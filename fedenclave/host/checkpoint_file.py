@@ -39,6 +39,12 @@ class CheckpointFile:
             if not self._note or _text(self._note) != _text(signed):
                 self._write(signed)
 
+    @property
+    def size(self) -> int:
+        """How many entries the note is of, as it says itself; 0 before there is one."""
+        lines = _text(self._note).splitlines() if self._note else []
+        return int(lines[1]) if len(lines) > 1 and lines[1].isdecimal() else 0
+
     def add(self, change: Callable[[bytes], bytes]) -> None:
         """Let `change` add to the note that is there now."""
         with self._lock:

@@ -147,9 +147,9 @@ def test_a_note_of_a_forked_or_wound_back_log_is_refused(world: World, tmp_path:
         world.aggregator.open_round(["a", "b"], world.manifest.digest)
         world.aggregator.abort_round()
         forked.append((world.aggregator.checkpoint(), world.aggregator.log_part(0, 99)))
-    assert before.log_size == 5
+    assert before.log_size == 6
     for note, entries in ((first, b""), *forked):
-        with pytest.raises(EnclaveRefused, match="not shown to go on from the 5") as refused:
+        with pytest.raises(EnclaveRefused, match="not shown to go on from the 6") as refused:
             world.sessions["a"].take_checkpoint(note, LogPart(first=0, entries=entries))
         assert "keep this client's folder as proof" in refused.value.hint
     assert (kept(world, "a"), world.sessions["a"].state) == (good, before)

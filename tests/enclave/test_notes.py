@@ -17,7 +17,7 @@ from fedenclave.protocol.checkpoint_note import (
 )
 from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.frames import Operation
-from fedenclave.protocol.signed_note import NoteKey, SignatureType
+from fedenclave.protocol.signed_note import NoteKey, SignatureType, sign_note
 from fedenclave.protocol.signing import PublicKey, public_key
 from tests.attacks.world import World
 from tests.restart.test_restart import killed
@@ -62,7 +62,7 @@ def test_the_note_is_of_the_log_with_the_newest_end(world: World) -> None:
 def test_no_note_is_of_an_open_round() -> None:
     """A member of it could present what no other client will ever be shown."""
     states = {state for state, operation in TRANSITIONS if operation is Operation.NOTE}
-    assert states == {"idle", "ended"}
+    assert states == {"idle"}
 
 
 def test_a_witness_stays_until_the_next_round_and_over_a_restart(world: World) -> None:
@@ -73,17 +73,21 @@ def test_a_witness_stays_until_the_next_round_and_over_a_restart(world: World) -
     )
     cosigned = world.aggregator.checkpoint()
     assert verify_checkpoint(cosigned, key_of(world), [known]).witnesses == {"w.example": 7}
+    world.restart()
+    assert world.aggregator.checkpoint() == cosigned
     killed(world)
     world.start()
     assert world.aggregator.checkpoint() == cosigned
     world.open()
     world.coordinator.abort()
     assert verify_checkpoint(world.aggregator.checkpoint(), key_of(world), [known]).witnesses == {}
-    # What lies there and is no note is made anew.
-    world.close()
-    (world.folder / "checkpoint").write_bytes(b"damaged")
-    world.start()
-    assert published(world).checkpoint.size == world.status().log_size
+    # What lies there and is no note, or none of a log, is made anew.
+    other = sign_note("one line\n", "w.example", witness).to_line()
+    for left in ("damaged", f"one line\n\n{other}"):
+        world.close()
+        (world.folder / "checkpoint").write_text(left, encoding="utf-8")
+        world.start()
+        assert published(world).checkpoint.size == world.status().log_size
 
 
 def test_another_enclaves_note_does_not_pass(world: World, tmp_path: Path) -> None:

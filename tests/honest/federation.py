@@ -57,6 +57,7 @@ class Foretold(StrEnum):
     OPEN_TOO_FEW = "open: too few organisations"
     CLOSE_TOO_FEW = "close: too few organisations"
     TOO_CLOSE = "close: differencing"
+    CLOSE_TO_CUT_OFF = "cohort too close to a release that a restart may have cut off"
     NO_ROUND = "no round is open"
     ANOTHER_ROUND = "update of another round"
     LATE_OFFER = "offer of a round that the client has passed"
@@ -68,6 +69,7 @@ REFUSALS = {
     Foretold.OPEN_TOO_FEW: Refusal.COHORT_TOO_SMALL,
     Foretold.CLOSE_TOO_FEW: Refusal.COHORT_TOO_SMALL,
     Foretold.TOO_CLOSE: Refusal.DIFFERENCING,
+    Foretold.CLOSE_TO_CUT_OFF: Refusal.DIFFERENCING,
     Foretold.NO_ROUND: Refusal.WRONG_STATE,
 }
 
@@ -292,8 +294,10 @@ class HonestFederation:
         organisations = {self.plan.owners[name] for name in clients}
         if len(organisations) < self.manifest.rules.min_cohort:
             return Foretold.CLOSE_TOO_FEW
-        too_close = self.guard.refuses(self.arithmetic.model.tobytes(), clients)
-        return Foretold.TOO_CLOSE if too_close else None
+        model = self.arithmetic.model.tobytes()
+        if self.guard.refuses(model, clients):
+            return Foretold.TOO_CLOSE
+        return Foretold.CLOSE_TO_CUT_OFF if self.guard.may_refuse(model, clients) else None
 
     def _end(self) -> None:
         foretold = self._close_refusal()
@@ -311,6 +315,9 @@ class HonestFederation:
             # Whether it was released before the kill, only what was sealed can tell.
             if not self.plan.keeps_open_rounds and len(self._releases()) == len(self.included):
                 assert status.state == "idle"
+                if foretold in (None, Foretold.CLOSE_TO_CUT_OFF):
+                    model = self.arithmetic.model.tobytes()
+                    self.guard.may_have_released(model, frozenset(self.admitted))
                 self._lost()
                 return
             self._close(foretold)
@@ -319,7 +326,7 @@ class HonestFederation:
             self._take(refused, foretold)
             self._abort()
             return
-        assert foretold is None
+        assert foretold in (None, Foretold.CLOSE_TO_CUT_OFF)
         self._check_release(CohortReport.from_bytes(result.closed.cohort), result.model)
         assert self.admitted.keys() <= deliveries.keys()
         self._hand_out(deliveries)

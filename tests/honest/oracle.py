@@ -6,7 +6,7 @@ SPEC.md, sections 11.2 and 11.3.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,12 +58,25 @@ class Guard:
     def __init__(self, owners: Mapping[str, str], min_cohort: int) -> None:
         self._owners, self._min_cohort = owners, min_cohort
         self._released: list[tuple[bytes, frozenset[str]]] = []
+        self._cut_off: list[tuple[bytes, frozenset[str]]] = []
 
     def refuses(self, model: bytes, clients: frozenset[str]) -> bool:
         """Say whether `clients` are too close to an earlier release on `model`."""
+        return self._too_close(model, clients, self._released)
+
+    def may_refuse(self, model: bytes, clients: frozenset[str]) -> bool:
+        """Say whether they are too close to what may have been released."""
+        return self._too_close(model, clients, self._cut_off)
+
+    def _too_close(
+        self,
+        model: bytes,
+        clients: frozenset[str],
+        released: Sequence[tuple[bytes, frozenset[str]]],
+    ) -> bool:
         return any(
             0 < len(differing) < self._min_cohort
-            for on, earlier in self._released
+            for on, earlier in released
             if on == model
             for differing in (
                 {self._owners[c] for c in earlier ^ clients},
@@ -74,3 +87,7 @@ class Guard:
     def release(self, model: bytes, clients: frozenset[str]) -> None:
         """Remember a release on `model`."""
         self._released.append((model, clients))
+
+    def may_have_released(self, model: bytes, clients: frozenset[str]) -> None:
+        """Remember what a restart may have cut off: that nobody has it only its host can say."""
+        self._cut_off.append((model, clients))

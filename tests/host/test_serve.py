@@ -145,9 +145,8 @@ def test_a_configured_witness_cosigns_also_after_a_restart(
                     assert eventually(
                         lambda: bool(SignedNote.from_bytes(remote.checkpoint()).verified_by(key))
                     )
-                    size = witness.logs[log.name].size
                     # A run begins, or the one before has ended; a round is announced; aborted.
-                    assert size == remote.status().log_size == 3 * times
+                    assert witness.logs[log.name].size == remote.status().log_size == 3 * times
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(20) == 0
     assert set(witness.statuses) <= {200, 404}

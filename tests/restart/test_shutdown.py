@@ -53,11 +53,29 @@ def _signed(world: World) -> list[bytes]:
     return world.aggregator._statements.statements()
 
 
-def test_the_checkpoint_that_is_published_last_has_the_shutdown_in_it(world: World) -> None:
+def test_the_checkpoint_that_is_published_stays_that_of_the_last_round(world: World) -> None:
+    """So members whose copies end there can still cosign it, and no cosignature is lost."""
     one_round(world, {"a": 1, "b": 1, "c": 1})
+    published = world.folder / "checkpoint"
+    before = published.read_bytes()
+    for _ in range(3):
+        world.close()
+        assert published.read_bytes() == before
+        world.start()
+        assert published.read_bytes() == before
+    assert SignedNote.from_bytes(before).unverified_text.splitlines()[1] == "6"
+    assert kinds(world)[-3:] == ["shutdown"] * 3
+    # One that is gone, or behind by more than that, is signed anew.
     world.close()
-    note = SignedNote.from_bytes((world.folder / "checkpoint").read_bytes()).unverified_text
-    assert note.splitlines()[1] == str(verified(world).checkpoint.size) == "7"
+    published.unlink()
+    world.start()
+    assert world.aggregator.checkpoint_file.size == len(kinds(world)) == 10
+    one_round(world, {"a": 1, "b": 1, "c": 1})
+    assert world.aggregator.checkpoint_file.size == len(kinds(world)) == 15
+    world.close()
+    published.write_bytes(before)
+    world.start()
+    assert world.aggregator.checkpoint_file.size == len(kinds(world)) == 16
 
 
 def test_ended_in_an_open_round_it_says_nothing_and_the_round_goes_on(world: World) -> None:
