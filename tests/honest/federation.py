@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.client.state import ClientState
 from fedenclave.host.rounds import RoundCoordinator
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import (
     EnclaveRefused,
     FedEnclaveError,
@@ -187,6 +188,16 @@ class HonestFederation:
             self._restart_server_app()
         if self._chance(0.2):
             self._post()
+        if self.round and not self.open and self._chance(0.2):
+            self._say_an_evaluation()
+
+    def _say_an_evaluation(self) -> None:
+        digest = Digest(self.random.bytes(32))
+        try:
+            self.host.ask(lambda: self.host.aggregator.evaluated(digest))
+        except Restarted:
+            return  # said or not
+        self.happened["evaluated"] += 1
 
     def _restart_server_app(self) -> None:
         """Begin with a ServerApp that knows of no round and of no hello; it aborts the open round.
