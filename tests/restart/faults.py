@@ -73,7 +73,8 @@ class Faults:
 
 def bury(aggregator: Any) -> None:
     """Leave of a host that was killed what the kernel leaves: its files, and no process."""
-    os.kill(aggregator.enclave_pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it was ending
+        os.kill(aggregator.enclave_pid, signal.SIGKILL)
     aggregator._enclave._process.wait()
     aggregator._enclave._socket.close()
     aggregator._journal.close()
