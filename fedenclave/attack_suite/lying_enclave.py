@@ -46,6 +46,7 @@ class LyingEnclave:
                 model=self.manifest.initial_model,
                 schema=self.manifest.schema,
                 measurement=(*self.manifest.attestation.insecure, Digest(bytes(32)))[0],
+                approved_by=tuple(sorted(member.name for member in self.manifest.members)),
                 time=0,
             ),
             self.key,

@@ -56,6 +56,8 @@ class VerifiedLog:
     Attributes:
         federation: its name.
         manifest: the digest of the manifest that the log ends under.
+        approved_by: for each manifest, by its digest, the members whose approvals of it the enclave
+            had verified when it took it up.
         key: the enclave's.
         checkpoint: size and root of the whole log.
         rounds: every round, an open one last.
@@ -68,6 +70,7 @@ class VerifiedLog:
 
     federation: str
     manifest: Digest
+    approved_by: tuple[tuple[Digest, tuple[str, ...]], ...]
     key: PublicKey
     checkpoint: Checkpoint
     rounds: tuple[RoundHistory, ...]
@@ -138,6 +141,7 @@ def verify_log(
     return VerifiedLog(
         federation=manifest.name,
         manifest=rounds.manifest.digest,
+        approved_by=tuple(rounds.approved),
         key=key,
         checkpoint=rounds.checkpoint(),
         rounds=tuple(rounds.history()),
@@ -247,6 +251,10 @@ def summary(verified: VerifiedLog) -> dict[str, object]:
     return {
         "federation": verified.federation,
         "manifest": to_text(verified.manifest),
+        "manifests": [
+            {"manifest": to_text(digest), "approved_by": names}
+            for digest, names in verified.approved_by
+        ],
         "key": key_to_text(verified.key),
         "entries": verified.checkpoint.size,
         "root": to_text(verified.checkpoint.root),

@@ -72,6 +72,8 @@ class LogRounds:
         self.rounds: list[RoundHistory] = []
         self.admissions = 0
         self.shutdowns = 0
+        self.approved: list[tuple[Digest, tuple[str, ...]]] = []
+        """Each manifest that the log was under so far, and who had approved it."""
         self.rejections: Counter[Reason] = Counter()
 
     def checkpoint(self) -> Checkpoint:
@@ -132,8 +134,10 @@ class LogRounds:
 
     def _change_rules(self, statement: Start | Amendment) -> None:
         """Go by the manifest that a start is under, or by the next where an amendment says so."""
-        if isinstance(statement, Amendment) and not equal(statement.before, self._manifest.digest):
-            self._refuse("it takes the place of another manifest than the one before it")
+        if isinstance(statement, Amendment):
+            if not equal(statement.before, self._manifest.digest):
+                self._refuse("it takes the place of another manifest than the one before it")
+            self._require_approved(statement.let_by)
         most = len(self._later) if isinstance(statement, Start) else 1
         for place, manifest in enumerate(self._later[:most]):
             if equal(statement.manifest, manifest.digest):
@@ -143,11 +147,22 @@ class LogRounds:
             self._refuse("it is under another manifest than the one that continues the last")
 
     def _amendment(self, amendment: Amendment) -> None:
-        # 11. Another manifest takes this one's place between two rounds.
+        # 11. Another manifest takes this one's place between two rounds, as enough members of both
+        #     have approved.
         self._require(self._open is None, "a round is open")
         self._require(amendment.round == len(self.rounds), f"it is behind round {amendment.round}")
         self._require_model(amendment.base_model)
         self._require_checkpoint(amendment.checkpoint)
+        self._require_approved(amendment.approved_by)
+        self.approved.append((amendment.manifest, amendment.approved_by))
+
+    def _require_approved(self, by: tuple[str, ...]) -> None:
+        members = {member.name for member in self._manifest.members}
+        self._require(list(by) == sorted({*by} & members), "its approvals are not the members'")
+        self._require(
+            len(by) >= self._manifest.threshold,
+            f"it is approved by {len(by)} members, want {self._manifest.threshold}",
+        )
 
     def _start(self, start: Start) -> None:
         self._require(
@@ -155,6 +170,8 @@ class LogRounds:
             "it starts from another model than the agreed one",
         )
         self._require(equal(start.schema, self._manifest.schema), "it starts with another schema")
+        self._require_approved(start.approved_by)
+        self.approved.append((start.manifest, start.approved_by))
 
     def _announcement(self, announcement: Announcement, digest: Digest) -> None:
         # 5. Rounds follow each other, each on the newest model, for clients of enough members.

@@ -287,6 +287,8 @@ def _say_totals(found: VerifiedLog) -> None:
     checked = "every signature" if found.signatures is Signatures.ALL else "signed checkpoints"
     say(f"{found.checkpoint.size} entries, verified by {checked}, of {key_to_text(found.key)}")
     say(f"root: {to_text(found.checkpoint.root)}")
+    for digest, names in found.approved_by:
+        say(f"manifest {to_text(digest)}, approved by {', '.join(names)}")
     say(
         f"{found.ended(End.RELEASED)} releases, {found.ended(End.ABORTED)} aborts, "
         f"{found.ended(End.ADOPTED)} adoptions, {found.shutdowns} shutdowns; "

@@ -19,6 +19,8 @@ class Agreed:
 
     manifest: Manifest
     schema: Schema
+    approved_by: tuple[str, ...]
+    """Members whose approvals hold, by name: all of whom one was handed over."""
 
 
 def agreed(manifest: Manifest, approvals: Sequence[bytes], schema: Schema) -> Agreed:
@@ -27,13 +29,14 @@ def agreed(manifest: Manifest, approvals: Sequence[bytes], schema: Schema) -> Ag
     Raises:
         RequestRefused: they do not, or it names another.
     """
-    if len(approving_members(manifest, approvals)) < manifest.threshold:
+    approving = approving_members(manifest, approvals)
+    if len(approving) < manifest.threshold:
         raise RequestRefused(Refusal.NOT_APPROVED)
     if schema.digest != manifest.schema:
         raise RequestRefused(
             Refusal.WRONG_MODEL, hint="the model's schema is not the one the manifest names"
         )
-    return Agreed(manifest=manifest, schema=schema)
+    return Agreed(manifest=manifest, schema=schema, approved_by=tuple(sorted(approving)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

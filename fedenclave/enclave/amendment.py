@@ -49,10 +49,12 @@ def amended(
     if moved or len(known.keys() | agreed.manifest.roster.keys()) > MAX_EVER:
         raise RequestRefused(Refusal.MANIFEST)
     before = federation.manifest
-    if len(changing_members(before, agreed.manifest, approvals)) < before.threshold:
+    letting = changing_members(before, agreed.manifest, approvals)
+    if len(letting) < before.threshold:
         raise RequestRefused(Refusal.NOT_APPROVED)
     after = federation.continued(agreed, sealer)
-    return after, after.announce_amendment(before.digest, time)
+    let_by = tuple(sorted(letting))
+    return after, after.announce_amendment(before.digest, agreed.approved_by, let_by, time)
 
 
 def check_change(before: Manifest, after: Manifest) -> None:

@@ -2,8 +2,8 @@
 
 Does no socket I/O and reads no clock: `service.py` feeds it requests, descriptors and the host's
 time. What belongs to every round is in federation_rounds.py, what is said between two in
-between_rounds.py; here is who the enclave is, and what
-it does for a cohort that several enclaves share.
+between_rounds.py; here is who the enclave is, and what it does for a cohort that several enclaves
+share.
 
 SPEC.md, sections 11.4 and 12.3.
 """
@@ -45,7 +45,9 @@ class Federation(BetweenRounds):
         """The log of all statements so far."""
         return self._log.head()
 
-    def announce_amendment(self, before: Digest, time: int) -> bytes:
+    def announce_amendment(
+        self, before: Digest, approved_by: tuple[str, ...], let_by: tuple[str, ...], time: int
+    ) -> bytes:
         """Sign that this manifest has taken the place of `before`, and return the statement."""
         amendment = self._log.append(
             Amendment(
@@ -53,6 +55,8 @@ class Federation(BetweenRounds):
                 federation=self.manifest.name,
                 manifest=self.manifest.digest,
                 before=before,
+                approved_by=approved_by,
+                let_by=let_by,
                 round=self._round_number,
                 base_model=self._base_digest,
                 checkpoint=self._log.checkpoint(),

@@ -134,6 +134,7 @@ class FederationState:
                 model=manifest.initial_model,
                 schema=agreed.schema.digest,
                 measurement=measurement,
+                approved_by=agreed.approved_by,
                 time=time,
             )
         )

@@ -117,13 +117,17 @@ class Peers(FederationStatement):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start(FederationStatement):
-    """The first leaf of the log: an enclave took up a manifest and its agreed first model."""
+    """The first leaf of the log: an enclave took up a manifest and its agreed first model.
+
+    `approved_by` are the members whose approvals of the manifest it has verified.
+    """
 
     TYPE: ClassVar[str] = "start"
 
     model: Digest
     schema: Digest
     measurement: Digest
+    approved_by: tuple[str, ...]
     time: int
 
 
@@ -157,11 +161,15 @@ class Amendment(FederationStatement):
     """The federation goes on under another manifest: the one that this statement is under.
 
     `before` is the one that it takes the place of, `round` the newest round, which has ended.
+    `approved_by` are the members of the new one whose approvals of it the enclave has verified,
+    `let_by` those of the one before.
     """
 
     TYPE: ClassVar[str] = "amendment"
 
     before: Digest
+    approved_by: tuple[str, ...]
+    let_by: tuple[str, ...]
     round: int
     base_model: Digest
     checkpoint: Checkpoint

@@ -66,6 +66,8 @@ def test_key_log_model_and_rounds_go_on_and_all_of_it_verifies(world: ChangingWo
     old, new = world.former[0][0], world.manifest
     verified = verify_log(log_of(world), PublicKey(key), new, former=[old])
     assert (verified.manifest, len(verified.rounds)) == (new.digest, 3)
+    agreed = [tuple(sorted(member.name for member in each.members)) for each in (old, new)]
+    assert verified.approved_by == ((old.digest, agreed[0]), (new.digest, agreed[1]))
     shared = SharedParts(new, NO_ENDORSEMENTS, [old])
     receipts = [
         verify_one_of_many(data, shared)

@@ -13,7 +13,7 @@ from fedenclave.protocol.evidence import Evidence
 from fedenclave.protocol.frames import EvidenceRequest
 from fedenclave.protocol.statements import Amendment
 from tests.amendment.test_settled import amend, following
-from tests.audit.log_builder import LogBuilder
+from tests.audit.log_builder import APPROVING, LogBuilder
 from tests.audit.lying_receipt import BASICS, MANIFEST
 from tests.enclave.test_settled_release import Machine
 
@@ -50,6 +50,8 @@ def test_an_amendment_to_the_same_manifest_is_taken_for_one() -> None:
         Amendment(
             **BASICS,
             before=MANIFEST.digest,
+            approved_by=APPROVING,
+            let_by=APPROVING,
             round=0,
             base_model=MANIFEST.initial_model,
             checkpoint=log.checkpoint(),

@@ -126,7 +126,7 @@ def test_clients_that_left_do_not_fill_the_state(
     federation = SimpleNamespace(
         manifest=world.manifest, owner_of={each.name: each.member for each in former}
     )
-    both = Agreed(manifest=after, schema=SCHEMA)
+    both = Agreed(manifest=after, schema=SCHEMA, approved_by=())
     with pytest.raises(RequestRefused) as error:
         amendment.amended(federation, both, [], None, 1)  # type: ignore[arg-type]
     assert error.value.refusal is Refusal.MANIFEST

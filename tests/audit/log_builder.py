@@ -40,6 +40,7 @@ from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from tests.audit.lying_receipt import BASICS, MANIFEST, OWNERS
 
 ZERO = Digest(bytes(32))
+APPROVING = tuple(sorted(member.name for member in MANIFEST.members))
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 COHORT = tuple(OWNERS)
 
@@ -88,6 +89,7 @@ class LogBuilder:
                 model=MANIFEST.initial_model,
                 schema=MANIFEST.schema,
                 measurement=ZERO,
+                approved_by=APPROVING,
                 time=1,
             ),
             **changes,
@@ -185,6 +187,8 @@ class LogBuilder:
             Amendment(
                 **basics,
                 before=BASICS["manifest"],
+                approved_by=APPROVING,
+                let_by=APPROVING,
                 round=self._round,
                 base_model=self._model,
                 checkpoint=self.checkpoint(),

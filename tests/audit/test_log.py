@@ -26,7 +26,16 @@ from fedenclave.protocol.peers import Purpose
 from fedenclave.protocol.signing import Signed, public_key, sign
 from fedenclave.protocol.statements import Approval, Checkpoint, ReleasedMetric, Suite
 from fedenclave.simulation.federation import Arrays, SimulatedFederation
-from tests.audit.log_builder import KEY, ZERO, Lie, LogBuilder, model_of, refused, three_rounds
+from tests.audit.log_builder import (
+    APPROVING,
+    KEY,
+    ZERO,
+    Lie,
+    LogBuilder,
+    model_of,
+    refused,
+    three_rounds,
+)
 from tests.audit.lying_receipt import BASICS, MANIFEST
 
 BOTH = pytest.mark.parametrize("signatures", list(Signatures))
@@ -238,6 +247,9 @@ LIES: dict[str, Lie] = {
     "another federation ": in_round(lambda log: log.reject("a", federation="other")),
     "it is no start": lambda log: log.announce(),
     "second start": in_round(lambda log: log.start()),
+    "approvals are not the members'": lambda log: log.start(approved_by=(*APPROVING, "zeta")),
+    "approvals are not the members' ": lambda log: log.start(approved_by=APPROVING[:1] * 3),
+    "it is approved by 0 members, want": lambda log: log.start(approved_by=()),
     "another model than the agreed": lambda log: log.start(model=ZERO),
     "another schema": lambda log: log.start(schema=ZERO),
     "announces round 2, want 1": lambda log: (log.start(), log.announce(round=2)),

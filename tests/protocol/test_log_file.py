@@ -39,6 +39,7 @@ START = sign(
         model=Digest(bytes(32)),
         schema=Digest(bytes(32)),
         measurement=Digest(bytes(32)),
+        approved_by=("m",),
         time=0,
     ),
     KEY,
