@@ -24,6 +24,9 @@ from fedenclave.simulation.federation import development_manifest
 
 Tensors = Mapping[str, NDArray[np.generic]]
 
+_RESTART_SECONDS = 60.0
+"""In which a gateway that has died is back, where something starts it again."""
+
 
 def _first_model(tensors: Tensors) -> Model:
     try:
@@ -132,7 +135,10 @@ class Remote:
                     f"cannot read root certificate {self._certificate}: {error.strerror}"
                 ) from error
         aggregator = RemoteAggregator(
-            self._address, root_certificate=certificate, insecure=self._insecure
+            self._address,
+            root_certificate=certificate,
+            insecure=self._insecure,
+            patience_seconds=_RESTART_SECONDS,
         )
         try:
             model = Model.from_bytes(aggregator.model())

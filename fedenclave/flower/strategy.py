@@ -185,8 +185,8 @@ class Confidential(Strategy):
             return None, None
         replies = list(replies)
         sent_none = self._who_sent_none(replies)
-        self._submit(_without_errors(replies))
         try:
+            self._submit(_without_errors(replies))
             result, deliveries = self._coordinator.close()
         except RequestRefused as refused:
             log(WARNING, "round %s: no release: %s", server_round, refused)

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import Self, TypeVar
 
 import grpc
 
@@ -29,6 +29,8 @@ from fedenclave.host.statuses import error_of
 from fedenclave.protocol.digests import DIGEST_SIZE, Digest
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError, MalformedMessage
 from fedenclave.protocol.frames import AdmissionResult, Closed, Started, StatusReply
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 _RETRY_SECONDS = 0.2
@@ -55,7 +57,12 @@ class AggregatorUnreachable(FedEnclaveError):
 
 
 class RemoteAggregator:
-    """An `AggregatorApi` over gRPC."""
+    """An `AggregatorApi` over gRPC.
+
+    With patience it outlives a restart of the gateway. What may be asked twice is asked again: for
+    an update that is admitted already, or a round that is closed, the enclave answers the same
+    again. What opens a round is not, nor an evaluation, which would be said twice.
+    """
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class RemoteAggregator:
         root_certificate: bytes | None,
         insecure: bool,
         connect_seconds: float = CONNECT_SECONDS,
+        patience_seconds: float = 0.0,
     ) -> None:
         """Connect, and fetch what does not change.
 
@@ -73,6 +81,7 @@ class RemoteAggregator:
                 authorities that gRPC brings along.
             insecure: talk without TLS.
             connect_seconds: how long to try.
+            patience_seconds: how long to wait for a gateway that has answered before, and does not.
 
         Raises:
             AggregatorUnreachable: no gateway answers in time, or its certificate does not hold.
@@ -84,7 +93,7 @@ class RemoteAggregator:
             raise ConfigurationError(
                 "a root certificate is named and plain text asked for", hint="remove one of them"
             )
-        self._address = address
+        self._address, self._patience = address, patience_seconds
         if insecure:
             self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         else:
@@ -120,6 +129,25 @@ class RemoteAggregator:
                 if not again or time.monotonic() + _RETRY_SECONDS >= end:
                     raise
                 time.sleep(_RETRY_SECONDS)
+
+    def _persistently(self, ask: Callable[[], T]) -> T:
+        """Return what is answered, by a gateway that is started again meanwhile if need be."""
+        end = 0.0
+        while True:
+            try:
+                with self._raising():
+                    return ask()
+            except AggregatorUnreachable:
+                end = end or time.monotonic() + self._patience
+                if time.monotonic() >= end:
+                    raise
+            with self._raising():
+                info = self._connect(end - time.monotonic())
+            if Started.from_bytes(info.started).signing_key != self._info[2].signing_key:
+                raise AggregatorUnreachable(
+                    f"another enclave answers at {self._address} than before",
+                    hint="its state was lost or it was started in another folder; begin a new run",
+                )
 
     @contextmanager
     def _raising(self) -> Iterator[None]:
@@ -160,8 +188,8 @@ class RemoteAggregator:
 
     def evidence(self, nonce: bytes) -> bytes:
         """See `AggregatorApi`."""
-        with self._raising():
-            return bytes(self._stub.GetEvidence(pb.GetEvidenceRequest(nonce=nonce)).evidence)
+        request = pb.GetEvidenceRequest(nonce=nonce)
+        return bytes(self._persistently(lambda: self._stub.GetEvidence(request)).evidence)
 
     def open_round(self, cohort: Sequence[str], training_config: Digest) -> bytes:
         """See `AggregatorApi`."""
@@ -170,7 +198,12 @@ class RemoteAggregator:
             return bytes(self._stub.OpenRound(request).announcement)
 
     def submit(self, sealed: Iterable[bytes]) -> AdmissionResult:
-        """See `AggregatorApi`."""
+        """See `AggregatorApi`. What can be read only once is not sent again."""
+        if isinstance(sealed, Sequence):
+            return self._persistently(lambda: self._upload(sealed))
+        return self._upload(sealed)
+
+    def _upload(self, sealed: Iterable[bytes]) -> AdmissionResult:
         upload = _Upload(sealed)
         try:
             with self._raising():
@@ -183,6 +216,9 @@ class RemoteAggregator:
 
     def close_round(self) -> RoundResult:
         """See `AggregatorApi`."""
+        return self._persistently(self._close_round)
+
+    def _close_round(self) -> RoundResult:
         closed: Closed | None = None
         parts: list[bytes] = []
         with self._raising():
@@ -200,8 +236,8 @@ class RemoteAggregator:
 
     def abort_round(self) -> bytes:
         """See `AggregatorApi`."""
-        with self._raising():
-            return bytes(self._stub.AbortRound(pb.AbortRoundRequest()).abort)
+        request = pb.AbortRoundRequest()
+        return bytes(self._persistently(lambda: self._stub.AbortRound(request)).abort)
 
     def evaluated(self, digest: Digest) -> bytes:
         """See `AggregatorApi`."""
@@ -212,32 +248,33 @@ class RemoteAggregator:
 
     def leaves(self, first: int) -> tuple[Digest, ...]:
         """See `AggregatorApi`."""
-        with self._raising():
-            leaves = self._stub.GetLeaves(pb.GetLeavesRequest(first=first)).leaves
+        request = pb.GetLeavesRequest(first=first)
+        leaves = self._persistently(lambda: self._stub.GetLeaves(request)).leaves
         if any(len(leaf) != DIGEST_SIZE for leaf in leaves):
             raise MalformedMessage(f"a leaf of the gateway's log has not {DIGEST_SIZE} bytes")
         return tuple(map(Digest, leaves))
 
     def log_part(self, first: int, end: int) -> bytes:
         """See `AggregatorApi`."""
-        with self._raising():
-            parts = self._stub.GetLog(pb.GetLogRequest(first=first, end=end))
-            return b"".join(part.data for part in parts)
+        request = pb.GetLogRequest(first=first, end=end)
+        return self._persistently(
+            lambda: b"".join(part.data for part in self._stub.GetLog(request))
+        )
 
     def checkpoint(self) -> bytes:
         """See `AggregatorApi`."""
-        with self._raising():
-            return bytes(self._stub.GetCheckpoint(pb.GetCheckpointRequest()).note)
+        request = pb.GetCheckpointRequest()
+        return bytes(self._persistently(lambda: self._stub.GetCheckpoint(request)).note)
 
     def releases(self) -> tuple[bytes, ...]:
         """See `AggregatorApi`."""
-        with self._raising():
-            return tuple(self._stub.GetReleases(pb.GetReleasesRequest()).releases)
+        request = pb.GetReleasesRequest()
+        return tuple(self._persistently(lambda: self._stub.GetReleases(request)).releases)
 
     def round_ends(self) -> tuple[RoundEnd, ...]:
         """See `AggregatorApi`."""
-        with self._raising():
-            ends = self._stub.GetRoundEnds(pb.GetRoundEndsRequest()).ends
+        request = pb.GetRoundEndsRequest()
+        ends = self._persistently(lambda: self._stub.GetRoundEnds(request)).ends
         return tuple(
             RoundEnd(
                 announcement=end.announcement,
@@ -251,13 +288,14 @@ class RemoteAggregator:
 
     def model(self) -> bytes:
         """See `AggregatorApi`."""
-        with self._raising():
-            return b"".join(part.data for part in self._stub.GetModel(pb.GetModelRequest()))
+        request = pb.GetModelRequest()
+        return self._persistently(
+            lambda: b"".join(part.data for part in self._stub.GetModel(request))
+        )
 
     def status(self) -> StatusReply:
         """See `AggregatorApi`."""
-        with self._raising():
-            reply = self._stub.GetStatus(pb.GetStatusRequest())
+        reply = self._persistently(lambda: self._stub.GetStatus(pb.GetStatusRequest()))
         return StatusReply.from_bytes(reply.status)
 
     def close(self) -> None:

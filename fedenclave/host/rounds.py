@@ -14,7 +14,7 @@ from fedenclave.host.aggregator_api import AggregatorApi, RoundResult
 from fedenclave.host.round_ends import RoundEnd
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
-from fedenclave.protocol.errors import MalformedMessage, Reason
+from fedenclave.protocol.errors import MalformedMessage, Reason, RequestRefused
 from fedenclave.protocol.exchange import Delivery, Hello, LogPart, RoundOffer
 from fedenclave.protocol.frames import AdmissionResult
 from fedenclave.protocol.signing import Signed, statement_digest
@@ -150,8 +150,19 @@ class RoundCoordinator:
         return result, self._deliver_end(end, self._answered())
 
     def abort(self) -> dict[str, Delivery]:
-        """Abort; return a delivery for each client of the cohort, as `close` does."""
-        abort = self._aggregator.abort_round()
+        """Abort; return a delivery for each client of the cohort, as `close` does.
+
+        Raises:
+            RequestRefused: there is no round to be aborted, and the last was released.
+        """
+        try:
+            abort = self._aggregator.abort_round()
+        except RequestRefused:
+            # An aggregator that has been started again may have aborted it already.
+            (end,) = self._aggregator.round_ends()[-1:] or (None,)
+            if end is None or not end.abort or end.announcement != self._announcement:
+                raise
+            abort = end.abort
         end = RoundEnd(announcement=self._announcement, abort=abort)
         return self._deliver_end(end, self._answered())
 
