@@ -355,6 +355,27 @@ def test_evaluation_reaches_the_app_and_its_metrics_stay_with_the_client(grid: M
     assert not any(b"accuracy" in answer for answer in grid.answered)
 
 
+def test_a_round_that_the_aggregator_has_aborted_itself_is_told_and_the_next_goes_on(
+    grid: MemoryGrid, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after a restart on a machine that keeps no open round."""
+    strategy = Confidential(FedAvg(fraction_train=1.0, fraction_evaluate=0.0))
+    aborted = []
+
+    def restart(reply: Message) -> Message:
+        if "fedenclave.bulk" in reply.content.array_records and not aborted:
+            assert strategy._aggregator is not None
+            aborted.append(strategy._aggregator.abort_round())
+        return reply
+
+    grid.on_reply[13] = restart
+    result = strategy.start(grid=grid, initial_arrays=initial_arrays(), num_rounds=2)
+    said = capsys.readouterr().err
+    assert said.count("round 1: left out; receipt kept") == 3
+    assert said.count("round 2: included; receipt kept") == 3
+    assert result.arrays
+
+
 def test_a_client_whose_update_is_lost_on_the_way_gets_a_receipt_of_that(
     grid: MemoryGrid, capsys: pytest.CaptureFixture[str]
 ) -> None:
