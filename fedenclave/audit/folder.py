@@ -136,7 +136,7 @@ def _shows_abort(receipt: VerifiedReceipt) -> bool:
 
 
 def _odd_answers(receipts: Sequence[VerifiedReceipt]) -> list[str]:
-    """Return who had two updates admitted to a round, and whose answer the host kept back."""
+    """Return who had two updates admitted to a round, and whose answer one receipt lacks."""
     found = []
     admitted: dict[tuple[bytes, int, str], Digest] = {}
     for receipt in receipts:
@@ -155,7 +155,7 @@ def _odd_answers(receipts: Sequence[VerifiedReceipt]) -> list[str]:
         if known and receipt.verdict is Verdict.LEFT_OUT:
             found.append(
                 f"round {receipt.round} answered the update of {receipt.client}, and one receipt "
-                "has no answer: the host kept it back"
+                "has no answer: it was kept back by the host, or taken out"
             )
     return found
 

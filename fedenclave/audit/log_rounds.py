@@ -72,6 +72,8 @@ class LogRounds:
         self.rounds: list[RoundHistory] = []
         self.admissions = 0
         self.shutdowns = 0
+        self._evaluations: list[Digest] = []
+        """Of the newest round, while the next is not announced."""
         self.approved: list[tuple[Digest, tuple[str, ...]]] = []
         """Each manifest that the log was under so far, and who had approved it."""
         self.rejections: Counter[Reason] = Counter()
@@ -82,7 +84,13 @@ class LogRounds:
 
     def history(self) -> list[RoundHistory]:
         """Return every round, an open one last."""
+        self._note_evaluations()
         return [*self.rounds, *([self._as_history(self._open)] if self._open else [])]
+
+    def _note_evaluations(self) -> None:
+        """Add them to the newest round; a host may log as many as it likes."""
+        if self._evaluations:
+            self.rounds[-1] = replace(self.rounds[-1], evaluations=tuple(self._evaluations))
 
     def add(self, statement: FederationStatement, digest: Digest) -> None:
         """Take the next statement, of that statement digest.
@@ -193,6 +201,8 @@ class LogRounds:
         problem = cohort_problem(drawn, cohort, announcement.available, roster)
         self._require(not problem, problem)
         self._require_checkpoint(announcement.checkpoint)
+        self._note_evaluations()
+        self._evaluations = []
         # By the roster's own strings: a history of many rounds holds each name once.
         names = {client: roster[client].name for client in cohort}
         self._open = _OpenRound(announcement=announcement, digest=digest, cohort=names)
@@ -286,8 +296,7 @@ class LogRounds:
             f"it evaluates {to_text(evaluation.model)}, want {to_text(self.model)}, the newest",
         )
         self._require_checkpoint(evaluation.checkpoint)
-        newest = self.rounds[-1]
-        self.rounds[-1] = replace(newest, evaluations=(*newest.evaluations, evaluation.digest))
+        self._evaluations.append(evaluation.digest)
 
     def _shutdown(self, shutdown: Shutdown) -> None:
         self._require_between(shutdown.round)

@@ -12,11 +12,12 @@ from typing import BinaryIO
 
 from fedenclave.audit.fork import statements_of
 from fedenclave.audit.log_entry import Committing, open_entry
-from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.digests import Digest, equal
 from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.log_file import read_log
 from fedenclave.protocol.sealed_update import Envelope
 from fedenclave.protocol.signing import statement_digest
+from fedenclave.protocol.statements import Admission, Rejection
 
 
 def missing_from_log(stream: BinaryIO, receipts: Mapping[str, Receipt]) -> list[str]:
@@ -37,28 +38,38 @@ def missing_from_log(stream: BinaryIO, receipts: Mapping[str, Receipt]) -> list[
     for entry in read_log(stream):
         wanted.pop(statement_digest(entry.unverified), None)
         size = entry.index + 1
-        # An answer names its update: where those bytes are not, nothing needs to be decoded.
         kept_back += [
-            f"{name}: entry {entry.index} of the log is the {_type(entry.unverified)} of its "
-            "update, and it holds none: the host kept it back"
-            for update, name in unanswered.items()
-            if update in entry.unverified
+            f"{name}: entry {entry.index} of the log is the {open_entry(entry.unverified).type} "
+            "of its update, and it holds none: it was kept back by the host, or taken out"
+            for (update, round_), name in unanswered.items()
+            if _answers(entry.unverified, update, round_)
         ]
     missing = [_sentence(name, signed, size) for said in wanted.values() for name, signed in said]
     return missing + kept_back
 
 
-def _unanswered(receipts: Mapping[str, Receipt]) -> dict[bytes, str]:
-    """Return the updates of which receipts have no answer, and the receipts' names."""
+def _unanswered(receipts: Mapping[str, Receipt]) -> dict[tuple[Digest, int], str]:
+    """Return updates and rounds of which receipts have no answer, and the receipts' names."""
     return {
-        bytes(Envelope.from_bytes(receipt.participation.envelope).digest): name
+        (Envelope.from_bytes(receipt.participation.envelope).digest, receipt.delivery.round): name
         for name, receipt in receipts.items()
         if not receipt.delivery.answer
     }
 
 
-def _type(signed: bytes) -> str:
-    return open_entry(signed).type
+def _answers(signed: bytes, update: Digest, round_: int) -> bool:
+    """Return whether a statement is an answer to an update in its own round."""
+    # Where the digest's bytes are not, nothing needs to be decoded. They may be there as something
+    # else: a client says what it likes of its data.
+    if bytes(update) not in signed:
+        return False
+    statement = open_entry(signed).unverified
+    # One that comes late is rejected in another round, and had no answer in its own.
+    return (
+        isinstance(statement, Admission | Rejection)
+        and equal(statement.update, update)
+        and statement.round == round_
+    )
 
 
 def _sentence(name: str, signed: bytes, size: int) -> str:

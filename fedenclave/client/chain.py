@@ -5,7 +5,7 @@ SPEC.md, section 13.5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from fedenclave.client.state import ClientState
@@ -25,7 +25,11 @@ class Head:
 
 
 def follow_chain(
-    state: ClientState, releases: Sequence[bytes], key: PublicKey, manifest: Manifest
+    state: ClientState,
+    releases: Sequence[bytes],
+    key: PublicKey,
+    manifest: Manifest,
+    approved: Collection[Digest] = (),
 ) -> Head:
     """Return the chain's head after `releases`; each must build on the one before.
 
@@ -34,6 +38,7 @@ def follow_chain(
         releases: signed releases in order; those up to the head's round are skipped.
         key: the appraised enclave's key.
         manifest: the approved manifest.
+        approved: others that a release may be under, which this client's owner has approved.
 
     Raises:
         MalformedMessage: a release does not decode or its signature does not hold.
@@ -42,7 +47,7 @@ def follow_chain(
     head = Head(round=state.head_round, model=state.head_model)
     for signed in releases:
         release = verify(Release, signed, key)
-        rules = (manifest.digest, *state.former)
+        rules = (manifest.digest, *state.former, *approved)
         if release.manifest not in rules or release.federation != manifest.name:
             raise EnclaveRefused("a release in the chain is of another manifest")
         if release.round <= head.round:

@@ -160,8 +160,13 @@ class ClientSession(EnrolledClient):
         if not self._state.enclave_key:
             raise EnclaveRefused("this client has not taken part in a round yet")
         try:
+            # The next manifest may be in force, and this client not yet in a round under it.
             head = follow_chain(
-                self._state, releases, PublicKey(self._state.enclave_key), self.manifest
+                self._state,
+                releases,
+                PublicKey(self._state.enclave_key),
+                self.manifest,
+                self._agreements,
             )
             model = Model.from_bytes(model_file)
         except MalformedMessage as error:
@@ -292,12 +297,15 @@ class ClientSession(EnrolledClient):
         """Keep the log's newest note, and let this client's copy grow by `part` to its checkpoint.
 
         Where the part begins behind the copy's end, nothing can be said about the note, and it is
-        not kept.
+        not kept; nor is one that is older than what this client has seen.
 
         Raises:
             EnclaveRefused: the enclave has not signed it, or this client's copy is of another log.
         """
         checkpoint = followed_checkpoint(note, self.manifest, self._state)
+        seen = (held.size for held in self._state.checkpoint)
+        if checkpoint.size < max((self._state.log_size, *seen)):
+            return  # an older one, where no newer could be signed: no news in it
         if min(part.first, checkpoint.size) <= self._state.log_size:
             self._grow(part, checkpoint)
             self._store.save_checkpoint(note)

@@ -69,7 +69,8 @@ class BetweenRounds(FederationRounds):
             raise RequestRefused(
                 Refusal.WRONG_STATE, hint="end the round, and fetch its release, first"
             )
-        if self._journal.full:
+        # Whoever reaches the host can ask for as many as it likes: the other half is for rounds.
+        if self._journal.full or self._log.is_half_full:
             raise RequestRefused(Refusal.STATE, hint="open a round")
 
     def _say(self, statement: FederationStatement) -> bytes:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedenclave.enclave.journal import Journal
 from fedenclave.enclave.transitions import (
+    CHECKPOINT_SIZE,
     Snapshot,
     Transition,
     join_checkpoints,
@@ -80,6 +81,11 @@ class Log:
         """Return the newest checkpoint as a signed note, for witnesses of other logs, too."""
         origin = log_origin(federation, public_key(self._key))
         return sign_checkpoint(self.checkpoint(), origin, self._key)
+
+    @property
+    def is_half_full(self) -> bool:
+        """Whether the checkpoints handed out take half of what a snapshot can hold."""
+        return len(self._handed_out) * CHECKPOINT_SIZE > Snapshot.MAX_SIZE // 2
 
     def knows(self, checkpoint: Checkpoint) -> bool:
         """Return whether this log ever handed out `checkpoint`.

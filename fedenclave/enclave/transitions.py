@@ -28,6 +28,8 @@ from fedenclave.protocol.records import Record
 from fedenclave.protocol.statements import Checkpoint
 
 _CHECKPOINT = struct.Struct(f">Q{DIGEST_SIZE}s")
+CHECKPOINT_SIZE = _CHECKPOINT.size
+"""What one takes in a snapshot."""
 _NUMBER = struct.Struct(">d")
 _MAX_SIZE = 64 << 20
 

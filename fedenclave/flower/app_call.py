@@ -17,9 +17,11 @@ from flwr.app.message.message import make_message
 from flwr.app.metadata import Metadata
 from numpy.typing import NDArray
 
-from fedenclave.flower.carrier import RECORD
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.tensors import unpack
+
+_OURS = "fedenclave"
+"""Records of these names are between the strategy and the mod, or the app and the mod."""
 
 CallNext = Callable[[Message, Context], Message]
 
@@ -59,7 +61,8 @@ def _made_anew(message: Message, context: Context, model: Model, arrays_key: str
     content = RecordDict()
     configs = message.content.config_records
     for name in sorted(configs.keys()):
-        if name != RECORD:
+        # An app may answer with what it got: the server must not say what it says of its data.
+        if not name.startswith(_OURS):
             record = configs[name]
             content[name] = ConfigRecord({key: record[key] for key in sorted(record)})
     content[arrays_key] = ArrayRecord(

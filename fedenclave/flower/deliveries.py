@@ -1,8 +1,7 @@
 """Receipts on their way to clients: with the next message to each, until it has answered one.
 
-Of a client that never answers the newest are kept: more than these it does not await. Who said that
-it sends no update hardly awaits a receipt: it gets what shows its case beside the next message to
-it, and none for that alone.
+Of a client that never answers the newest are kept. Who said that it sends no update hardly awaits a
+receipt: it gets what shows its case beside the next message to it, and none for that alone.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from flwr.app import Message
 
 from fedenclave.client.state import MAX_PENDING
 from fedenclave.protocol.exchange import Delivery
+
+_MAX_UNANSWERED = 8 * MAX_PENDING
 
 
 class Deliveries:
@@ -30,7 +31,9 @@ class Deliveries:
         for client, delivery in deliveries.items():
             if client in sent_none and not delivery.answer:
                 self._beside.add((client, delivery.round))
-            self._awaited[client] = [*self._awaited.get(client, []), delivery][-MAX_PENDING:]
+            self._awaited[client] = _kept([*self._awaited.get(client, []), delivery])
+            kept = {(client, each.round) for each in self._awaited[client]}
+            self._beside -= {place for place in self._beside if place[0] == client} - kept
 
     def send(self, client: str) -> list[bytes]:
         """Return what to put into the next message to `client`."""
@@ -55,6 +58,16 @@ class Deliveries:
             for client, deliveries in self._awaited.items()
             if any((client, delivery.round) not in self._beside for delivery in deliveries)
         }
+
+
+def _kept(deliveries: list[Delivery]) -> list[Delivery]:
+    """Return the newest: of those without an answer more, for most are of rounds it knows not of.
+
+    They must not push out what a client awaits that was away for a few rounds.
+    """
+    answered = [each for each in deliveries if each.answer][-MAX_PENDING:]
+    others = [each for each in deliveries if not each.answer][-_MAX_UNANSWERED:]
+    return sorted([*answered, *others], key=lambda each: each.round)
 
 
 _FROM_THE_NODE = (2, 6)

@@ -45,6 +45,8 @@ def _log_digest(found: object, aggregator: AggregatorApi) -> None:
     try:
         if not isinstance(found, Mapping):
             raise MalformedMessage(f"it is {type(found).__name__}, want a MetricRecord")
+        if odd := [name for name in found if not isinstance(name, str)]:
+            raise MalformedMessage(f"its name {odd[0]!r} is {type(odd[0]).__name__}, want str")
         aggregator.evaluated(evaluation_digest(found))
     except FedEnclaveError as error:
         log(WARNING, "the evaluation is not in the enclave's log: %s", error)

@@ -17,8 +17,9 @@ from flwr.serverapp import Grid
 from fedenclave.flower import carrier
 from fedenclave.flower.carrier import RECORD, Kind
 from fedenclave.protocol.digests import DIGEST_SIZE, Digest
-from fedenclave.protocol.errors import MalformedMessage
+from fedenclave.protocol.errors import MalformedMessage, printable
 from fedenclave.protocol.exchange import Hello
+from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import PublicKey, Signed, verify
 
 _WAIT_SECONDS = 120.0
@@ -32,6 +33,21 @@ class Nonces:
         self._newest: dict[int, tuple[Hello, float]] = {}
         self.run_configs: dict[int, Digest] = {}
         self.clients: dict[int, str] = {}
+        self._keys: dict[str, PublicKey] | None = None
+
+    def know(self, manifest: Manifest) -> None:
+        """Believe from now on, and of what was heard, only who has the key that the roster names.
+
+        Else a node that says another's name would be brought that one's receipts, which would count
+        as received.
+        """
+        self._keys = {client.name: PublicKey(client.key) for client in manifest.clients}
+        strangers = [n for n, (hello, _) in self._newest.items() if not self._is_known(hello)]
+        for node in strangers:
+            del self._newest[node], self.run_configs[node], self.clients[node]
+
+    def _is_known(self, hello: Hello) -> bool:
+        return self._keys is None or self._keys.get(hello.client) == hello.key
 
     def hellos(self) -> list[Hello]:
         """Return the unused hellos."""
@@ -61,6 +77,10 @@ class Nonces:
             run_config = _digest(carrier.bytes_of(record, "run-config"))
         except (KeyError, MalformedMessage) as error:
             log(WARNING, "node %s: no usable nonce: %s", node, error)
+            return
+        if not self._is_known(hello):
+            name = printable(hello.client)
+            log(WARNING, "node %s says it is %s, and has not that client's key", node, name)
             return
         # Monotonic: a clock that is set must not make an old nonce look fresh.
         self._newest[node] = (hello, time.monotonic())

@@ -245,6 +245,7 @@ class Confidential(Strategy):
             self._aggregator, self._model = self._connection.start(tensors, self._nonces.hellos())
             source, _, started = self._aggregator.info()
             self._manifest = Manifest.from_bytes(source)
+            self._nonces.know(self._manifest)
             check_agreed(self._computed, self._manifest.rules, self._inner)
             for warning in started.warnings:
                 log(WARNING, "enclave: %s", warning)

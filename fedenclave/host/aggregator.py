@@ -77,11 +77,20 @@ class Aggregator(StartedAggregator):
                     Refusal.WRONG_STATE,
                     hint="the last round's model is not written yet; close that round again",
                 )
+            self._between.hear()
+            if self._enclave.untold is Operation.OPEN:
+                # Opened for the call before, whose announcement has reached nobody.
+                self._opened(Empty())
+                self.abort_round()
             self._statements.flush_or_refuse()
-            signed = self._enclave.request(Operation.OPEN, request, SignedStatement).statement
-            self._round += 1
-            self._closed, self._admissions = None, set()
-            self._statements.append(signed)
+            return self._opened(request)
+
+    def _opened(self, request: OpenRequest | Empty) -> bytes:
+        """Have a round opened, or hear that it was."""
+        signed = self._enclave.request(Operation.OPEN, request, SignedStatement).statement
+        self._round += 1
+        self._closed, self._admissions = None, set()
+        self._statements.append(signed)
         return signed
 
     def submit(self, sealed: Iterable[bytes]) -> AdmissionResult:

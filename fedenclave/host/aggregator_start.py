@@ -21,6 +21,7 @@ from fedenclave.host.key_services import Commands, unlock
 from fedenclave.host.manifest_files import ManifestFiles
 from fedenclave.host.model_files import ModelFiles
 from fedenclave.host.optimiser_files import Opened, OptimiserFiles
+from fedenclave.host.round_ends import keep, kept
 from fedenclave.host.statement_log import StatementLog
 from fedenclave.host.store import CiphertextStore, unusable_folder
 from fedenclave.protocol.digests import Digest
@@ -45,6 +46,8 @@ from fedenclave.protocol.signing import Signed, statement_digest
 from fedenclave.protocol.statements import Admission, Announcement, Release
 
 DEFAULT_STORE_BYTES = 64 << 30
+RELEASE_FILE = "newest-release"
+"""In the folder: a record `Closed`, with the cohort report that the log does not hold."""
 
 
 class StartedAggregator:
@@ -121,7 +124,7 @@ class StartedAggregator:
         self._closed: Closed | None = None
         """The release that ended the newest round, if it was one."""
         self._newest_release: Closed | None = None
-        """Kept while later rounds go on: see `round_ends`."""
+        """Kept while later rounds go on, and over a restart: see `round_ends`."""
         self._model_pending = False
         try:
             segment = self._journal.newest()
@@ -209,8 +212,9 @@ class StartedAggregator:
         if status.state == "lost":
             # Its keys have ended with the earlier run; it ends properly, and the next can begin.
             self.abort_round()
+        self._newest_release = kept(self._folder / RELEASE_FILE)
         if resumed.closed:
-            self._closed = self._newest_release = Closed.from_bytes(resumed.closed)
+            self._take_release(Closed.from_bytes(resumed.closed))
             self._model_pending = status.state == "unwritten"
             if self._model_pending:
                 self._compute_again()
@@ -249,11 +253,15 @@ class StartedAggregator:
         if self._closed is None:
             self._statements.append(*closed.set_aside, closed.release)
             self._releases.append(closed.release)
-        self._closed = self._newest_release = closed
+        self._take_release(closed)
         self._model_pending = False
         self._store.clear()
         self._between.renew_checkpoint()
         return closed
+
+    def _take_release(self, closed: Closed) -> None:
+        self._closed = self._newest_release = closed
+        keep(self._folder / RELEASE_FILE, closed)
 
     def abort_round(self) -> bytes:
         """See `AggregatorApi`."""

@@ -70,6 +70,17 @@ class BetweenRounds:
         if not shutdowns or self._checkpoint.size != len(self._statements.leaves) - shutdowns:
             self.renew_checkpoint()
 
+    def hear(self) -> None:
+        """Have what the enclave has said, and its hardware has kept it from telling so far.
+
+        Raises:
+            RequestRefused: it still does. Nothing else can be done before.
+        """
+        untold = self._enclave.untold
+        if untold in (Operation.EVALUATED, Operation.SHUTDOWN):
+            said = self._enclave.request(untold, Empty(), SignedStatement).statement
+            self._statements.append(said)
+
     def evaluated(self, digest: Digest) -> bytes:
         """Have the digest of an evaluation of the newest model logged; return the statement.
 
@@ -79,6 +90,7 @@ class BetweenRounds:
         """
         request = EvaluatedRequest(digest=digest, time=int(time.time()))
         with self._lock:
+            self.hear()
             said = self._enclave.request(Operation.EVALUATED, request, SignedStatement).statement
             self._statements.append(said)
             self.renew_checkpoint()

@@ -153,6 +153,11 @@ class EnclaveProcess:
             self._untold = None
         return reply_type.from_bytes(reply.body)
 
+    @property
+    def untold(self) -> Operation | None:
+        """What the enclave has done and not told yet: its hardware had not settled it."""
+        return self._untold
+
     def hurry(self, seconds: float) -> None:
         """From now on, take an enclave that has not answered in `seconds` for one that has ended.
 

@@ -31,7 +31,16 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fedenclave.host.aggregator import Aggregator
-from fedenclave.host.endpoint import MAX_REPLY, MAX_REQUEST, PART_BYTES, split_address
+from fedenclave.host.endpoint import (
+    LEAVES_AT_ONCE,
+    MAX_REPLY,
+    MAX_REQUEST,
+    PART_BYTES,
+    RELEASES_AT_ONCE,
+    batches,
+    parts_of,
+    split_address,
+)
 from fedenclave.host.proto import aggregator_pb2 as pb
 from fedenclave.host.proto import aggregator_pb2_grpc as pb_grpc
 from fedenclave.host.statuses import status_of
@@ -269,7 +278,7 @@ class _Service(pb_grpc.AggregatorServicer):
                 len(result.model),
             )
             yield pb.CloseRoundReply(closed=result.closed.to_bytes())
-            for part in _parts(result.model):
+            for part in parts_of(result.model):
                 yield pb.CloseRoundReply(model_part=part)
 
     def AbortRound(  # noqa: N802
@@ -290,15 +299,17 @@ class _Service(pb_grpc.AggregatorServicer):
 
     def GetLeaves(  # noqa: N802
         self, request: pb.GetLeavesRequest, context: grpc.ServicerContext
-    ) -> pb.GetLeavesReply:
+    ) -> Iterator[pb.GetLeavesReply]:
         with _answering("GetLeaves", context):
-            return pb.GetLeavesReply(leaves=self._aggregator.leaves(request.first))
+            leaves = self._aggregator.leaves(request.first)
+            for some in batches(leaves, LEAVES_AT_ONCE):
+                yield pb.GetLeavesReply(leaves=some)
 
     def GetLog(  # noqa: N802
         self, request: pb.GetLogRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.LogPart]:
         with _answering("GetLog", context):
-            for part in _parts(self._aggregator.log_part(request.first, request.end)):
+            for part in parts_of(self._aggregator.log_part(request.first, request.end)):
                 yield pb.LogPart(data=part)
 
     def GetCheckpoint(  # noqa: N802
@@ -309,23 +320,23 @@ class _Service(pb_grpc.AggregatorServicer):
 
     def GetReleases(  # noqa: N802
         self, request: pb.GetReleasesRequest, context: grpc.ServicerContext
-    ) -> pb.GetReleasesReply:
+    ) -> Iterator[pb.GetReleasesReply]:
         with _answering("GetReleases", context):
-            return pb.GetReleasesReply(releases=self._aggregator.releases())
+            for some in batches(self._aggregator.releases(), RELEASES_AT_ONCE):
+                yield pb.GetReleasesReply(releases=some)
 
     def GetRoundEnds(  # noqa: N802
         self, request: pb.GetRoundEndsRequest, context: grpc.ServicerContext
-    ) -> pb.GetRoundEndsReply:
+    ) -> Iterator[pb.RoundEnd]:
         with _answering("GetRoundEnds", context):
-            return pb.GetRoundEndsReply(
-                ends=[pb.RoundEnd(**asdict(end)) for end in self._aggregator.round_ends()]
-            )
+            for end in self._aggregator.round_ends():
+                yield pb.RoundEnd(**asdict(end))
 
     def GetModel(  # noqa: N802
         self, request: pb.GetModelRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.ModelPart]:
         with _answering("GetModel", context):
-            for part in _parts(self._aggregator.model()):
+            for part in parts_of(self._aggregator.model()):
                 yield pb.ModelPart(data=part)
 
     def GetStatus(  # noqa: N802
@@ -360,12 +371,6 @@ def _whole_upload(parts: Iterator[pb.UpdatePart], context: grpc.ServicerContext)
         raise _Interrupted
     if not ended:
         raise MalformedMessage("upload ended before its last part", hint="send it again")
-
-
-def _parts(data: bytes) -> Iterator[bytes]:
-    view = memoryview(data)
-    for start in range(0, len(view), PART_BYTES):
-        yield bytes(view[start : start + PART_BYTES])
 
 
 @contextmanager

@@ -249,7 +249,9 @@ class RemoteAggregator:
     def leaves(self, first: int) -> tuple[Digest, ...]:
         """See `AggregatorApi`."""
         request = pb.GetLeavesRequest(first=first)
-        leaves = self._persistently(lambda: self._stub.GetLeaves(request)).leaves
+        leaves = self._persistently(
+            lambda: [leaf for some in self._stub.GetLeaves(request) for leaf in some.leaves]
+        )
         if any(len(leaf) != DIGEST_SIZE for leaf in leaves):
             raise MalformedMessage(f"a leaf of the gateway's log has not {DIGEST_SIZE} bytes")
         return tuple(map(Digest, leaves))
@@ -269,12 +271,16 @@ class RemoteAggregator:
     def releases(self) -> tuple[bytes, ...]:
         """See `AggregatorApi`."""
         request = pb.GetReleasesRequest()
-        return tuple(self._persistently(lambda: self._stub.GetReleases(request)).releases)
+        return self._persistently(
+            lambda: tuple(
+                signed for some in self._stub.GetReleases(request) for signed in some.releases
+            )
+        )
 
     def round_ends(self) -> tuple[RoundEnd, ...]:
         """See `AggregatorApi`."""
         request = pb.GetRoundEndsRequest()
-        ends = self._persistently(lambda: self._stub.GetRoundEnds(request)).ends
+        ends = self._persistently(lambda: list(self._stub.GetRoundEnds(request)))
         return tuple(
             RoundEnd(
                 announcement=end.announcement,

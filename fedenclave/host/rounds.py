@@ -5,31 +5,30 @@ Whoever carries messages (Flower's strategy, the simulation) asks this for what 
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from fedenclave.host.aggregator_api import AggregatorApi, RoundResult
-from fedenclave.host.round_ends import RoundEnd
+from fedenclave.host.round_ends import NO_RECEIPT, RoundEnd, answered_client
 from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
-from fedenclave.protocol.errors import MalformedMessage, Reason, RequestRefused
+from fedenclave.protocol.errors import MalformedMessage, RequestRefused
 from fedenclave.protocol.exchange import Delivery, Hello, LogPart, RoundOffer
 from fedenclave.protocol.frames import AdmissionResult
+from fedenclave.protocol.log_file import MAGIC, read_log
 from fedenclave.protocol.signing import Signed, statement_digest
 from fedenclave.protocol.statements import (
     Abort,
     Admission,
     Announcement,
-    Rejection,
     Release,
 )
 
 _SIDE_BY_SIDE = 2
 _LONGEST_PART = LogPart.MAX_SIZE - 1024
-_OF_ANYBODY = (Reason.MALFORMED, Reason.UNKNOWN_CLIENT, Reason.BAD_SIGNATURE)
-"""Rejections of what need not be by the client that it names."""
 
 
 class RoundCoordinator:
@@ -114,8 +113,8 @@ class RoundCoordinator:
     def submit(self, client: str, sealed: bytes) -> AdmissionResult:
         """Hand one sealed update over; `client` is only for whom the receipt is kept."""
         result = self._aggregator.submit([sealed])
-        if result.reason == Reason.WRONG_ROUND:
-            return result  # of another round than its own it makes no receipt
+        if result.reason in NO_RECEIPT:
+            return result
         with self._lock:
             self._copied[client] = self._offered
             known = self._answers.get(client)
@@ -236,12 +235,18 @@ class RoundCoordinator:
         place = max(end - (1 << (lacking - 1).bit_length()), 0) if lacking else end, end
         if place not in self._parts:
             self._parts[place] = self._read_part(*place)
-        part = self._parts[place]
-        # What is too long for a message may still fit where nothing is brought twice.
-        return part if len(part.entries) < _LONGEST_PART else self._read_part(min(first, end), end)
+        return self._parts[place]
 
     def _read_part(self, first: int, end: int) -> LogPart:
-        return LogPart(first=first, entries=self._aggregator.log_part(first, end))
+        """Return as much of the end of this as one message holds."""
+        entries = self._aggregator.log_part(first, end)
+        if len(entries) <= _LONGEST_PART:
+            return LogPart(first=first, entries=entries)
+        for entry in read_log(io.BytesIO(MAGIC + entries)):
+            if len(MAGIC) + len(entries) - entry.offset <= _LONGEST_PART:
+                break
+        start = entry.offset - len(MAGIC)
+        return LogPart(first=first + entry.index, entries=entries[start:])
 
     def log_part_for(self, client: str) -> LogPart:
         """Return what a client's copy lacks of the log with the end of the newest round."""
@@ -268,21 +273,8 @@ def _announced(announcement: bytes) -> Announcement:
 
 
 def _by_client(answers: Sequence[bytes]) -> dict[str, bytes]:
-    """Return the answer that counts for each client: its admission, or its newest rejection."""
-    found: dict[str, bytes] = {}
-    admitted: set[str] = set()
-    for signed in answers:
-        statement = Signed.from_bytes(signed)
-        if statement.type == Admission.TYPE:
-            client = Admission.from_bytes(statement.payload).client
-            admitted.add(client)
-        else:
-            rejection = Rejection.from_bytes(statement.payload)
-            client = rejection.client
-            if client in admitted or rejection.reason in (*_OF_ANYBODY, Reason.WRONG_ROUND):
-                continue
-        found[client] = signed
-    return found
+    """Return signed answers, of which each client has one, by client."""
+    return {answered_client(signed): signed for signed in answers}
 
 
 def _admits(signed: bytes) -> bool:

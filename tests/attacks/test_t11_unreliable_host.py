@@ -165,7 +165,7 @@ def test_host_hiding_an_admission_behind_an_abort_is_seen_beside_the_answer(worl
     assert [shown.verdict, hidden.verdict] == [Verdict.ABORTED, Verdict.LEFT_OUT]
     assert contradictions([shown], now=now()) == contradictions([hidden], now=now()) == []
     (found,) = contradictions([hidden, shown], now=now())
-    assert "the host kept it back" in found
+    assert "kept back by the host" in found
 
 
 def test_an_answer_of_which_the_host_was_not_told_is_delivered_from_the_log(

@@ -30,7 +30,7 @@ def test_clients_that_lie_about_their_copies_cost_the_host_no_log_each(tmp_path:
     assert held <= 2 * whole, f"the host holds {held / whole:.1f} times its log"
 
 
-def test_what_fits_no_message_for_many_is_brought_from_where_the_copy_ends(
+def test_of_what_fits_no_message_as_much_of_the_end_is_brought_as_does(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
@@ -41,6 +41,8 @@ def test_what_fits_no_message_for_many_is_brought_from_where_the_copy_ends(
     shared = world.coordinator._log_part(size - 5, size)
     assert shared.first == size - 8
     monkeypatch.setattr(rounds, "_LONGEST_PART", len(shared.entries) - 1)
-    alone = world.coordinator._log_part(size - 5, size)
-    assert alone.first == size - 5
-    assert shared.entries.endswith(alone.entries)
+    world.coordinator._parts.clear()
+    parts = [world.coordinator._log_part(size - lacking, size) for lacking in (5, 6, 8)]
+    assert parts[0] is parts[1] is parts[2]
+    assert parts[0].first == size - 7
+    assert shared.entries.endswith(parts[0].entries)

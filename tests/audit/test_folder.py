@@ -52,7 +52,7 @@ def test_a_round_with_two_ends_is_a_fork_also_to_who_was_left_out() -> None:
 def test_an_answer_that_the_host_kept_back_is_seen_beside_it() -> None:
     hidden = replace(LEFT_OUT, update=REJECTED.update)
     (found,) = said(hidden, REJECTED)
-    assert found.endswith("the host kept it back")
+    assert found.endswith("kept back by the host, or taken out")
     assert said(LEFT_OUT, replace(REJECTED, client="b", update=Digest(b"u" * 32))) == set()
 
 

@@ -92,7 +92,7 @@ def test_an_answer_that_the_host_kept_back_is_in_the_log(log: LogBuilder) -> Non
         add(other)
         shown = receipt(announced, b"", other.abort())
         (found,) = missing(other, 4, a=shown)
-        assert found.endswith("the host kept it back")
+        assert found.endswith("kept back by the host, or taken out")
         assert ("admission" in found) != ("rejection" in found)
     assert (
         missing(log, 5, a=replace(unanswered, delivery=replace(TRUE.delivery, answer=first))) != []

@@ -17,7 +17,7 @@ from tests.restart.faults import CALLS, Faults, Killed, bury
 
 ADAM = Adam(eta=0.1, beta_1=0.9, beta_2=0.99, tau=1e-3)
 HOW = ("before", "half", "after")
-POINTS = 81
+POINTS = 82
 """Of a round with three clients and a server optimiser."""
 
 

@@ -61,15 +61,32 @@ def test_it_is_made_again_after_a_restart_of_the_aggregator_too(world: World) ->
     assert taken(world) == {name: {1: Verdict.INCLUDED} for name in ALL}
 
 
-def test_restarted_with_its_aggregator_in_a_round_it_can_only_tell_of_the_abort(
+def test_restarted_with_its_aggregator_in_a_round_it_tells_of_the_release_before_too(
     world: World,
 ) -> None:
     one_round(world)
     world.open()
     world.contribute(ALL)
     world.restart()
+    assert taken(world) == {name: {1: Verdict.INCLUDED, 2: Verdict.ABORTED} for name in ALL}
+    assert world.sessions["a"].state.pending == ()
+
+
+@pytest.mark.parametrize("left", [b"", b"\xff", None])
+def test_a_release_that_was_not_kept_costs_its_deliveries_and_nothing_else(
+    world: World, left: bytes | None
+) -> None:
+    one_round(world)
+    world.open()
+    world.contribute(ALL)
+    world.close()
+    kept = world.folder / "newest-release"
+    kept.unlink() if left is None else kept.write_bytes(left)
+    world.start()
     assert taken(world) == {name: {2: Verdict.ABORTED} for name in ALL}
-    assert [part.round for part in world.sessions["a"].state.pending] == [1]
+    world.open()
+    world.contribute(ALL)
+    world.release("abc")
 
 
 def test_nobody_is_owed_anything_before_the_first_round_or_by_an_open_one(world: World) -> None:

@@ -1,8 +1,8 @@
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable, Mapping as _Mapping
-from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+from collections.abc import Iterable as _Iterable
+from typing import ClassVar as _ClassVar, Optional as _Optional
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -157,12 +157,6 @@ class RoundEnd(_message.Message):
     abort: bytes
     announcement: bytes
     def __init__(self, answers: _Optional[_Iterable[bytes]] = ..., release: _Optional[bytes] = ..., cohort: _Optional[bytes] = ..., abort: _Optional[bytes] = ..., announcement: _Optional[bytes] = ...) -> None: ...
-
-class GetRoundEndsReply(_message.Message):
-    __slots__ = ("ends",)
-    ENDS_FIELD_NUMBER: _ClassVar[int]
-    ends: _containers.RepeatedCompositeFieldContainer[RoundEnd]
-    def __init__(self, ends: _Optional[_Iterable[_Union[RoundEnd, _Mapping]]] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ()

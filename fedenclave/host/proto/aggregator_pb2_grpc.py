@@ -69,7 +69,7 @@ class AggregatorStub:
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogEvaluationRequest.SerializeToString,
                 response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogEvaluationReply.FromString,
                 _registered_method=True)
-        self.GetLeaves = channel.unary_unary(
+        self.GetLeaves = channel.unary_stream(
                 '/fedenclave.v1.Aggregator/GetLeaves',
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesRequest.SerializeToString,
                 response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesReply.FromString,
@@ -84,15 +84,15 @@ class AggregatorStub:
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointRequest.SerializeToString,
                 response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointReply.FromString,
                 _registered_method=True)
-        self.GetReleases = channel.unary_unary(
+        self.GetReleases = channel.unary_stream(
                 '/fedenclave.v1.Aggregator/GetReleases',
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesRequest.SerializeToString,
                 response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesReply.FromString,
                 _registered_method=True)
-        self.GetRoundEnds = channel.unary_unary(
+        self.GetRoundEnds = channel.unary_stream(
                 '/fedenclave.v1.Aggregator/GetRoundEnds',
                 request_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetRoundEndsRequest.SerializeToString,
-                response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetRoundEndsReply.FromString,
+                response_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.RoundEnd.FromString,
                 _registered_method=True)
         self.GetModel = channel.unary_stream(
                 '/fedenclave.v1.Aggregator/GetModel',
@@ -188,8 +188,8 @@ class AggregatorServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetRoundEnds(self, request, context):
-        """The newest release and the aborts after it, with the answers to every update of those rounds:
-        for a client that has not been told, because whoever ran the round is gone.
+        """The newest release and the aborts after it, the oldest first, with the answer to each client:
+        for one that has not been told, because whoever ran the round is gone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,7 +247,7 @@ def add_AggregatorServicer_to_server(servicer, server):
                     request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogEvaluationRequest.FromString,
                     response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.LogEvaluationReply.SerializeToString,
             ),
-            'GetLeaves': grpc.unary_unary_rpc_method_handler(
+            'GetLeaves': grpc.unary_stream_rpc_method_handler(
                     servicer.GetLeaves,
                     request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesRequest.FromString,
                     response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetLeavesReply.SerializeToString,
@@ -262,15 +262,15 @@ def add_AggregatorServicer_to_server(servicer, server):
                     request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointRequest.FromString,
                     response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetCheckpointReply.SerializeToString,
             ),
-            'GetReleases': grpc.unary_unary_rpc_method_handler(
+            'GetReleases': grpc.unary_stream_rpc_method_handler(
                     servicer.GetReleases,
                     request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesRequest.FromString,
                     response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetReleasesReply.SerializeToString,
             ),
-            'GetRoundEnds': grpc.unary_unary_rpc_method_handler(
+            'GetRoundEnds': grpc.unary_stream_rpc_method_handler(
                     servicer.GetRoundEnds,
                     request_deserializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetRoundEndsRequest.FromString,
-                    response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetRoundEndsReply.SerializeToString,
+                    response_serializer=fedenclave_dot_host_dot_proto_dot_aggregator__pb2.RoundEnd.SerializeToString,
             ),
             'GetModel': grpc.unary_stream_rpc_method_handler(
                     servicer.GetModel,
@@ -493,7 +493,7 @@ class Aggregator:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/fedenclave.v1.Aggregator/GetLeaves',
@@ -574,7 +574,7 @@ class Aggregator:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/fedenclave.v1.Aggregator/GetReleases',
@@ -601,12 +601,12 @@ class Aggregator:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/fedenclave.v1.Aggregator/GetRoundEnds',
             fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetRoundEndsRequest.SerializeToString,
-            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.GetRoundEndsReply.FromString,
+            fedenclave_dot_host_dot_proto_dot_aggregator__pb2.RoundEnd.FromString,
             options,
             channel_credentials,
             insecure,
