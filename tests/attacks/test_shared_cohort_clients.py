@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fedenclave.enclave.sharding import Shard
 from fedenclave.protocol.errors import Refusal
 from fedenclave.simulation.federation import DEFAULT_RULES
 from tests.attacks.shared_cohort import COHORTS, collect, refused
 from tests.enclave.shards import (
+    OWNERS,
     Shared,
     released,
 )
@@ -136,3 +138,27 @@ def test_a_root_compares_all_clients_with_what_it_answered_as_a_shard() -> None:
     papers = swapped.reports()
     with refused(shared, Refusal.DIFFERENCING):
         swapped.totals(papers)
+
+
+def test_a_root_compares_all_clients_with_its_history_once_more_before_it_merges() -> None:
+    shared = Shared.of(3)
+    collect(shared)
+    sums = shared.sums()
+    everyone = {client: OWNERS[client] for cohort in COHORTS for client in cohort[1:]}
+    history, round_ = shared.root.federation._history, shared.root.federation._round
+    assert round_ is not None
+    history.add(round_.announcement.base_model, everyone)
+    with refused(shared, Refusal.DIFFERENCING):
+        shared.root.merge(sums)
+
+
+def test_a_shard_that_has_not_reported_answers_no_total() -> None:
+    shared = Shared.of(2)
+    root, enclave = shared.enclaves
+    for each, cohort in zip(shared.enclaves, COHORTS, strict=False):
+        each.open(cohort)
+    sharing, history = enclave.federation._sharing, enclave.federation._history
+    assert sharing is not None
+    peer = sharing._channel.peer(root.key, root.announcement, shared.peers)
+    with refused(shared, Refusal.SET_ASIDE):
+        Shard(sharing._channel, peer).read(b"", history)

@@ -17,8 +17,8 @@ from fedenclave.enclave.sharding import Shard
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import Refusal
 from fedenclave.protocol.frames import MergeRequest, Operation, ShardPapers
-from fedenclave.protocol.peers import Purpose
-from fedenclave.protocol.signing import sign
+from fedenclave.protocol.peers import PeerMessage, Purpose
+from fedenclave.protocol.signing import Signed, sign
 from fedenclave.protocol.statements import Announcement, CohortReport, Suite
 from tests.attacks.shared_cohort import COHORTS, refused, three
 from tests.enclave.cohort import memory_file
@@ -101,16 +101,40 @@ def test_what_a_peer_has_sealed_to_nobody_is_refused_as_its_message() -> None:
         shared.totals([ShardPapers(announcement=shard.announcement, report=report)])
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"federation": "another"},
+        {"manifest": OTHER},
+        {"round": 2},
+        {"purpose": Purpose.TOTAL},
+        {"receiver": OTHER},
+        {"answers": OTHER},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_a_peer_has_signed_for_the_log_is_what_it_has_sealed(other: dict[str, object]) -> None:
+    """Sealed as it is wanted, and signed as something else: its log would tell of another."""
+    shared = three()
+    shard = shared.enclaves[1]
+    (honest, *_) = shared.reports()
+    message = PeerMessage.from_bytes(Signed.from_bytes(honest.report).payload)
+    signed = sign(replace(message, **other), shard.federation._key)  # type: ignore[arg-type]
+    with refused(shared, Refusal.PEER_MESSAGE):
+        shared.totals([replace(honest, report=signed)])
+
+
 @pytest.mark.parametrize("size", [0, 16, 31, 33])
 def test_a_partial_sums_key_of_another_length_is_refused_as_its_message(size: int) -> None:
     shared = three()
-    sums = shared.sums()
-    shard = shared.enclaves[1].federation._shared().role(Shard)
-    (total, *_) = shared.totals(shared.reports())
-    agreed = shard.read(total, shared.enclaves[1].federation._history)
-    odd = shard.answer(total, agreed, bytes(size))
+    totals = shared.totals(shared.reports())
+    sums = [each.export(total) for each, total in zip(shared.enclaves[1:], totals, strict=True)]
+    liar = shared.enclaves[1].federation
+    shard = liar._shared().role(Shard)
+    odd = shard.answer(totals[0], shard.read(totals[0], liar._history), bytes(size))
     with refused(shared, Refusal.PEER_MESSAGE):
         shared.root.merge([(odd, sums[0][1]), sums[1]])
+    shared.root.merge(sums)  # nothing but the key was wrong
 
 
 @pytest.mark.parametrize(

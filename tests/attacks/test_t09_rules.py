@@ -84,6 +84,15 @@ def test_a_loss_that_is_none_is_rejected(new_world: NewWorld, loss: float) -> No
     assert world.status().admitted == before.admitted
 
 
+def test_a_loss_that_is_one_is_admitted(new_world: NewWorld) -> None:
+    rule = rules.QFedAvg(q=1.0, client_learning_rate=0.1, loss="loss")
+    world = new_world(rule=rule, weighting="uniform")
+    world.open()
+    for name, loss in (("a", 0.0), ("b", 2.5)):
+        assert world.submit(name, world.sealed(name, 1.0, loss=loss)).admitted
+    assert world.release("ab")[0].clients == 2
+
+
 def test_an_update_without_the_metrics_that_the_manifest_asks_for_is_rejected(
     new_world: NewWorld,
 ) -> None:

@@ -32,7 +32,11 @@ def continuing(before: Manifest, *changes: tuple[bytes, bytes]) -> Manifest:
 
 AFTER = continuing(MANIFEST, (b"threshold = 3", b"threshold = 2"))
 OTHER = continuing(MANIFEST, (b"threshold = 3", b"threshold = 1"))
-NEW = {"manifest": AFTER.digest}
+# And the one that takes the place of that.
+LAST = Manifest.from_bytes(
+    AFTER.source.replace(*(to_text(each.digest).encode() for each in (MANIFEST, AFTER)))
+)
+NEW, NEWEST = {"manifest": AFTER.digest}, {"manifest": LAST.digest}
 
 
 def amended(**changes: Any) -> LogBuilder:
@@ -46,7 +50,8 @@ def amended(**changes: Any) -> LogBuilder:
 
 
 def read(log: LogBuilder, *, until: Manifest = AFTER) -> VerifiedLog:
-    former = [] if until is MANIFEST else [MANIFEST]
+    every = [MANIFEST, AFTER, LAST]
+    former = every[: every.index(until)]
     return verify_log(io.BytesIO(log.file()), public_key(KEY), until, former=former)
 
 
@@ -101,3 +106,32 @@ def test_what_was_replaced_governs_nothing_behind_the_amendment() -> None:
 def test_who_trusts_the_first_manifest_alone_is_told_of_the_next() -> None:
     with pytest.raises(LogInvalid, match="another manifest than the one that continues"):
         read(amended(), until=MANIFEST)
+
+
+def test_a_log_goes_on_under_one_manifest_after_the_other() -> None:
+    log = amended()
+    log.amend(before=AFTER.digest, **NEWEST)
+    log.announce(**NEWEST)
+    log.abort(**NEWEST)
+    found = read(log, until=LAST)
+    assert (found.manifest, len(found.rounds)) == (LAST.digest, 2)
+
+
+def test_a_log_may_begin_under_a_later_manifest() -> None:
+    log = LogBuilder()
+    log.start(**NEW)
+    log.amend(before=AFTER.digest, **NEWEST)
+    assert [digest for digest, _ in read(log, until=LAST).approved_by] == [
+        AFTER.digest,
+        LAST.digest,
+    ]
+
+
+def test_no_manifest_is_passed_over_and_none_comes_back() -> None:
+    over, back = amended(**NEWEST), amended()
+    back.amend(before=AFTER.digest, **NEWEST)
+    read(back, until=LAST)
+    back.amend(before=LAST.digest, **NEW)
+    for log in (over, back):
+        with pytest.raises(LogInvalid, match="another manifest than the one that continues"):
+            read(log, until=LAST)

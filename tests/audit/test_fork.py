@@ -21,6 +21,7 @@ from fedenclave.audit.fork import (
     statements_of,
     verify_fork,
 )
+from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage, Reason
 from fedenclave.protocol.evidence import Evidence
 from fedenclave.protocol.exchange import Receipt
@@ -171,6 +172,21 @@ def test_no_two_statements_of_one_log_prove_anything() -> None:
         no_fork(second, first)
     for signed in log.signed:
         no_fork(signed, signed)
+
+
+def test_no_two_statements_of_a_log_under_three_manifests_prove_anything() -> None:
+    one, other = Digest(b"1" * 32), Digest(b"2" * 32)
+    log = started()
+    log.round()
+    log.amend(manifest=one)
+    log.announce(manifest=one)
+    log.abort(manifest=one)
+    log.amend(before=one, manifest=other)
+    log.shut_down(manifest=other)
+    log.announce(manifest=other)
+    for first, second in combinations(log.signed, 2):
+        no_fork(first, second)
+        no_fork(second, first)
 
 
 def test_what_a_log_may_hold_of_one_client_proves_nothing() -> None:

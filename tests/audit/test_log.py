@@ -225,6 +225,16 @@ def ended(**changes: Any) -> Lie:
     return make
 
 
+def as_root(**changes: Any) -> Lie:
+    """Return what releases a round of everybody as the root of other enclaves."""
+
+    def make(log: LogBuilder) -> None:
+        log.message(Purpose.TOTAL)
+        ended(**changes)(log)
+
+    return make
+
+
 def next_round(**changes: Any) -> Lie:
     """Return what announces a round after a released one, with a lie in the announcement."""
 
@@ -262,6 +272,7 @@ LIES: dict[str, Lie] = {
     "not sorted ": next_round(cohort=("a", "a", "b")),
     "names d, not on the roster": next_round(cohort=("a", "d")),
     "1 organisations, want 2": next_round(cohort=("a",)),
+    "the cohort is the host's": next_round(available=("a", "b", "c")),
     "admits d, not of the cohort": in_round(lambda log: log.admit("d")),
     "admits a second update of a": in_round(lambda log: log.admit("a"), lambda log: log.admit("a")),
     "admits a second update of a ": in_round(
@@ -300,6 +311,14 @@ LIES: dict[str, Lie] = {
         lambda log: log.admit("b"),
         lambda log: log.message(Purpose.TOTAL),
         lambda log: log.release(clients=1, organisations=1),
+    ),
+    # A root counts other enclaves' clients beside its own, and never fewer; nobody else does.
+    "counts 2 clients of 3 organisations": in_round(as_root(clients=2)),
+    "counts 4 clients of 2 organisations": in_round(as_root(clients=4, organisations=2)),
+    "counts 5 clients of 3 organisations": in_round(
+        lambda log: log.message(Purpose.REPORT),
+        lambda log: log.message(Purpose.PARTIAL_SUM),
+        ended(clients=5),
     ),
     "1 organisations, want 2 ": in_round(lambda log: log.admit("a"), lambda log: log.release()),
     "of round 2, want 1    ": in_round(lambda log: log.abort(round=2)),

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 import fedenclave
 from fedenclave.audit.receipt import ReceiptInvalid, Verdict, summary, verify_receipt
+from fedenclave.protocol import merkle
 from fedenclave.protocol.codec import encode
 from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.manifest import Manifest
+from fedenclave.protocol.signing import statement_digest
 from tests.attacks.test_t16_swap import one_byte, swap
 from tests.attacks.world import World
 
@@ -76,6 +78,17 @@ def test_a_receipt_proves_what_became_of_the_update(world: World, name: str, rou
     assert found.reason == reasons.get((name, round_), "")
     assert found.attestation.insecure
     assert json.loads(json.dumps(summary(found)))["verdict"] == found.verdict.value
+
+
+@pytest.mark.parametrize(("name", "round_"), CASES)
+def test_a_receipt_holds_the_log_with_the_end_of_its_round_as_the_last_entry(
+    world: World, name: str, round_: int
+) -> None:
+    data = receipt(world, name, round_)
+    found, delivery = verify_receipt(data, world.manifest), Receipt.from_bytes(data).delivery
+    leaves = world.aggregator.leaves(0)[: found.checkpoint.size]
+    assert leaves[-1] == statement_digest(delivery.abort or delivery.release)
+    assert found.checkpoint.root == merkle.root(leaves)
 
 
 def test_an_auditor_needs_no_server_no_flower_and_no_torch(world: World, tmp_path: Path) -> None:

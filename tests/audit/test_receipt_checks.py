@@ -12,7 +12,14 @@ from fedenclave.protocol import merkle
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.signing import Signed, sign
-from fedenclave.protocol.statements import Abort, Admission, Checkpoint, Outcome, Release
+from fedenclave.protocol.statements import (
+    Abort,
+    Admission,
+    Checkpoint,
+    Outcome,
+    Rejection,
+    Release,
+)
 from tests.audit.lying_receipt import (
     KEYS,
     MANIFEST,
@@ -74,6 +81,7 @@ LIES: dict[str, Lies] = {
     "statement is for another manifest": Lies(announcement=but(manifest=ZERO)),
     "statement is for another federation": Lies(announcement=but(federation="other")),
     "not in the round's cohort": Lies(announcement=but(cohort=("b", "c"))),
+    "the cohort is the host's": Lies(announcement=but(available=("a", "b", "c"))),
     "parts are of several rounds": Lies(participation=but(round=2)),
     "several rounds ": Lies(delivery=but(round=2)),
     "several rounds  ": Lies(announcement=but(round=2), header=but(round=2)),
@@ -177,18 +185,40 @@ def test_a_receipt_with_one_lie_proves_nothing(match: str) -> None:
         verify_receipt(data, MANIFEST)
 
 
-@pytest.mark.parametrize("part", ["answer", "release", "abort"])
-def test_a_statement_by_another_key_than_the_attested_one_proves_nothing(part: str) -> None:
-    types = {"answer": Admission, "release": Release, "abort": Abort}
+@pytest.mark.parametrize("abort", [None, same], ids=["release", "abort"])
+def test_the_end_of_a_round_that_answered_nothing_is_nowhere_but_last(
+    monkeypatch: pytest.MonkeyPatch, abort: Callable[[Any], Any] | None
+) -> None:
+    """No path can show it elsewhere: it names the log before it. That is not all that holds it."""
+    data = make_receipt(Lies(answered=False, abort=abort, delivery=but(leaf_index=2)))
+    with pytest.raises(ReceiptInvalid, match="end is not the last entry"):
+        verify_receipt(data, MANIFEST)
+    monkeypatch.setattr(merkle, "includes", lambda *_, **__: True)
+    with pytest.raises(ReceiptInvalid, match="end is at another place"):
+        verify_receipt(data, MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("part", "cls", "lies"),
+    [
+        ("answer", Admission, Lies()),
+        ("answer", Rejection, Lies(rejection=same)),
+        ("release", Release, Lies()),
+        ("abort", Abort, Lies(abort=same)),
+    ],
+    ids=["admission", "rejection", "release", "abort"],
+)
+def test_a_statement_by_another_key_than_the_attested_one_proves_nothing(
+    part: str, cls: Any, lies: Lies
+) -> None:
     stranger = Ed25519PrivateKey.generate()
 
     def resign(delivery: Any) -> Any:
         payload = Signed.from_bytes(getattr(delivery, part)).payload
-        return replace(delivery, **{part: sign(types[part].from_bytes(payload), stranger)})
+        return replace(delivery, **{part: sign(cls.from_bytes(payload), stranger)})
 
-    lies = Lies(delivery=resign, abort=same if part == "abort" else None)
     with pytest.raises(ReceiptInvalid, match="does not hold"):
-        verify_receipt(make_receipt(lies), MANIFEST)
+        verify_receipt(make_receipt(replace(lies, delivery=resign)), MANIFEST)
 
 
 def test_an_announcement_by_another_key_proves_nothing() -> None:

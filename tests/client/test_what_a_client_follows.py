@@ -58,6 +58,16 @@ def test_a_copy_of_another_log_than_the_checkpoint_held_does_not_grow(
         grown(replace(state, checkpoint=(held,)), enclave.log_part(), enclave.head())
 
 
+def test_a_checkpoint_that_says_another_length_than_the_log_of_its_root_is_refused(
+    enclave: LyingEnclave,
+) -> None:
+    """Held, it would be longer than any that comes for a while: the client would be shut out."""
+    state, part, head = copied(enclave, 4), enclave.log_part(), enclave.head()
+    assert grown(state, part, head).state.log_size == head.size
+    with pytest.raises(EnclaveRefused, match="has 8 entries, and is not shown to go on from the 4"):
+        grown(state, part, replace(head, size=head.size + 1))
+
+
 def test_a_receipt_of_another_release_than_the_model_that_was_taken_is_of_a_fork() -> None:
     """The model came by a chain of releases alone: the copy does not hold that round's end yet."""
     verified = verify_receipt(make_receipt(Lies()), MANIFEST)

@@ -20,6 +20,8 @@ from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.federation import DEFAULT_RULES
 from tests.enclave.shards import manifest_of
 from tests.enclave.test_journal import SNAPSHOT
+from tests.enclave.test_resume import collected, refusal
+from tests.enclave.test_round_end import held_open
 from tests.enclave.test_service import APPROVALS, MANIFEST, MODEL, SCHEMA, Peer, opened, start
 
 
@@ -48,11 +50,12 @@ def test_enclave_takes_no_more_updates_than_its_state_can_be_read_again_with(
     segment = peer.ask(Request(operation="open", body=cohort.to_bytes()).to_bytes()).transition
     with opened(tmp_path / "flood", b"no update at all") as flood:
         frame = Request(operation="admit", body=Empty().to_bytes()).to_bytes()
-        refusals = []
+        refusals, before = [], held_open()
         for _ in range(300):
             reply = peer.ask(frame, (flood,))
             segment += reply.transition
             refusals.append(reply.refusal)
+        assert held_open() == before  # of what is not taken nothing is kept open
     # Some were judged, and then none any more; the round itself can end.
     taken = refusals.index(Refusal.STATE)
     assert set(refusals[:taken]) == {""}
@@ -79,3 +82,20 @@ def test_enclave_takes_no_more_updates_than_its_state_can_be_read_again_with(
         frame = Request(operation="admit", body=Empty().to_bytes()).to_bytes()
         assert again.ask(frame, (flood,)).refusal == ""
     again.close()
+
+
+def test_nothing_is_said_between_two_rounds_that_the_state_has_no_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of evaluations there may be millions, too. A round's opening begins another segment."""
+    enclave = collected()
+    enclave.close()
+    enclave.write()
+    federation, log = enclave.federation, enclave.federation.log
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_module, "MAX_SEGMENT", 0)
+        assert refusal(lambda: federation.evaluated(Digest(bytes(32)), 1)) is Refusal.STATE
+        assert refusal(lambda: federation.shut_down(1)) is Refusal.STATE
+        assert federation.log == log
+    assert federation.evaluated(Digest(bytes(32)), 1)
+    assert federation.shut_down(1)

@@ -220,10 +220,9 @@ def test_a_shutdown_is_settled_before_it_is_told_and_nothing_follows_it(tmp_path
     said = SignedStatement.from_bytes(machine.ask("tell", Empty())).statement
     assert machine.sealer.extended == extended + 1
     assert Signed.from_bytes(said).type == "shutdown"
-    machine.ask("note", Empty())
     assert machine.peer.status()[0] == "ended"
     again = OpenRequest(cohort=("a", "b"), training_config=NO_TRAINING_CONFIG, time=1)
-    for operation, body in (("open", again), ("shutdown", request)):
+    for operation, body in (("open", again), ("shutdown", request), ("note", Empty())):
         asked = Request(operation=operation, body=body.to_bytes())
         assert machine.peer.ask(asked.to_bytes()).refusal == "wrong-state"
 

@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 
 from fedenclave.enclave.hardening import Hardening
+from fedenclave.enclave.operations import OPERATIONS
 from fedenclave.enclave.service import Service
 from fedenclave.enclave.states import TRANSITIONS, State, after
 from fedenclave.protocol.errors import Refusal, RequestRefused
@@ -78,3 +79,15 @@ def test_the_service_refuses_every_other_pair_before_it_looks_at_the_request(
     assert service._state is state
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(read)  # what came beside a refused request is closed
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_service_without_a_federation_refuses_what_only_one_can_do_in_any_state(
+    service: Service, operation: Operation
+) -> None:
+    """The table already keeps it from there; a mistake in it must not become an internal error."""
+    service._state = next(state for state, asked in TRANSITIONS if asked is operation)
+    count, _ = service._handler(operation)
+    descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(count)]
+    reply = service._answer(Request(operation=operation, body=b"").to_bytes(), descriptors)
+    assert reply.refusal == Refusal.WRONG_STATE

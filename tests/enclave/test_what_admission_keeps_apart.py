@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedenclave.attack_suite.forging import announced, forge, header_for
+from fedenclave.protocol import sealed_update as layout
 from fedenclave.protocol.aggregation import Momentum
 from fedenclave.protocol.errors import Reason, Refusal, RequestRefused
 from fedenclave.protocol.floats import MAX_COUNT
@@ -49,6 +50,13 @@ def test_a_sender_cannot_carry_more_in_its_ciphertext_by_saying_so_in_its_header
     shorter = forged(enclave, update, sealed_size=size - 9)[:-9]
     assert rejected(enclave, shorter) == Reason.WRONG_LENGTH
     assert enclave.federation.admit(memory_file(forged(enclave, update))).admitted
+
+
+def test_a_private_header_that_was_changed_is_a_rejection_as_a_chunk_is(enclave: Enclave) -> None:
+    sealed = bytearray(forged(enclave, update_of(NAMES[0])))
+    chunks_at = layout.HEAD_SIZE + layout.envelope_size(bytes(sealed[: layout.HEAD_SIZE]))
+    sealed[chunks_at] ^= 1
+    assert rejected(enclave, bytes(sealed)) == Reason.CANNOT_OPEN
 
 
 @pytest.mark.parametrize("count", [MAX_COUNT + 1, -MAX_COUNT - 1, 2**63 - 1, -(2**63)])
