@@ -75,6 +75,7 @@ class HonestEnclave:
                 model=manifest.initial_model,
                 schema=manifest.schema,
                 measurement=sha256(b"benchmark"),
+                approved_by=tuple(sorted(member.name for member in manifest.members)),
                 time=0,
             )
         )
