@@ -183,7 +183,7 @@ class Deployment:
             path = client.approve(self.folder / "federation.toml")
             write_whole(self.folder / "approvals" / path.name, path.read_bytes())
             for other in self.clients.values():
-                other.add_approval(path.read_bytes(), path.stem)
+                other.add_approval(path.read_bytes())
         return Manifest.from_bytes(source)
 
     # --- runs ----------------------------------------------------------------------------------
