@@ -25,7 +25,7 @@ from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.datasets.errors import SourceRefused
 from fedenclave.datasets.head import Head
 from fedenclave.datasets.listing import Listed, listed
-from fedenclave.datasets.locations import store_at, stores_in
+from fedenclave.datasets.locations import is_remote, store_at, stores_in
 from fedenclave.datasets.reader import SealedDataset, open_dataset
 from fedenclave.datasets.rotate import reencrypt, rewrap
 from fedenclave.datasets.source import LocalFiles
@@ -40,14 +40,21 @@ _LONG = 256 << 20
 _PIECE = 1 << 20
 
 app = typer.Typer(help="Datasets of a node, sealed at rest.", no_args_is_help=True)
-Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="The sealed dataset's folder.")]
+Dataset = Annotated[
+    str, typer.Argument(metavar="DATASET", help="The sealed dataset's folder, or its URL.")
+]
 AsJson = Annotated[bool, typer.Option("--json")]
 
 
 @app.command()
 def seal(
     source: Annotated[Path, typer.Argument(help="A file, or a folder of files.")],
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The folder to make.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET", help="The folder to make, or a URL such as s3://bucket/name."
+        ),
+    ],
     keyring: KeyringPath,
     passphrase_file: PassphraseFile = None,
     key: KeyName = DEFAULT_KEY,
@@ -100,7 +107,9 @@ def open_(
 
 @app.command("list")
 def list_datasets(
-    folder: Annotated[str, typer.Argument(help="A folder of sealed datasets, or one of them.")],
+    folder: Annotated[
+        str, typer.Argument(help="A folder or URL of sealed datasets, or one of them.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """List sealed datasets, without a key: what their heads say, unverified."""
@@ -182,6 +191,8 @@ def rotate(
 
 
 def _refuse_inside(source: Path, dataset: str) -> None:
+    if is_remote(dataset):
+        return
     if source.is_dir() and source.resolve() in Path(dataset).resolve().parents:
         raise SourceRefused(
             f"{dataset} lies inside {source}, and would be sealed into itself",
