@@ -26,13 +26,14 @@ from fedenclave.datasets.errors import SourceRefused
 from fedenclave.datasets.head import Head
 from fedenclave.datasets.listing import Listed, listed
 from fedenclave.datasets.locations import is_remote, store_at, stores_in
-from fedenclave.datasets.reader import SealedDataset, open_dataset
+from fedenclave.datasets.reader import SealedDataset, open_dataset, require_digest
 from fedenclave.datasets.rotate import reencrypt, rewrap
 from fedenclave.datasets.source import LocalFiles
+from fedenclave.datasets.tar import write_tar
 from fedenclave.datasets.verify import verify as verify_dataset
 from fedenclave.datasets.writer import Options
 from fedenclave.datasets.writer import seal as seal_dataset
-from fedenclave.protocol.digests import to_text
+from fedenclave.protocol.digests import from_text, to_text
 from fedenclave.protocol.errors import printable
 
 _LONG = 256 << 20
@@ -84,10 +85,18 @@ def open_(
         str | None, typer.Argument(help="Which of its files to write to stdout.")
     ] = None,
     passphrase_file: PassphraseFile = None,
+    as_tar: Annotated[
+        bool, typer.Option("--tar", help="Write all files to stdout, as a tar archive.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List what is in a sealed dataset, or write one of its files to stdout."""
+    """List what is in a sealed dataset, or write one of its files, or all, to stdout."""
+    if as_tar and (file is not None or as_json):
+        raise typer.BadParameter("--tar takes neither a file nor --json")
     with open_dataset(store_at(dataset), unlocked(keyring, passphrase_file)) as opened:
+        if as_tar:
+            write_tar(opened, sys.stdout.buffer)
+            return
         if file is not None:
             _write_out(opened, file)
             return
@@ -137,11 +146,17 @@ def verify(
     dataset: Dataset,
     keyring: KeyringPath,
     passphrase_file: PassphraseFile = None,
+    digest: Annotated[
+        str | None,
+        typer.Option(metavar="sha256:…", help="The digest that it must have, as seal printed it."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Read all of a sealed dataset; name every place that is not as sealed, and exit 1 then."""
     ring = unlocked(keyring, passphrase_file)
     with open_dataset(store_at(dataset), ring, purpose="verify") as opened:
+        if digest is not None:
+            require_digest(opened, from_text(digest))
         size = sum(member.size for member in opened.members.values())
         with _progress("verifying", size) as progress:
             result = verify_dataset(opened, progress)

@@ -113,6 +113,7 @@ class LocalStore:
         try:
             self._folder.mkdir(mode=0o700)
             self._made = True
+            sync_folder(self._folder.parent)
         except FileExistsError:
             pass  # an empty folder, or what an interrupted seal has left
         except OSError as error:

@@ -8,7 +8,7 @@ Rules:
   5. Each chunk opens at its place, and nowhere else; with it what was asked for of it is returned.
 
 What this does not see: a whole dataset put back from an older backup, head and all. Whoever knows
-the digest that it should have compares `digest`.
+the digest that it should have asks for it: `require_digest`.
 
 FORMAT.md, section 4.
 """
@@ -39,7 +39,7 @@ from fedenclave.datasets.layout import (
 from fedenclave.datasets.member_file import MemberFile
 from fedenclave.datasets.store import Store, check_prefix
 from fedenclave.keys.provider import KeyProvider
-from fedenclave.protocol.digests import Digest
+from fedenclave.protocol.digests import Digest, equal, to_text
 
 
 class SealedDataset:
@@ -184,6 +184,20 @@ def open_dataset(store: Store, provider: KeyProvider, *, purpose: str = "read") 
     """
     head, data_key = unwrap(store, provider, purpose)
     return SealedDataset(store, head, data_key)
+
+
+def require_digest(dataset: SealedDataset, wanted: Digest) -> None:
+    """Refuse a dataset that is whole, and not the one that is meant: an older one, for instance.
+
+    Raises:
+        DatasetDamaged: its digest is another.
+    """
+    if not equal(dataset.digest, wanted):
+        raise DatasetDamaged(
+            f"dataset {dataset.head.name} at {dataset.place} has digest {to_text(dataset.digest)}, "
+            f"want {to_text(wanted)}",
+            hint="it is whole, and another: was an older one put back?",
+        )
 
 
 def unverified_head(store: Store) -> UnverifiedHead:

@@ -1,9 +1,11 @@
 """`fedenclave data` and `fedenclave keys`: what they print, how they end, what they leave."""
 
+import io
 import json
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +148,52 @@ def test_damage_is_named_and_ends_with_1(sealed_here: Path, fedenclave: Command)
     assert "the body has" in ended.err
     assert "it was cut off" in ended.err
     assert "the body has" in fedenclave("data", "list", sealed_here).out
+
+
+def test_all_files_come_as_a_tar_archive(sealed_here: Path, fedenclave: Command) -> None:
+    ended = fedenclave("data", "open", sealed_here, "--tar")
+    assert ended.status == 0
+    with tarfile.open(fileobj=io.BytesIO(ended.out.encode("latin-1"))) as archive:
+        found = {}
+        for entry in archive:
+            stream = archive.extractfile(entry)
+            assert stream is not None
+            found[entry.name] = stream.read()
+    assert found == FILES
+    assert fedenclave("data", "open", sealed_here, "c", "--tar").status == 2
+
+
+def test_a_damaged_dataset_gives_no_whole_archive(sealed_here: Path, fedenclave: Command) -> None:
+    body = part(sealed_here, "body")
+    data = bytearray(body.read_bytes())
+    data[-1] ^= 1
+    body.write_bytes(data)
+    ended = fedenclave("data", "open", sealed_here, "--tar")
+    assert ended.status == 1
+    assert "chunk 0 of 1" in ended.err
+    with (
+        pytest.raises(tarfile.ReadError),
+        tarfile.open(fileobj=io.BytesIO(ended.out.encode("latin-1"))) as archive,
+    ):
+        archive.getmembers()
+
+
+def test_an_older_dataset_put_back_is_found_by_its_digest(
+    sealed_here: Path, node: Path, fedenclave: Command
+) -> None:
+    shutil.copytree(sealed_here, node / "backup")
+    shutil.rmtree(sealed_here)
+    write_files(node / "plain", {"new": b"more"})
+    made = json.loads(fedenclave("data", "seal", node / "plain", sealed_here, "--json").out)
+    assert fedenclave("data", "verify", sealed_here, "--digest", made["digest"]).status == 0
+    shutil.rmtree(sealed_here)
+    (node / "backup").rename(sealed_here)
+    assert fedenclave("data", "verify", sealed_here).status == 0
+    ended = fedenclave("data", "verify", sealed_here, "--digest", made["digest"])
+    assert ended.status == 1
+    assert f"want {made['digest']}" in ended.err
+    ended = fedenclave("data", "verify", sealed_here, "--digest", "sha256:1")
+    assert (ended.status, "want sha256: and 64 hex digits" in ended.err) == (1, True)
 
 
 MISTAKES = [
