@@ -13,17 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedenclave.datasets.digest import ContentsDigest
 from fedenclave.datasets.errors import DatasetDamaged, DatasetMissing, DatasetRefused
 from fedenclave.datasets.head import MAGIC, Head, _Authenticated, read_head, write_head
 from fedenclave.datasets.index import Entry, write_index
 from fedenclave.datasets.layout import CHUNK, PREFIX_SIZE, TAG_SIZE, DatasetKeys
 from fedenclave.datasets.local_store import LocalStore
 from fedenclave.datasets.reader import SealedDataset, unverified_head, unwrap
+from fedenclave.datasets.rotate import reencrypt
 from fedenclave.datasets.verify import verify
 from fedenclave.keys.errors import CannotUnwrap, KeyDestroyed, KeysRefused, NoSuchKey
 from fedenclave.keys.keyring import Keyring, create_keyring
+from fedenclave.protocol.digests import sha256
 from fedenclave.protocol.errors import FedEnclaveError
-from tests.datasets.conftest import FILES, opened, part, sealed_at, write_files
+from tests.datasets.conftest import FILES, OPTIONS, opened, part, sealed_at, write_files
 from tests.keys.conftest import CHEAP, PASSPHRASE
 
 SEALED_CHUNK = CHUNK + TAG_SIZE
@@ -293,7 +296,7 @@ class TestWhoHasTheKey:
 
     def test_a_name_twice_is_refused(self, sealed: Path, ring: Keyring) -> None:
         entry = Entry(name="a", size=1, digest=bytes(32))  # type: ignore[arg-type]
-        assert "twice" in self.refused(sealed, ring, [entry, entry], 2)
+        assert "is out of order or twice there" in self.refused(sealed, ring, [entry, entry], 2)
 
     def test_another_digest_than_the_heads_is_refused(self, sealed: Path, ring: Keyring) -> None:
         with opened(sealed, ring) as dataset:
@@ -301,6 +304,45 @@ class TestWhoHasTheKey:
         entries = [Entry(name=m.name, size=m.size, digest=m.digest) for m in members]
         entries[0] = Entry(name=entries[0].name, size=0, digest=bytes(32))  # type: ignore[arg-type]
         assert "digest is not the head's" in self.refused(sealed, ring, entries, len(entries))
+
+
+def with_false_digest(folder: Path, ring: Keyring) -> None:
+    """Let the index give file `c` another digest, and the head fit it; the chunks stay."""
+    store = LocalStore(folder)
+    head, data_key = unwrap(store, ring, "test")
+    with SealedDataset(store, head, data_key) as dataset:
+        whole, entries = ContentsDigest(dataset.salt), []
+        for m in dataset.members.values():
+            digest = sha256(b"another") if m.name == "c" else m.digest
+            entries.append(Entry(name=m.name, size=m.size, digest=digest))
+            whole.add(m.name, m.size, digest)
+        index = write_index(dataset.salt, entries, len(entries), dataset.keys)
+        new = replace(head, index_size=len(index), digest=whole.digest())
+        part(folder, "index").write_bytes(index)
+        (folder / "head").write_bytes(write_head(new, dataset.keys))
+
+
+def test_a_digest_that_its_file_does_not_have_is_found_by_verify_and_stops_reencryption(
+    sealed: Path, ring: Keyring
+) -> None:
+    with_false_digest(sealed, ring)
+    with opened(sealed, ring) as dataset:
+        (problem,) = verify(dataset).problems
+    assert "file 'c' opens, and does not have the digest" in problem
+    before = sorted(path.name for path in sealed.iterdir())
+    with pytest.raises(DatasetDamaged, match="opens to contents of another digest"):
+        reencrypt(LocalStore(sealed), ring, "node", OPTIONS)
+    assert sorted(path.name for path in sealed.iterdir()) == before
+
+
+def test_of_a_chunk_that_is_refused_nothing_is_given_out(sealed: Path, ring: Keyring) -> None:
+    with opened(sealed, ring) as dataset:
+        member = dataset.member("b-whole")
+        flip(part(sealed, "body"), member.offset + CHUNK)
+        into, scratch = (memoryview(bytearray(b"x" * size)) for size in (CHUNK, SEALED_CHUNK))
+        with pytest.raises(DatasetDamaged):
+            dataset.open_chunk(member, 0, into, scratch)
+        assert bytes(into) == bytes(CHUNK)
 
 
 def test_a_page_of_huge_length_takes_no_memory(sealed: Path, ring: Keyring) -> None:

@@ -168,6 +168,42 @@ def test_a_seal_that_fails_half_way_deletes_what_it_has_written(
     assert [path.name for path in target.iterdir()] == ["notes.txt"]
 
 
+def test_of_two_seals_into_one_folder_the_later_one_gives_way(
+    tmp_path: Path, plain: Path, ring: Keyring
+) -> None:
+    target = tmp_path / "sealed"
+
+    def meanwhile(done: int) -> None:
+        if not (target / "head").exists():
+            sealed_at(target, plain, ring)
+
+    options = Options(clock=time.time, progress=meanwhile)
+    with pytest.raises(DatasetExists, match="holds a sealed dataset already"):
+        seal(LocalFiles(plain), LocalStore(target), ring, "node", options)
+    assert len(list(target.iterdir())) == 3
+    with opened(target, ring) as dataset:
+        assert dataset.read("c") == FILES["c"]
+
+
+def test_what_the_head_names_is_on_the_disk_before_the_head(
+    tmp_path: Path, plain: Path, ring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    really = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        really(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    target = tmp_path / "sealed"
+    sealed_at(target, plain, ring)
+    kinds = [path.name.split("-")[0].split(".")[1 if path.name[0] == "." else 0] for path in synced]
+    assert [kind for kind in kinds if kind != "keyring"] == [
+        *(tmp_path.name, "body", "sealed", "index", "sealed", "head", "sealed"),
+    ]
+
+
 KILLED = """
 import os, sys, time
 from pathlib import Path

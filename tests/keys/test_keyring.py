@@ -1,5 +1,6 @@
 """A keyring keeps, versions and destroys keys, and says which of its troubles it is."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from fedenclave.keys.errors import (
     WrongPassphrase,
 )
 from fedenclave.keys.keyring import Keyring, audit_path, create_keyring, open_keyring
-from fedenclave.keys.keyring_file import MAGIC, Cost, KeyringFile, Lock
+from fedenclave.keys.keyring_file import MAGIC, Cost, KeyringFile, Lock, open_with, read_head
 from fedenclave.keys.provider import KeyState, WrappedKey
 from fedenclave.protocol.digests import sha256
 from fedenclave.protocol.errors import ConfigurationError
@@ -53,6 +54,18 @@ def test_destroying_a_version_erases_what_only_it_opens(keyring: Keyring, path: 
         assert ring.unwrap(new, subject="b") == DATA_KEY
     with pytest.raises(KeyDestroyed):
         keyring.destroy("node", 1)
+
+
+def test_a_destroyed_version_is_not_in_the_file(keyring: Keyring, path: Path) -> None:
+    def secrets() -> list[int]:
+        file = read_head(path.read_bytes())
+        contents = open_with(file, Lock.derive(PASSPHRASE, file.cost, file.salt))
+        return [len(stored.secret) for stored in contents.versions]
+
+    keyring.rotate("node")
+    assert secrets() == [32, 32]
+    keyring.destroy("node", 1)
+    assert secrets() == [0, 32]
 
 
 def test_a_destroyed_newest_version_wraps_nothing_until_a_new_one_is_made(
@@ -243,6 +256,40 @@ def test_no_key_is_used_without_a_record(keyring: Keyring, path: Path) -> None:
     with pytest.raises(KeysRefused, match="cannot write the audit event key-unwrapped"):
         keyring.unwrap(wrapped, subject="a")
     assert not path.with_name("elsewhere").exists()
+
+
+MANY_KEYS = """
+import sys
+from pathlib import Path
+from fedenclave.keys.keyring import open_keyring
+ring = open_keyring(Path(sys.argv[1]), b"correct horse")
+for i in range(25):
+    ring.create(f"{sys.argv[2]}-{i}")
+"""
+
+
+def test_processes_that_write_at_once_lose_no_key(keyring: Keyring, path: Path) -> None:
+    started = [
+        subprocess.Popen([sys.executable, "-c", MANY_KEYS, str(path), name]) for name in "abc"
+    ]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    assert len(open_keyring(path, PASSPHRASE).versions()) == 76
+
+
+def test_a_keyring_is_on_the_disk_before_it_has_its_name(
+    keyring: Keyring, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    really = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        really(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    keyring.rotate("node")
+    assert synced[0].startswith(".keyring.")
+    assert synced[1:] == [path.parent.name, "keyring.audit.jsonl"]
 
 
 FULL_DISK = """
