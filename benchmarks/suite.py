@@ -90,6 +90,10 @@ SECTIONS = (
         question="What does sealing cost a client, and how many bytes travel?",
     ),
     Section(
+        name="data_at_rest",
+        question="How fast is a dataset sealed and read on one core?",
+    ),
+    Section(
         name="foreign",
         question="The same task by other frameworks",
         parts=[("--peer", peer) for peer in FOREIGN],

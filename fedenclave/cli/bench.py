@@ -22,8 +22,8 @@ def bench(
         typer.Option(
             "--only",
             metavar="NAME",
-            help="One of aggregation, robust, throughput, memory, sealing, foreign, flower_round, "
-            "restart, attestation, log, receipts; repeatable. All by default.",
+            help="One of aggregation, robust, throughput, memory, sealing, data_at_rest, foreign, "
+            "flower_round, restart, attestation, log, receipts; repeatable. All by default.",
         ),
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Counted rounds of each.")] = 5,

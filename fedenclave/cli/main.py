@@ -17,9 +17,11 @@ from fedenclave.cli import (
     attest,
     bench,
     client,
+    data,
     demo,
     federation,
     key_service,
+    keys,
     log,
     receipts,
     simulate,
@@ -39,6 +41,8 @@ app = typer.Typer(
 )
 app.add_typer(federation.app, name="federation")
 app.add_typer(client.app, name="client")
+app.add_typer(data.app, name="data")
+app.add_typer(keys.app, name="keys")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(log.app, name="log")
 app.add_typer(attest.app, name="attest")

@@ -13,6 +13,7 @@ pytest.importorskip("flwr")
 from benchmarks import (
     aggregation,
     attestation,
+    data_at_rest,
     log,
     memory,
     receipts,
@@ -69,6 +70,14 @@ def test_sealing_adds_next_to_nothing_to_the_wire(tmp_path: Path) -> None:
     for key in ("seal", "client", "admit", "flower_objects", "flower_serialise", "flower_parse"):
         assert result[key]["gigabytes_per_second"] > 0
     assert 1 < result["wire"] <= sealing.WIRE_LIMIT
+
+
+def test_data_at_rest_times_every_way(tmp_path: Path) -> None:
+    file = tmp_path / "data.json"
+    assert data_at_rest.main(["--quick", "--json", str(file)]) == 0
+    ways = figures(file)["ways"]
+    assert {"seal", "copy", "read", "read plain", "random rows"} <= ways.keys()
+    assert all(way["gigabytes_per_cpu_second"] > 0 for way in ways.values())
 
 
 def test_robust_rules_give_flowers_models(tmp_path: Path) -> None:

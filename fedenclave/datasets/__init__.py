@@ -1,0 +1,1 @@
+"""Datasets sealed at rest: their format, written, read, verified and sealed anew."""

@@ -1,0 +1,33 @@
+"""What can be wrong with a sealed dataset. Messages name dataset, file and chunk; never contents.
+
+File names are inside the sealed part, and stand in the messages of whoever has opened it: they stay
+on this node.
+"""
+
+from __future__ import annotations
+
+from fedenclave.protocol.errors import FedEnclaveError
+
+
+class DatasetRefused(FedEnclaveError):
+    """A dataset cannot be sealed, opened or sealed anew. Nothing was half-written."""
+
+
+class DatasetDamaged(DatasetRefused):
+    """What lies there is not what was sealed: changed, cut off, or another's."""
+
+
+class DatasetMissing(DatasetRefused):
+    """There is no sealed dataset, or a part of it is gone."""
+
+
+class DatasetExists(DatasetRefused):
+    """There is a sealed dataset already where another was to be written."""
+
+
+class SourceRefused(DatasetRefused):
+    """What was to be sealed holds something that cannot be, or changed meanwhile."""
+
+
+class StorageFailed(DatasetRefused):
+    """The storage cannot be read or written."""

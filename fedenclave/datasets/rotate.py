@@ -1,0 +1,76 @@
+"""Seal a dataset under a newer key: its data key alone, or all of it.
+
+Re-wrapping writes the head again, and no more: a key that is to be destroyed, or that somebody may
+have seen, wraps the data key no longer. Whoever has had the *data key* still has it, and that only
+re-encryption changes: new data key, new chunks, same contents, same digest.
+
+Rules:
+  * The new head takes the place of the old one at once; until then the old one holds.
+  * What the old head named is deleted only after that.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+from fedenclave.datasets.errors import DatasetDamaged
+from fedenclave.datasets.head import Head, write_head
+from fedenclave.datasets.layout import HEAD, DatasetKeys, body_name, index_name
+from fedenclave.datasets.member_file import MemberFile
+from fedenclave.datasets.reader import SealedDataset, open_dataset, unwrap
+from fedenclave.datasets.source import SourceFile
+from fedenclave.datasets.store import Store
+from fedenclave.datasets.writer import Options, write_sealing
+from fedenclave.keys.provider import KeyProvider
+from fedenclave.protocol.digests import equal
+
+
+class SealedSource:
+    """An open dataset as the plaintext of another."""
+
+    def __init__(self, dataset: SealedDataset) -> None:
+        """Take the dataset; it stays open as long as this is used."""
+        self._dataset = dataset
+        self._members = list(dataset.members.values())
+        self.files = [SourceFile(name=m.name, size=m.size) for m in self._members]
+
+    def read_into(self, number: int, offset: int, into: memoryview) -> None:
+        """Fill `into`. See `Source`; raises what `SealedDataset.open_chunk` does, too."""
+        MemberFile(self._dataset, self._members[number]).fill(offset, into)
+
+
+def rewrap(store: Store, provider: KeyProvider, key: str) -> Head:
+    """Wrap the data key under the newest version of `key`; return the new head.
+
+    Raises:
+        DatasetMissing, DatasetDamaged, StorageFailed, KeysRefused: nothing was changed.
+    """
+    head, data_key = unwrap(store, provider, "rotate")
+    wrapped = provider.wrap(data_key, key, subject=f"rotate dataset {head.name}")
+    new = replace(head, key=wrapped)
+    keys = DatasetKeys.derive(data_key, head.dataset)
+    store.put(HEAD, write_head(new, keys), replace=True)
+    return new
+
+
+def reencrypt(store: Store, provider: KeyProvider, key: str, options: Options) -> Head:
+    """Seal the contents anew, under a new data key, and delete the old chunks.
+
+    Raises:
+        DatasetMissing, DatasetDamaged, StorageFailed, KeysRefused: the old dataset is as it was.
+    """
+    with open_dataset(store, provider, purpose="re-encrypt") as old, ExitStack() as undo:
+        options = replace(options, salt=old.salt)
+        head, keys = write_sealing(SealedSource(old), store, provider, key, options, undo)
+        if not equal(head.digest, old.digest):
+            raise DatasetDamaged(
+                f"dataset {old.head.name} at {store.place} opens to contents of another digest "
+                "than it was sealed with",
+                hint="a program that had the key wrote it so; fedenclave data verify says where",
+            )
+        store.put(HEAD, write_head(head, keys), replace=True)
+        undo.pop_all()
+    for name in (body_name(old.head.dataset), index_name(old.head.dataset)):
+        store.delete(name)
+    return head

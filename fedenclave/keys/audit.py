@@ -1,0 +1,62 @@
+"""What was done with keys, a JSON object a line: when, what, which key, for what. Never key bytes.
+
+Rules:
+  * An event is on the disk before the call that it is about returns. Where it cannot be written,
+    the call fails: a key that is used without a record is what an auditor looks for.
+  * Lines are only ever appended, each by one write, so that processes can share the file.
+  * Nothing is signed: whoever may write the file may change it. Ship it elsewhere to keep it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedenclave.keys.errors import KeysRefused
+from fedenclave.protocol.errors import printable
+
+
+class AuditLog:
+    """Appends events to one file, which only its owner can read."""
+
+    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+        """Take the file, made by the first event, and a clock of Unix seconds."""
+        self._path, self._clock = path, clock
+
+    def record(self, event: str, **facts: str | int) -> None:
+        """Append one event.
+
+        Raises:
+            KeysRefused: it cannot be written.
+        """
+        at = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
+        line = json.dumps({"at": at, "event": event, **facts}) + "\n"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(self._path, flags, 0o600)
+            try:
+                if (written := os.write(descriptor, line.encode())) != len(line):
+                    raise OSError(0, f"only {written} of {len(line)} bytes were written")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise KeysRefused(
+                f"cannot write the audit event {event} to {self._path}: {error.strerror}",
+                hint="no key is used without a record: is the disk full, may this user write "
+                "there?",
+            ) from error
+
+
+def read_events(path: Path) -> list[dict[str, str | int]]:
+    """Return a file's events, the oldest first; of a line that was cut off, only that it was."""
+    events = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            events.append({"event": "unreadable line", "line": printable(line)[:200]})
+    return events

@@ -1,0 +1,283 @@
+"""The default key provider: a file of keys under a passphrase.
+
+Rules:
+  * The file is replaced as a whole (durable.py), mode 0600, and read again under a lock before each
+    change, so that two processes lose nothing of each other's.
+  * A destroyed version keeps its place in the list, without its bytes.
+  * Destroying erases what the file holds. Backups of the file still hold the key, and so may the
+    disk, where the old file's blocks lie until they are written over (sealed by the passphrase).
+  * Python cannot wipe memory: while a keyring is open, its keys are in this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from fedenclave.keys.audit import AuditLog
+from fedenclave.keys.errors import (
+    CannotUnwrap,
+    KeyDestroyed,
+    KeysRefused,
+    NoSuchKey,
+    WrongPassphrase,
+)
+from fedenclave.keys.keyring_disk import locked, read_keyring, write_keyring
+from fedenclave.keys.keyring_file import (
+    NONCE_SIZE,
+    SECRET_SIZE,
+    Contents,
+    Cost,
+    Lock,
+    StoredVersion,
+    open_with,
+    write_contents,
+)
+from fedenclave.keys.provider import DATA_KEY_SIZE, KeyState, KeyVersion, WrappedKey
+from fedenclave.protocol.codec import encode
+from fedenclave.protocol.errors import FedEnclaveError
+
+KIND = "keyring"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Keyring:
+    """Keys in a file. Made by `create_keyring`, opened by `open_keyring`."""
+
+    kind = KIND
+
+    def __init__(
+        self, path: Path, lock: Lock, contents: Contents, clock: Callable[[], float]
+    ) -> None:
+        self._path, self._lock, self._contents, self._clock = path, lock, contents, clock
+        self._audit = AuditLog(audit_path(path), clock)
+
+    def create(self, key: str) -> KeyVersion:
+        """Make a key. See `KeyProvider.create`."""
+        if _NAME.fullmatch(key) is None:
+            raise KeysRefused(
+                f"a key cannot be named {key[:80]!r}",
+                hint="letters, digits, dots, dashes and underscores, 64 at most",
+            )
+        with self._changing() as versions:
+            if any(stored.key == key for stored in versions):
+                raise KeysRefused(f"key {key} exists already", hint="rotate adds a version to it")
+            versions.append(_new_version(key, 1, self._clock()))
+        self._audit.record("key-created", provider=KIND, key=key, version=1)
+        return self._version(key, 1)
+
+    def rotate(self, key: str) -> KeyVersion:
+        """Add a version. See `KeyProvider.rotate`."""
+        with self._changing() as versions:
+            number = _newest(versions, key).version + 1
+            versions.append(_new_version(key, number, self._clock()))
+        self._audit.record("key-rotated", provider=KIND, key=key, version=number)
+        return self._version(key, number)
+
+    def wrap(self, data_key: bytes, key: str, *, subject: str) -> WrappedKey:
+        """Wrap a data key. See `KeyProvider.wrap`."""
+        if len(data_key) != DATA_KEY_SIZE:
+            raise ValueError(f"a data key has {DATA_KEY_SIZE} bytes")
+        newest = _present(_newest(self._contents.versions, key))
+        nonce = os.urandom(NONCE_SIZE)
+        sealed = AESGCM(newest.secret).encrypt(nonce, data_key, _bound(key, newest.version))
+        self._audit.record(
+            "key-wrapped", provider=KIND, key=key, version=newest.version, subject=subject
+        )
+        return WrappedKey(provider=KIND, key=key, version=newest.version, wrapped=nonce + sealed)
+
+    def unwrap(self, wrapped: WrappedKey, *, subject: str) -> bytes:
+        """Return a data key. See `KeyProvider.unwrap`."""
+        facts: dict[str, str | int] = {
+            "provider": KIND,
+            "key": wrapped.key,
+            "version": wrapped.version,
+            "subject": subject,
+        }
+        try:
+            data_key = self._unwrapped(wrapped)
+        except FedEnclaveError as error:
+            self._audit.record("unwrap-refused", **facts, why=error.message)
+            raise
+        self._audit.record("key-unwrapped", **facts)
+        return data_key
+
+    def _unwrapped(self, wrapped: WrappedKey) -> bytes:
+        if wrapped.provider != KIND:
+            raise CannotUnwrap(
+                f"the key was wrapped by {wrapped.provider[:80]}, want {KIND}",
+                hint="name the provider that has it",
+            )
+        stored = _present(_find(self._contents.versions, wrapped.key, wrapped.version))
+        nonce, sealed = wrapped.wrapped[:NONCE_SIZE], wrapped.wrapped[NONCE_SIZE:]
+        try:
+            bound = _bound(wrapped.key, wrapped.version)
+            data_key = AESGCM(stored.secret).decrypt(nonce, sealed, bound)
+        except (InvalidTag, ValueError) as error:
+            raise CannotUnwrap(
+                f"key {wrapped.key} version {wrapped.version} of {self._path} did not wrap this "
+                f"key of {len(wrapped.wrapped)} bytes",
+                hint="is it this keyring? another may have a key of the same name; else what holds "
+                "the wrapped key was changed",
+            ) from error
+        if len(data_key) != DATA_KEY_SIZE:
+            raise CannotUnwrap(f"a data key has {len(data_key)} bytes, want {DATA_KEY_SIZE}")
+        return data_key
+
+    def versions(self) -> Sequence[KeyVersion]:
+        """Return all versions. See `KeyProvider.versions`."""
+        newest = {stored.key: stored.version for stored in self._contents.versions}
+        return [_without_secret(stored, newest) for stored in self._contents.versions]
+
+    def destroy(self, key: str, version: int) -> KeyVersion:
+        """Destroy a version. See `KeyProvider.destroy`."""
+        with self._changing() as versions:
+            stored = _present(_find(versions, key, version))
+            gone = replace(stored, destroyed=max(1, int(self._clock())), secret=b"")
+            versions[versions.index(stored)] = gone
+        self._audit.record("key-destroyed", provider=KIND, key=key, version=version)
+        return self._version(key, version)
+
+    def change_passphrase(self, passphrase: bytes) -> None:
+        """Seal the file by another passphrase; backups still open by the old one.
+
+        Raises:
+            KeysRefused: the file cannot be written; the old passphrase still holds.
+        """
+        former, self._lock = self._lock, Lock.fresh(passphrase, self._lock.cost)
+        try:
+            with self._changing(former):
+                pass
+        except BaseException:
+            self._lock = former
+            raise
+        self._audit.record("passphrase-changed", provider=KIND)
+
+    def _version(self, key: str, version: int) -> KeyVersion:
+        return next(v for v in self.versions() if (v.key, v.version) == (key, version))
+
+    @contextlib.contextmanager
+    def _changing(self, former: Lock | None = None) -> Iterator[list[StoredVersion]]:
+        """Give the newest versions to change, and write what becomes of them."""
+        with locked(self._path):
+            file = read_keyring(self._path)
+            lock = former or self._lock
+            if (file.cost, file.salt) != (lock.cost, lock.salt):
+                raise WrongPassphrase(
+                    f"the passphrase of {self._path} was changed meanwhile",
+                    hint="call again, with the new one",
+                )
+            versions = list(open_with(file, lock).versions)
+            yield versions
+            versions.sort(key=lambda stored: (stored.key, stored.version))
+            contents = Contents(versions=tuple(versions))
+            write_keyring(self._path, write_contents(contents, self._lock), new=False)
+            self._contents = contents
+
+
+def create_keyring(
+    path: Path,
+    passphrase: bytes,
+    *,
+    clock: Callable[[], float] = time.time,
+    cost: Cost | None = None,
+) -> Keyring:
+    """Make an empty keyring.
+
+    Args:
+        path: its file; never over an existing one. Its audit log lies beside it.
+        passphrase: what opens it: there is no other way in.
+        clock: gives Unix seconds.
+        cost: of a guess at the passphrase; `Cost()` by default.
+
+    Raises:
+        KeysRefused: something is at `path`, or it cannot be written.
+    """
+    lock, contents = Lock.fresh(passphrase, cost or Cost()), Contents(versions=())
+    write_keyring(path, write_contents(contents, lock), new=True)
+    AuditLog(audit_path(path), clock).record("keyring-created", provider=KIND)
+    return Keyring(path, lock, contents, clock)
+
+
+def open_keyring(
+    path: Path, passphrase: bytes, *, clock: Callable[[], float] = time.time
+) -> Keyring:
+    """Open a keyring.
+
+    Raises:
+        ConfigurationError: it cannot be read, or others can read it.
+        KeyringDamaged: it was cut or changed.
+        WrongPassphrase: it is whole, and the passphrase is another.
+    """
+    file = read_keyring(path)
+    lock = Lock.derive(passphrase, file.cost, file.salt)
+    try:
+        contents = open_with(file, lock)
+    except WrongPassphrase:
+        AuditLog(audit_path(path), clock).record("passphrase-refused", provider=KIND)
+        raise
+    return Keyring(path, lock, contents, clock)
+
+
+def audit_path(keyring: Path) -> Path:
+    """Return where a keyring's audit events are."""
+    return keyring.with_name(keyring.name + ".audit.jsonl")
+
+
+def _new_version(key: str, number: int, now: float) -> StoredVersion:
+    secret = os.urandom(SECRET_SIZE)
+    return StoredVersion(key=key, version=number, created=int(now), destroyed=0, secret=secret)
+
+
+def _find(versions: Sequence[StoredVersion], key: str, version: int) -> StoredVersion:
+    of_key = [stored for stored in versions if stored.key == key]
+    for stored in of_key:
+        if stored.version == version:
+            return stored
+    have = ", ".join(str(stored.version) for stored in of_key) or "none"
+    raise NoSuchKey(
+        f"the keyring has no key {key[:80]} version {version}; versions of it: {have}",
+        hint="is it the right keyring? fedenclave keys list shows what it has",
+    )
+
+
+def _newest(versions: Sequence[StoredVersion], key: str) -> StoredVersion:
+    of_key = [stored for stored in versions if stored.key == key]
+    if not of_key:
+        raise NoSuchKey(
+            f"the keyring has no key {key[:80]}",
+            hint="fedenclave keys list shows what it has, fedenclave keys create makes one",
+        )
+    return max(of_key, key=lambda stored: stored.version)
+
+
+def _present(stored: StoredVersion) -> StoredVersion:
+    if stored.destroyed:
+        raise KeyDestroyed(
+            f"key {stored.key} version {stored.version} was destroyed",
+            hint="what only it could open is erased; fedenclave keys rotate makes a new version",
+        )
+    return stored
+
+
+def _without_secret(stored: StoredVersion, newest: dict[str, int]) -> KeyVersion:
+    state = KeyState.NEWEST if newest[stored.key] == stored.version else KeyState.READABLE
+    return KeyVersion(
+        key=stored.key,
+        version=stored.version,
+        created=stored.created,
+        destroyed=stored.destroyed,
+        state=KeyState.DESTROYED if stored.destroyed else state,
+    )
+
+
+def _bound(key: str, version: int) -> bytes:
+    return b"fedenclave/wrapped-key/v1\x00" + encode([key, version])

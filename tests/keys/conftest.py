@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+from fedenclave.keys.keyring import Keyring, create_keyring
+from fedenclave.keys.keyring_file import Cost
+
+PASSPHRASE = b"correct horse"
+CHEAP = Cost(memory_kib=64, passes=1, lanes=1)
+"""So that a test does not wait: what guards a real keyring is `Cost()`."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "keyring"
+
+
+@pytest.fixture
+def keyring(path: Path) -> Keyring:
+    made = create_keyring(path, PASSPHRASE, clock=lambda: 1000.0, cost=CHEAP)
+    made.create("node")
+    return made
