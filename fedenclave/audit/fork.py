@@ -114,7 +114,10 @@ def denounce_logs(first: BinaryIO, second: BinaryIO, key: PublicKey) -> ForkProo
         if a.unverified != b.unverified:
             break
     else:
-        raise NoFork("one log begins with the other", hint="one is an older copy of the other")
+        raise NoFork(
+            "one log begins with the other, or they are the same",
+            hint="one is at most an older copy of the other, and that is no fork",
+        )
     check = KeyCheck(key)
     ways = [
         _that_count(_until_committing(entry, later), check)

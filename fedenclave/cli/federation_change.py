@@ -87,7 +87,10 @@ def _problems(before: Manifest, after: Manifest) -> list[str]:
     found = []
     if after.continues != before.digest:
         named = to_text(after.continues) if after.continues is not None else "none"
-        found.append(f"it continues {named}, want {to_text(before.digest)}")
+        found.append(
+            f"the second file continues {named}, want {to_text(before.digest)}; the one in force "
+            "comes first"
+        )
     for what, was, becomes in (
         ("federation", before.name, after.name),
         ("development", before.development, after.development),

@@ -221,9 +221,10 @@ _HINTS = {
     Refusal.STORAGE: "the host's file cannot be read or written: is the disk full?",
     Refusal.KEYS: "an answer of a key service is another's, was changed on its way, or is to an "
     "earlier question; the enclave's log says which",
-    Refusal.STATE: "its sealed state is damaged, another federation's, or was sealed on another "
-    "machine or by other code; go back to those, or begin anew in an empty folder: to the clients "
-    "that is another enclave",
+    Refusal.STATE: "its sealed state is under a manifest that took this one's place (name that, "
+    "manifests/ in the folder has it), or it is damaged, another federation's, or was sealed on "
+    "another machine or by other code. Go back to those; in an empty folder it begins "
+    "anew, and to the clients that is another enclave",
     Refusal.ROLLED_BACK: "the machine's hardware says that another state is the newest: "
     "put the newest back",
     Refusal.ATTESTATION: "the hardware gives no evidence just now; the enclave's log says why",

@@ -17,13 +17,11 @@ from __future__ import annotations
 import logging
 import os
 import select
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Self
 
 import grpc
@@ -44,6 +42,8 @@ from fedenclave.host.endpoint import (
 from fedenclave.host.proto import aggregator_pb2 as pb
 from fedenclave.host.proto import aggregator_pb2_grpc as pb_grpc
 from fedenclave.host.statuses import status_of
+from fedenclave.host.tls_files import TlsFiles as TlsFiles
+from fedenclave.host.tls_files import server_credentials
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError, MalformedMessage
 
@@ -65,14 +65,6 @@ _OPTIONS = (
     # Clients ask every 20 seconds whether we are still there, also while the enclave computes.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
-    """PEM files: the certificate chain, leaf first, and its unencrypted private key."""
-
-    certificate: Path
-    key: Path
 
 
 class Gateway:
@@ -98,7 +90,7 @@ class Gateway:
             ConfigurationError: the address cannot be listened on, or the TLS files cannot be used.
         """
         host, _ = split_address(listen)
-        credentials = _credentials(tls, insecure_plaintext=insecure_plaintext)
+        credentials = server_credentials(tls, insecure_plaintext=insecure_plaintext)
         self._health = health.HealthServicer()
         self._died, self._closing = threading.Event(), threading.Event()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gateway")
@@ -165,44 +157,6 @@ class Gateway:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
-
-
-def _credentials(
-    tls: TlsFiles | None, *, insecure_plaintext: bool
-) -> grpc.ServerCredentials | None:
-    if tls is None:
-        if not insecure_plaintext:
-            raise ConfigurationError(
-                "gateway has no TLS files",
-                hint="name certificate and key, or say insecure_plaintext = true",
-            )
-        return None
-    if insecure_plaintext:
-        raise ConfigurationError(
-            "gateway has TLS files and insecure_plaintext = true", hint="remove one of them"
-        )
-    try:
-        # gRPC takes any two files and fails at each handshake, with the reason in nobody's sight.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            tls.certificate, tls.key, password=_no_password
-        )
-        return grpc.ssl_server_credentials([(tls.key.read_bytes(), tls.certificate.read_bytes())])
-    except ssl.SSLError as error:
-        raise ConfigurationError(
-            f"TLS files {tls.certificate} and {tls.key} cannot be used: "
-            f"{error.reason or 'not PEM'}",
-            hint="want a PEM certificate chain, leaf first, and the PEM private key that fits it, "
-            "without a passphrase",
-        ) from error
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot read TLS files {tls.certificate} and {tls.key}: {error.strerror}"
-        ) from error
-
-
-def _no_password() -> str:
-    # Without it the TLS library would ask at the terminal.
-    return ""
 
 
 def _bind(server: grpc.Server, listen: str, credentials: grpc.ServerCredentials | None) -> int:

@@ -26,8 +26,9 @@ from pathlib import Path
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.enclave_process import EnclaveDied
 from fedenclave.host.endpoint import split_address
-from fedenclave.host.gateway import Gateway, TlsFiles
+from fedenclave.host.gateway import Gateway
 from fedenclave.host.key_services import Commands
+from fedenclave.host.tls_files import TlsFiles, server_credentials
 from fedenclave.host.witnesses import Witness, Witnesses, read_witnesses
 from fedenclave.protocol.checkpoint_note import log_origin
 from fedenclave.protocol.digests import to_text
@@ -36,7 +37,7 @@ from fedenclave.protocol.evidence import INSECURE, NONCE_SIZE, Evidence
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signed_note import NoteKey
-from fedenclave.protocol.signing import PublicKey
+from fedenclave.protocol.signing import PublicKey, key_to_text
 from fedenclave.protocol.toml_table import Table, parse
 
 READY = re.compile(r"ready: serving on \S+")
@@ -135,6 +136,8 @@ def serve(config: AggregatorConfig) -> None:
         manifest, model = _read(config.manifest, "manifest"), _read_model(config.model)
         approvals = _read_approvals(config.approvals)
         rules = Manifest.from_bytes(manifest)
+        # Before the enclave: a start that fails must not have begun a federation.
+        server_credentials(config.tls, insecure_plaintext=config.insecure_plaintext)
         with (
             Aggregator(
                 config.folder,
@@ -163,8 +166,9 @@ def serve(config: AggregatorConfig) -> None:
             ),
         ):
             _say_what_vouches(aggregator, config, rules)
-            measurement = to_text(aggregator.info()[2].measurement)
-            _say(f"federation {rules.name}, enclave {measurement}")
+            started = aggregator.info()[2]
+            key = key_to_text(PublicKey(started.signing_key))
+            _say(f"federation {rules.name}, enclave {to_text(started.measurement)}, key {key}")
             _say_where_it_goes_on(aggregator)
             if config.witnesses:
                 names = ", ".join(witness.key.name for witness in config.witnesses)
@@ -222,7 +226,10 @@ def _read(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"cannot read {what} {path}: {error.strerror}") from error
+        raise ConfigurationError(
+            f"cannot read {what} {path}: {error.strerror}",
+            hint="is the path right, and may this user read it?",
+        ) from error
 
 
 def _read_model(path: Path) -> Model:

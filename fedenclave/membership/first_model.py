@@ -40,7 +40,7 @@ def read_first_model(path: Path) -> Model:
     ) as error:
         raise ConfigurationError(
             f"{path} is not a usable model: {error}",
-            hint="save it with numpy.savez(path, **arrays), float32 or float16",
+            hint="save it with numpy.savez(path, **arrays), floats or integers",
         ) from error
 
 

@@ -42,7 +42,9 @@ def parse(data: bytes, what: str) -> Table:
         return Table(tomllib.loads(data.decode()), what)
     # TOMLDecodeError is a ValueError, and so is what int() says of 5,000 digits.
     except ValueError as error:
-        raise ConfigurationError(f"{what} is not valid toml: {error}") from error
+        raise ConfigurationError(
+            f"{what} is not valid toml: {error}", hint="is it the right file, and all of it?"
+        ) from error
     # tomllib recurses over nested arrays, so a hostile document can exhaust the stack.
     except RecursionError as error:
         raise ConfigurationError(f"{what} is not valid toml: nested too deeply") from error

@@ -176,7 +176,7 @@ def test_too_few_approvals_keep_the_old_manifest_in_force(
     [
         ('name = "banks"', 'name = "other"', "federation is other, want banks"),
         ("development = false", "development = true", "development is True, want False"),
-        ("continues = ", "# continues = ", "it continues none"),
+        ("continues = ", "# continues = ", "the second file continues none"),
     ],
 )
 def test_compare_says_what_cannot_be_changed(

@@ -158,7 +158,7 @@ def test_tls_files_that_do_not_fit_are_refused_at_the_start(
     for key, message in (
         (other.private_key, "cannot be used"),
         (not_pem, "cannot be used"),
-        (tmp_path / "missing", "cannot read TLS files"),
+        (tmp_path / "missing", "cannot read TLS file"),
     ):
         tls = TlsFiles(certificate=certificate.certificate, key=key)
         with pytest.raises(ConfigurationError, match=message):
