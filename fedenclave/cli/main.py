@@ -21,6 +21,7 @@ from fedenclave.cli import (
     federation,
     key_service,
     log,
+    node,
     receipts,
     simulate,
 )
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(federation.app, name="federation")
 app.add_typer(client.app, name="client")
+app.add_typer(node.app, name="node")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(log.app, name="log")
 app.add_typer(attest.app, name="attest")

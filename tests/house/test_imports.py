@@ -37,6 +37,7 @@ BREACHES = {
     "host.peek": "import fedenclave.protocol.opening, fedenclave.enclave.core, torch",
     "audit.served": "import grpc, urllib.request",
     "flower.trainer": "import torch",
+    "node.judge": "import fedenclave.attestation",
     "demo.play": "import fedenclave.attack_suite",
     "attack_suite.reader": "import fedenclave.protocol.opening",
     "cli.sums": "import numpy, flwr",
