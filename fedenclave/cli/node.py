@@ -14,7 +14,11 @@ from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.client.folder import ClientFolder
 from fedenclave.node.approvals import AppApproval, AppApprovals
 from fedenclave.node.bundle import read_app
+from fedenclave.node.check import Row, check
+from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.inspection import Inspection, inspect
+from fedenclave.node.node_key import make_node_key
+from fedenclave.node.supervisor import run_node
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Manifest
 
@@ -115,6 +119,63 @@ def apps(folder: Folder, as_json: Json = False) -> None:
             cell(f"{each.approved_by}, {_time(each.approved_at)}"),
             cell(revoked),
         )
+    out.print(table)
+
+
+@app.command()
+def init(
+    folder: Folder,
+    superlink: Annotated[str, typer.Option(help="The operator's SuperLink, host:port.")],
+    port: Annotated[int, typer.Option(min=1024, max=65535, help="For this node alone.")] = 9094,
+) -> None:
+    """Write node.toml with its comments, and make the node's key for the SuperLink."""
+    name = ClientFolder(folder).identity().client
+    path = write_configuration(folder, address=superlink, port=port)
+    configuration = read_configuration(folder)
+    if configuration.node_key.exists():
+        say(f"{path} written; the key {configuration.node_key} is kept")
+    else:
+        public = make_node_key(configuration.node_key, name)
+        say(f"{path} written; send the operator {public}")
+    say(f"put the SuperLink's root certificate at {configuration.root_certificate}")
+
+
+@app.command("check")
+def show_check(folder: Folder, as_json: Json = False) -> None:
+    """Say what is missing or unsafe, with what to do about it."""
+    rows = check(folder)
+    if as_json:
+        print_json(
+            [{"what": r.what, "state": r.state, "found": r.found, "hint": r.hint} for r in rows]
+        )
+    else:
+        _show_rows(rows)
+    if any(row.stops for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command("run")
+def run_supernode(folder: Folder) -> None:
+    """Run a SuperNode with approved apps alone, until SIGTERM or Ctrl-C."""
+    stopping = [row for row in check(folder) if row.stops]
+    if stopping:
+        _show_rows(stopping)
+        raise ConfigurationError(
+            f"node does not run: {', '.join(row.what for row in stopping)}",
+            hint="see the table; all of it: fedenclave node check",
+        )
+    configuration = read_configuration(folder)
+    say(f"node runs; its log is {configuration.logs / 'node.log'}")
+    run_node(configuration)
+    say("node has ended")
+
+
+def _show_rows(rows: list[Row]) -> None:
+    table = Table(title="the node")
+    for column in ("what", "state", "found", "hint"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(cell(row.what), row.state.value, cell(row.found), cell(row.hint))
     out.print(table)
 
 

@@ -77,8 +77,9 @@ def pass_on(output: IO[bytes], app_output: LogFile | None) -> None:
 
 def _lines(output: IO[bytes]) -> Iterable[str]:
     # A line without an end must not fill the memory.
-    while raw := output.readline(_LONGEST):
-        yield printable(raw.decode(errors="replace").rstrip("\n"))
+    with output:
+        while raw := output.readline(_LONGEST):
+            yield printable(raw.decode(errors="replace").rstrip("\n"))
 
 
 def main() -> int:
