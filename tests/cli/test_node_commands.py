@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from fedenclave.client.folder import ClientFolder
+from fedenclave.protocol.digests import to_text
 from tests.cli.conftest import Command
 from tests.node.apps import SHADOW, WITHOUT_MOD, fab, files
 
@@ -63,3 +65,33 @@ def test_bad_input_is_one_error_with_a_hint(
         assert done.status == 1
         assert done.err.startswith("error: ")
         assert "hint: " in done.err
+
+
+def test_an_app_may_name_the_manifest_that_it_is_for(
+    federation: Path, tmp_path: Path, fedenclave: Command
+) -> None:
+    node = federation / "alpha"
+    digest = to_text(ClientFolder(node).manifest().digest)
+    right = written(tmp_path / "right.fab", fab(files(manifest=digest)))
+    assert fedenclave("node", "approve", right, "--dir", node, "--yes").status == 0
+    wrong = written(tmp_path / "wrong.fab", fab(files(manifest=digest[:-1] + "x")))
+    done = fedenclave("node", "approve", wrong, "--dir", node, "--yes")
+    assert done.status == 1
+    assert "is made for manifest" in done.err
+
+
+def test_a_node_is_set_up_checked_and_says_what_it_lacks(
+    federation: Path, fedenclave: Command
+) -> None:
+    node = federation / "alpha"
+    done = fedenclave("node", "init", "--dir", node, "--superlink", "superlink.example:9092")
+    assert done.status == 0, done.err
+    assert (node / "node.key.pub").read_text().startswith("ecdsa-sha2-nistp384 ")
+    rows = fedenclave("node", "check", "--dir", node, "--json")
+    assert rows.status == 1
+    lacking = {r["what"]: r["hint"] for r in json.loads(rows.out) if r["state"] == "missing"}
+    assert {"apps", "root certificate"} <= set(lacking)
+    assert all(lacking.values())
+    again = fedenclave("node", "init", "--dir", node, "--superlink", "superlink.example:9092")
+    assert again.status == 1
+    assert "exists already" in again.err

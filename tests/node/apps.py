@@ -86,11 +86,15 @@ def files(
     client_app: str = CLIENT_APP,
     version: str = "1.0.0",
     dependencies: str = "",
+    manifest: str | None = None,
     more: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """Return an app's files."""
+    project = PYPROJECT.format(version=version, dependencies=dependencies)
+    if manifest is not None:
+        project += f'[tool.fedenclave]\nmanifest = "{manifest}"\n'
     texts = {
-        "pyproject.toml": PYPROJECT.format(version=version, dependencies=dependencies),
+        "pyproject.toml": project,
         "small/__init__.py": "",
         "small/client_app.py": client_app,
         "small/server_app.py": SERVER_APP,

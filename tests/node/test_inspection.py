@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from fedenclave.node.bundle import read_app
 from fedenclave.node.inspection import inspect
 from tests.node.apps import CLIENT_APP, SHADOW, WITHOUT_MOD, bundle
 
@@ -85,3 +88,14 @@ def test_what_it_depends_on_is_said_with_what_is_here() -> None:
     seen = inspect(bundle(dependencies='"numpy>=1", "no-such-thing-at-all"'), None)
     assert "numpy>=1 (here: " in seen.dependencies[0]
     assert "not installed" in seen.dependencies[1]
+
+
+def test_an_app_that_names_another_manifest_is_objected_to() -> None:
+    seen = inspect(bundle(manifest="sha256:00"), None)
+    assert any("is made for manifest" in each for each in seen.objections)
+
+
+@pytest.mark.parametrize("name", ["hospital", "simulation"])
+def test_nothing_is_against_the_apps_of_this_project(name: str) -> None:
+    pytest.importorskip("flwr")
+    assert not inspect(read_app(Path(__file__).parents[2] / "clients" / name), None).objections
