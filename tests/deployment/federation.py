@@ -179,11 +179,13 @@ class Deployment:
         (self.folder / "federation.toml").write_bytes(source)
         write_whole(self.folder / "first-model.fem", FIRST.to_bytes())
         (self.folder / "approvals").mkdir()
-        for client in self.clients.values():
-            path = client.approve(self.folder / "federation.toml")
+        paths = [
+            client.approve(self.folder / "federation.toml") for client in self.clients.values()
+        ]
+        for path in paths:
             write_whole(self.folder / "approvals" / path.name, path.read_bytes())
-            for other in self.clients.values():
-                other.add_approval(path.read_bytes(), path.stem)
+            for client in self.clients.values():
+                client.add_approval(path.read_bytes())
         return Manifest.from_bytes(source)
 
     # --- runs ----------------------------------------------------------------------------------
