@@ -21,7 +21,10 @@ _TALKS = {"aiohttp", "asyncio", "ftplib", "grpc", "http", "httpx", "requests", "
 _TALKS |= {"socketserver", "ssl", "telnetlib", "urllib", "urllib3", "websockets", "xmlrpc"}
 _STARTS = {"_ctypes", "cffi", "ctypes", "imp", "importlib", "marshal", "multiprocessing", "pickle"}
 _STARTS |= {"pty", "runpy", "shelve", "subprocess"}
-_CALLS = {"__import__", "compile", "delattr", "eval", "exec", "globals", "setattr", "vars"}
+_CALLS = {"__import__", "compile", "delattr", "eval", "exec", "getattr", "globals", "setattr"}
+_CALLS |= {"vars"}
+# Where Flower's ClientApp keeps what it runs, and in which order.
+_REACHES = {"__dict__", "_call", "_lifespan", "_mods", "_registered_funcs"}
 _OS_CALLS = {"execv", "execve", "execvp", "fork", "popen", "posix_spawn", "putenv", "system"}
 
 
@@ -178,6 +181,8 @@ def _noticed(node: ast.AST) -> str:
             return "imports FedEnclave's inner parts, which it could change"
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS:
         return f"calls {node.func.id}: what it does cannot be read here"
+    if isinstance(node, ast.Attribute) and node.attr in _REACHES:
+        return f"uses .{node.attr}: could go round the mod"
     if isinstance(node, ast.Attribute) and node.attr in _OS_CALLS:
         return f"uses .{node.attr}: can start programs"
     return ""

@@ -43,19 +43,26 @@ _LONGEST_LINE = 500
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # What an interpreter and training need of the owner's own environment.
 PASSED_ON = (
-    *("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"),
+    *("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
     *("LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"),
 )
 
 
-def environment(flower_home: Path, caller: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the whole environment of a SuperNode and of its apps."""
+def environment(folder: Path, caller: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the whole environment of a SuperNode and of its apps.
+
+    Args:
+        folder: a private one of this run, for everything that is gone when the run ends.
+        caller: where the names in `PASSED_ON` and PATH are taken from.
+    """
     kept = {name: caller[name] for name in PASSED_ON if name in caller}
     own_programs = str(Path(sys.executable).parent)
     return kept | {
         "PATH": os.pathsep.join([own_programs, caller.get("PATH", os.defpath)]),
         # A fresh one: apps that other runs have installed are not there to be found.
-        "FLWR_HOME": str(flower_home),
+        "FLWR_HOME": str(folder / "flower"),
+        # Also what an app that is killed leaves behind is gone then.
+        "TMPDIR": str(folder),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -209,7 +216,7 @@ def run_node(configuration: NodeConfiguration) -> None:
             raise ConfigurationError(
                 f"{programs[0].command[0]} is not there", hint="pip install 'fedenclave[flower]'"
             )
-        supervisor = Supervisor(programs, environment(folder / "flower"), log, folder)
+        supervisor = Supervisor(programs, environment(folder), log, folder)
 
         def leave(_number: int, _frame: FrameType | None) -> None:
             supervisor.end()

@@ -75,6 +75,8 @@ def test_a_module_that_is_two_files_is_objected_to() -> None:
         "eval('1')",
         "setattr(app, 'x', 1)",
         "os.system('x')",
+        "other._registered_funcs.clear()",
+        "other.__dict__",
         "import fedenclave.flower.mod",
         "from fedenclave.client.session import ClientSession",
     ],

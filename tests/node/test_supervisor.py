@@ -68,7 +68,7 @@ def test_trusted_entities_are_asked_too_where_they_are_named(tmp_path: Path) -> 
 def test_no_setting_of_flowers_in_the_owners_shell_reaches_the_node(tmp_path: Path) -> None:
     shell = {"FLWR_HOME": "/elsewhere", "FLWR_LOG_LEVEL": "DEBUG", "https_proxy": "x", "HOME": "/h"}
     made = environment(tmp_path, shell)
-    assert made["FLWR_HOME"] == str(tmp_path)
+    assert made["FLWR_HOME"] == str(tmp_path / "flower")
     assert made["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] == "1"
     assert not {"FLWR_LOG_LEVEL", "https_proxy"} & set(made)
 
