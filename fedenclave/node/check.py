@@ -22,6 +22,7 @@ from fedenclave.node.approvals import AppApprovals
 from fedenclave.node.configuration import NodeConfiguration, read_configuration
 from fedenclave.node.node_key import check_node_key, check_root_certificate
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
+from fedenclave.protocol.manifest import approving_members
 
 FLOWER = "1.41."
 HOST = "127.0.0.1"
@@ -87,7 +88,20 @@ def _failed(what: str, error: FedEnclaveError) -> Row:
 
 
 def _manifest(client: ClientFolder) -> str:
-    return client.session().manifest.name
+    # Not by opening a session, which would let the next manifest take this one's place.
+    manifest = client.manifest()
+    approving = approving_members(manifest, client.approvals(manifest))
+    if client.identity().member not in approving:
+        raise ConfigurationError(
+            f"{manifest.name} is not approved by this client's owner",
+            hint="review it, then: fedenclave federation approve federation.toml --dir FOLDER",
+        )
+    if len(approving) < manifest.threshold:
+        raise ConfigurationError(
+            f"{manifest.name} has {len(approving)} approvals, want {manifest.threshold}",
+            hint="ask the others for theirs: fedenclave client add-approvals",
+        )
+    return manifest.name
 
 
 def _private(folder: Path) -> Iterator[Row]:

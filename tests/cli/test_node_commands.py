@@ -95,3 +95,17 @@ def test_a_node_is_set_up_checked_and_says_what_it_lacks(
     again = fedenclave("node", "init", "--dir", node, "--superlink", "superlink.example:9092")
     assert again.status == 1
     assert "exists already" in again.err
+
+
+def test_a_manifest_that_others_have_not_approved_yet_is_said(
+    federation: Path, fedenclave: Command
+) -> None:
+    node = federation / "alpha"
+    for path in (node / "approvals").glob("*.approval"):
+        if path.stem != "alpha":
+            path.unlink()
+    rows = json.loads(fedenclave("node", "check", "--dir", node, "--json").out)
+    (row,) = [each for each in rows if each["what"] == "manifest"]
+    assert row["state"] == "missing"
+    assert "has 1 approvals, want" in row["found"]
+    assert "add-approvals" in row["hint"]
