@@ -86,7 +86,7 @@ class Attack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Open:
-    """An attack that this version does not stop, and why."""
+    """An attack that this version does not stop, or that is not played here, and why."""
 
     id: str
     title: str

@@ -10,7 +10,8 @@ OPEN = (
     Open(
         id="T12-another-app",
         title="ship the nodes an app without the mod, or one that shadows fedenclave",
-        reason="a SuperNode runs the app that it is sent; use Flower's --trusted-entities, and run "
-        "only apps that the data owner has read",
+        reason="not played here, where there is no Flower: a node that `fedenclave node run` runs "
+        "stops it, as tests with a real SuperLink show; a SuperNode started by hand runs what "
+        "it is sent",
     ),
 )

@@ -23,6 +23,7 @@ from fedenclave.cli import (
     key_service,
     keys,
     log,
+    node,
     receipts,
     simulate,
 )
@@ -43,6 +44,7 @@ app.add_typer(federation.app, name="federation")
 app.add_typer(client.app, name="client")
 app.add_typer(data.app, name="data")
 app.add_typer(keys.app, name="keys")
+app.add_typer(node.app, name="node")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(log.app, name="log")
 app.add_typer(attest.app, name="attest")

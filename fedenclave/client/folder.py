@@ -6,6 +6,7 @@ client.key        this client's key: signs updates
 federation.toml   the manifest that the owner approved
 next/             those that take its place, approved too, until the enclave goes by them
 former/           those before it, for receipts of their time
+apps/             the Flower apps that the owner let run here, and those that may no more
 approvals/        the members' signed approvals
 state.cbor        rounds taken part in, awaited receipts
 collateral/       what vendors publish about their hardware, where the manifest names a TEE

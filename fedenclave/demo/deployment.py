@@ -34,7 +34,7 @@ from fedenclave.demo.certificates import (
 from fedenclave.demo.errors import DeploymentError
 from fedenclave.demo.ports import HOST, check_port_is_free, pick_free_ports
 from fedenclave.demo.processes import Child, ProcessGroup
-from fedenclave.demo.settings import Setting, write_settings
+from fedenclave.node.settings import Setting, write_settings
 
 CONNECTION = "tls"
 CONNECTED = re.compile(r"SuperNode ID: \d+")

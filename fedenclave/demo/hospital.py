@@ -34,10 +34,10 @@ from fedenclave.demo.operator import (
 )
 from fedenclave.demo.processes import ProcessGroup
 from fedenclave.demo.records import write_evidence
-from fedenclave.demo.settings import Setting, write_settings
 from fedenclave.demo.software_tpm import SoftwareTpm
 from fedenclave.demo.tee import Tee
 from fedenclave.demo.tpm_enrolment import enrol_machine
+from fedenclave.node.settings import Setting, write_settings
 
 MARKER = "made-by-fedenclave-demo"
 SPLITS = 20

@@ -25,10 +25,10 @@ from fedenclave.client.folder import ClientFolder, Identity
 from fedenclave.demo.deployment import CONNECTED, CONNECTION, FlowerDeployment, Node, _answers
 from fedenclave.demo.operator import start_aggregator
 from fedenclave.demo.processes import Child, ProcessGroup
-from fedenclave.demo.settings import write_settings
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.host.remote import RemoteAggregator
 from fedenclave.membership.enrolment import Enrolment, roster_of
+from fedenclave.node.settings import write_settings
 from fedenclave.protocol.digests import from_text
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest

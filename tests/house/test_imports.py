@@ -38,6 +38,7 @@ BREACHES = {
     "audit.served": "import grpc, urllib.request",
     "flower.trainer": "import torch",
     "datasets.borrowed": "import fedenclave.audit, fsspec, torch",
+    "node.judge": "import fedenclave.attestation",
     "demo.play": "import fedenclave.attack_suite",
     "attack_suite.reader": "import fedenclave.protocol.opening",
     "cli.sums": "import numpy, flwr",

@@ -31,4 +31,4 @@ def test_every_attack_file_is_named_in_its_row() -> None:
 
 def test_what_is_not_stopped_is_said_in_bold() -> None:
     unstopped = {name for name, text, _ in ROWS if "**not stopped in this version**" in text}
-    assert unstopped == {"T12", "T14"}
+    assert unstopped == {"T14"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedenclave.demo.settings import Setting, write_settings
+from fedenclave.node.settings import Setting, write_settings
 
 config = pytest.importorskip("flwr.common.config")
 

@@ -1,0 +1,215 @@
+"""`fedenclave node`: which app runs on a data owner's machine, and the SuperNode that runs it."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from fedenclave.cli.terminal import cell, err, out, print_json, say
+from fedenclave.client.folder import ClientFolder
+from fedenclave.node.approvals import AppApproval, AppApprovals
+from fedenclave.node.bundle import read_app
+from fedenclave.node.check import Row, check
+from fedenclave.node.configuration import read_configuration, write_configuration
+from fedenclave.node.inspection import Inspection, inspect
+from fedenclave.node.node_key import make_node_key
+from fedenclave.node.supervisor import run_node
+from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.manifest import Manifest
+
+app = typer.Typer(help="The data owner's node: approve an app, and run it.", no_args_is_help=True)
+Folder = Annotated[Path, typer.Option("--dir", help="The client folder.")]
+Json = Annotated[bool, typer.Option("--json")]
+By = Annotated[str, typer.Option(help="Who decides; by default the user's name here.")]
+
+
+@app.command()
+def approve(
+    path: Annotated[Path, typer.Argument(metavar="APP", help="A Flower app's folder, or a .fab.")],
+    folder: Folder,
+    by: By = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Although it was revoked.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what an app is, and let it run on this node: these bytes, and no others."""
+    client = ClientFolder(folder)
+    client.identity()
+    seen = inspect(read_app(path), _manifest(client))
+    if not as_json:
+        _show(seen)
+    if seen.objections:
+        if as_json:
+            print_json({**seen.plain(), "approved": False})
+        raise ConfigurationError(
+            f"app cannot be approved: {'; '.join(seen.objections)}",
+            hint="ask its author for a changed one; nothing was recorded",
+        )
+    if not yes:
+        typer.confirm(
+            "have you read the files above, and may this app run here?", abort=True, err=True
+        )
+    record = AppApprovals(folder).approve(
+        seen.bundle, by=by or getpass.getuser(), now=int(time.time()), again=again
+    )
+    if as_json:
+        print_json({**seen.plain(), "approved": True, **_plain(record)})
+    else:
+        say(f"approved: {record.app_id} {record.version}, {record.fab_hash}")
+
+
+@app.command()
+def show(
+    path: Annotated[Path, typer.Argument(metavar="APP", help="A Flower app's folder, or a .fab.")],
+    folder: Folder,
+    as_json: Json = False,
+) -> None:
+    """Show what an app is, and approve nothing."""
+    seen = inspect(read_app(path), _manifest(ClientFolder(folder)))
+    if as_json:
+        print_json(seen.plain())
+    else:
+        _show(seen)
+
+
+@app.command()
+def revoke(
+    which: Annotated[
+        str, typer.Argument(metavar="APP", help="A hash, 8 of its digits, or PUBLISHER/NAME.")
+    ],
+    folder: Folder,
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    """Let an app run no more, from the next message on."""
+    revoked = AppApprovals(folder).revoke(which, by=by or getpass.getuser(), now=int(time.time()))
+    if as_json:
+        print_json([_plain(each) for each in revoked])
+        return
+    for each in revoked:
+        say(f"revoked: {each.app_id} {each.version}, {each.fab_hash}")
+
+
+@app.command()
+def apps(folder: Folder, as_json: Json = False) -> None:
+    """List the decisions about apps."""
+    ClientFolder(folder).identity()
+    records = AppApprovals(folder).records()
+    if as_json:
+        print_json([_plain(each) for each in records])
+        return
+    if not records:
+        say("no app is approved: nothing that a SuperLink sends runs here")
+        return
+    table = Table(title="apps")
+    for column in ("app", "version", "hash", "may run", "approved", "revoked"):
+        table.add_column(column, overflow="fold")
+    for each in records:
+        revoked = "" if each.holds else f"{each.revoked_by}, {_time(each.revoked_at)}"
+        table.add_row(
+            cell(each.app_id),
+            cell(each.version),
+            cell(each.fab_hash),
+            "yes" if each.holds else "no",
+            cell(f"{each.approved_by}, {_time(each.approved_at)}"),
+            cell(revoked),
+        )
+    out.print(table)
+
+
+@app.command()
+def init(
+    folder: Folder,
+    superlink: Annotated[str, typer.Option(help="The operator's SuperLink, host:port.")],
+    port: Annotated[int, typer.Option(min=1024, max=65535, help="For this node alone.")] = 9094,
+) -> None:
+    """Write node.toml with its comments, and make the node's key for the SuperLink."""
+    name = ClientFolder(folder).identity().client
+    path = write_configuration(folder, address=superlink, port=port)
+    configuration = read_configuration(folder)
+    if configuration.node_key.exists():
+        say(f"{path} written; the key {configuration.node_key} is kept")
+    else:
+        public = make_node_key(configuration.node_key, name)
+        say(f"{path} written; send the operator {public}")
+    say(f"put the SuperLink's root certificate at {configuration.root_certificate}")
+
+
+@app.command("check")
+def show_check(folder: Folder, as_json: Json = False) -> None:
+    """Say what is missing or unsafe, with what to do about it."""
+    rows = check(folder)
+    if as_json:
+        print_json(
+            [{"what": r.what, "state": r.state, "found": r.found, "hint": r.hint} for r in rows]
+        )
+    else:
+        _show_rows(rows)
+    if any(row.stops for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command("run")
+def run_supernode(folder: Folder) -> None:
+    """Run a SuperNode with approved apps alone, until SIGTERM or Ctrl-C."""
+    stopping = [row for row in check(folder) if row.stops]
+    if stopping:
+        _show_rows(stopping)
+        raise ConfigurationError(
+            f"node does not run: {', '.join(row.what for row in stopping)}",
+            hint="see the table; all of it: fedenclave node check",
+        )
+    configuration = read_configuration(folder)
+    say(f"node runs; its log is {configuration.logs / 'node.log'}")
+    run_node(configuration)
+    say("node has ended")
+
+
+def _show_rows(rows: list[Row]) -> None:
+    table = Table(title="the node")
+    for column in ("what", "state", "found", "hint"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(cell(row.what), row.state.value, cell(row.found), cell(row.hint))
+    out.print(table)
+
+
+def _manifest(client: ClientFolder) -> Manifest | None:
+    return client.manifest() if (client.path / "federation.toml").exists() else None
+
+
+def _show(seen: Inspection) -> None:
+    table = Table(title="what the app is", show_header=False, show_lines=True)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for key, value in seen.plain().items():
+        if isinstance(value, dict):
+            text = "\n".join(f"{digest}  {name}" for name, digest in value.items())
+        else:
+            text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+        table.add_row(key.replace("_", " "), cell(text or "none"))
+    out.print(table)
+    for each in seen.objections:
+        err.print(f"against it: {each}", markup=False)
+
+
+def _plain(record: AppApproval) -> dict[str, object]:
+    return {
+        "app": record.app_id,
+        "version": record.version,
+        "fab_hash": record.fab_hash,
+        "may_run": record.holds,
+        "approved_by": record.approved_by,
+        "approved_at": record.approved_at,
+        "revoked_by": record.revoked_by,
+        "revoked_at": record.revoked_at,
+    }
+
+
+def _time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,16 @@
+"""The data owner's node: which app may run there is the owner's decision (T12).
+
+bundle.py         what an app is: the files of a Flower app bundle, and its hash
+source.py         what an app's code says of itself, read and never run
+inspection.py     what speaks against approving it, and what its owner is to look at
+approvals.py      the owner's decisions, kept in the client's folder
+admitted.py       from the bytes that a SuperLink sent to the owner's own copy of the same app
+app_process.py    one message, answered by an approved app, or refused
+launcher.py       starts that process for each task of a SuperNode
+supervisor.py     keeps SuperNode and launcher running, and ends them
+check.py          what of a node is missing or unsafe
+configuration.py  node.toml
+settings.py       how Flower reads what an app may know of its node
+node_key.py       the key for the SuperLink
+log_file.py       a log of bounded size
+"""

@@ -1,0 +1,128 @@
+"""One message, answered by an app that the owner approved, or refused: a process of its own.
+
+It takes the place of Flower's `flwr-clientapp`, which installs and runs what it is given. There is
+no line here that would do that: the code that runs comes from the owner's copy (admitted.py).
+
+Rules:
+  * The decision is made before any of the app's code is imported.
+  * A SuperLink is told that an app is not approved, or that it failed, and no reason (T13).
+  * What is not as expected ends the process: then nothing has run, and Flower reports the loss.
+
+Not kept from an approved app: what its user may do on this machine.
+
+Source: flwr 1.41, flwr/supernode/runtime/run_clientapp.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import Context, Error, Message
+from flwr.clientapp.utils import get_load_client_app_fn
+from flwr.common.constant import ErrorCode, SubStatus
+from flwr.supercore.app_utils import start_parent_process_monitor
+from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor, RuntimeVersionHttpInterceptor
+from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+
+from fedenclave.node.admitted import FOR_HOST, admit, unpack
+from fedenclave.node.approvals import AppApprovals
+from fedenclave.node.bundle import Bundle
+from fedenclave.protocol.errors import FedEnclaveError
+
+_FAILED = "the client app failed; the reason stays in the node's own log"
+_DONE, _REFUSED = 0, 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What goes back to the SuperLink. `context` is None where no app ran."""
+
+    message: Message
+    context: Context | None
+    done: bool
+
+
+def answer(
+    message: Message, context: Context, sent: bytes, task_type: str, approvals: AppApprovals
+) -> Answer:
+    """Let the approved app answer, or refuse."""
+    try:
+        bundle = admit(sent, task_type, approvals)
+    except FedEnclaveError as refusal:
+        print(f"error: {refusal.message}", file=sys.stderr)
+        if refusal.hint:
+            print(f"hint: {refusal.hint}", file=sys.stderr)
+        return _error(message, ErrorCode.INVALID_FAB, FOR_HOST)
+    try:
+        return Answer(message=_run(bundle, message, context), context=context, done=True)
+    except Exception:
+        # Its text could carry anything of the node's data.
+        traceback.print_exc()
+        return _error(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, _FAILED)
+
+
+def _run(bundle: Bundle, message: Message, context: Context) -> Message:
+    with tempfile.TemporaryDirectory(prefix="fedenclave-app-") as folder:
+        app_folder = unpack(bundle, Path(folder))
+        load = get_load_client_app_fn(default_app_ref="", app_path=str(app_folder), multi_app=True)
+        app = load(bundle.app_id, bundle.version, bundle.fab_hash)
+        return app(message=message, context=context)
+
+
+def _error(message: Message, code: int, reason: str) -> Answer:
+    return Answer(message=Message(Error(code, reason), reply_to=message), context=None, done=False)
+
+
+def serve(client: RuntimeHttpClient, task_type: str, approvals: AppApprovals) -> int:
+    """Take one task from a SuperNode, answer it, and return the exit status."""
+    heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+    heartbeat.start()
+    try:
+        message, context, _run_info, fab = pull_task_input(client)
+        given = answer(message, context, fab.content, task_type, approvals)
+        push_message(client, given.message, context)
+        push_task_output(
+            client=client,
+            context=given.context,
+            sub_status=SubStatus.COMPLETED if given.done else SubStatus.FAILED,
+            details="" if given.done else FOR_HOST,
+        )
+        return _DONE if given.done else _REFUSED
+    finally:
+        heartbeat.stop()
+        client.close()
+
+
+def main() -> int:
+    """Run the process; the task's token comes on stdin, where no other user can read it."""
+    parser = argparse.ArgumentParser(description="answers one message for a node")
+    parser.add_argument("--runtime-api-address", required=True)
+    parser.add_argument("--client-folder", type=Path, required=True)
+    parser.add_argument("--task-type", required=True)
+    parser.add_argument("--parent-pid", type=int, required=True)
+    words = parser.parse_args()
+    token = sys.stdin.readline().strip()
+    start_parent_process_monitor(words.parent_pid)
+    client = RuntimeHttpClient.from_server_address(
+        server_address=words.runtime_api_address,
+        insecure=True,  # a loopback address: SuperNode and app are one machine's
+        root_certificates=None,
+        interceptors=[
+            RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
+            RuntimeTokenHttpInterceptor(token),
+        ],
+        retry_invoker=make_simple_http_retry_invoker(),
+    )
+    return serve(client, words.task_type, AppApprovals(words.client_folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

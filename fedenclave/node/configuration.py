@@ -1,0 +1,148 @@
+"""node.toml: how this node reaches the SuperLink, and what its app may know of it.
+
+Rules:
+  * Every key is there and known; a typing error never becomes a default.
+  * There is no key that turns TLS, node authentication or the approval of apps off.
+  * Paths are relative to the file's folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedenclave.client.files import read_file, write_whole
+from fedenclave.node.settings import Setting, write_settings
+from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.toml_table import parse
+
+FILE = "node.toml"
+FOLDER_KEY = "fedenclave-dir"
+INSECURE_KEY = "fedenclave-insecure"
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+
+TEXT = """\
+# How this node takes part. Check it: fedenclave node check --dir FOLDER
+# Paths are relative to the folder of this file. Every key is needed.
+
+[superlink]
+# host:port of the operator's SuperLink.
+address = "{address}"
+# PEM file of the authority that signed the SuperLink's certificate. TLS cannot be turned off.
+root-certificate = "superlink-ca.pem"
+# The key by which the SuperLink knows this node. Send the operator node.key.pub, never node.key.
+node-key = "node.key"
+# Flower's YAML file of those who may sign apps, or "". Their signature is asked for beside this
+# node's own approvals (fedenclave node approve), and never instead of them.
+trusted-entities = ""
+
+[node]
+# The SuperNode's own port on 127.0.0.1; another one for each node of this machine.
+port = {port}
+
+[logs]
+# Folder of node.log: connections, rounds, refusals; no data.
+folder = "logs"
+# true keeps all that the app itself writes in app.log beside it. That may hold data: false.
+app-output = false
+
+[app]
+# What the app may know of this node: its data's place, for one. The SuperLink does not see it.
+# data-path = "/path/to/data.csv"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfiguration:
+    """What node.toml says; paths are absolute."""
+
+    folder: Path
+    address: str
+    root_certificate: Path
+    node_key: Path
+    trusted_entities: Path | None
+    port: int
+    logs: Path
+    app_output: bool
+    app: Mapping[str, Setting]
+
+    def node_config(self) -> str:
+        """Return what the app is told, in Flower's words."""
+        return write_settings({FOLDER_KEY: str(self.folder), **self.app})
+
+
+def read_configuration(client_folder: Path) -> NodeConfiguration:
+    """Read node.toml in a client's folder.
+
+    Raises:
+        ConfigurationError: it is missing, or not right.
+    """
+    path = client_folder / FILE
+    if not path.exists():
+        raise ConfigurationError(
+            f"{client_folder} holds no {FILE}", hint="write one: fedenclave node init"
+        )
+    folder = client_folder.resolve()
+    table = parse(read_file(path, "node's configuration"), FILE)
+    link, node, logs = (table.take_table(name) for name in ("superlink", "node", "logs"))
+    app = table.take_plain("app")
+    trusted = link.take_text("trusted-entities")
+    read = NodeConfiguration(
+        folder=folder,
+        address=_address(link.take_text("address")),
+        root_certificate=folder / link.take_text("root-certificate"),
+        node_key=folder / link.take_text("node-key"),
+        trusted_entities=folder / trusted if trusted else None,
+        port=node.take_int("port", low=1024, high=65535),
+        logs=folder / logs.take_text("folder"),
+        app_output=logs.take_bool("app-output"),
+        app=app,
+    )
+    for each in (link, node, logs, table):
+        each.finish()
+    _check_app(app, read)
+    return read
+
+
+def _address(text: str) -> str:
+    found = _ADDRESS.fullmatch(text)
+    if not found or not 1 <= int(found.group(1)) <= 65535:
+        raise ConfigurationError(
+            f"{FILE} [superlink] address is {text[:100]!r}, want host:port",
+            hint="without http:// and without a path",
+        )
+    return text
+
+
+def _check_app(app: Mapping[str, object], read: NodeConfiguration) -> None:
+    for key in (FOLDER_KEY, INSECURE_KEY):
+        if key in app:
+            raise ConfigurationError(
+                f"{FILE} [app] sets {key}",
+                hint=f"{FOLDER_KEY} is this folder, and {INSECURE_KEY} is for development",
+            )
+    wrong = [k for k, v in app.items() if not isinstance(v, str | int | float | bool)]
+    if wrong:
+        raise ConfigurationError(f"{FILE} [app] {wrong[0]} is no text, number, true or false")
+    try:
+        read.node_config()
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{FILE} [app] cannot be given to Flower: {error}",
+            hint="no quotes of both kinds and no line breaks in a value",
+        ) from error
+
+
+def write_configuration(client_folder: Path, *, address: str, port: int) -> Path:
+    """Write node.toml with its comments, never over one that is there.
+
+    Raises:
+        ConfigurationError: there is one, the address is none, or it cannot be written.
+    """
+    path = client_folder / FILE
+    if path.exists():
+        raise ConfigurationError(f"{path} exists already", hint="edit it; nothing was changed")
+    write_whole(path, TEXT.format(address=_address(address), port=port).encode(), mode=0o600)
+    return path

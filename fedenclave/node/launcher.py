@@ -1,0 +1,142 @@
+"""Asks a SuperNode for tasks, and starts `app_process` for each: the node's own SuperExec.
+
+A SuperNode that is started with `--isolation process` starts no program itself, and waits for
+somebody who asks for its tasks. That is this process alone: it knows a secret that was made for it.
+Every kind of task is taken, so that one that may not run is answered and not waited for.
+
+Rules:
+  * No program is started but `app_process`, whatever a task says.
+  * Of what an app writes, only lines are passed on that FedEnclave writes itself: an app's own
+    output may hold data. All of it goes to a file where the owner asked for that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import IO, NoReturn
+
+from fedenclave.node.log_file import LogFile
+from fedenclave.protocol.errors import printable
+
+PASSED_ON = re.compile(r"(?:error|hint|warning|insecure): |round \d+: ")
+_METHODS = frozenset({"/flwr.proto.Runtime/AcquireTask"})
+_POLL_S = 0.5
+_LONGEST = 500
+
+
+class Launcher:
+    """Starts a process for each task, and knows those that run."""
+
+    def __init__(self, address: str, client_folder: Path, app_output: LogFile | None) -> None:
+        """Serve the SuperNode whose Runtime API has this address."""
+        self._words = ["--runtime-api-address", address, "--client-folder", str(client_folder)]
+        self._app_output = app_output
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def launch(self, token: str, task_type: str) -> None:
+        """Start a process for one task."""
+        # -P: what lies in the working folder is never imported.
+        command = [sys.executable, "-P", "-m", "fedenclave.node.app_process", *self._words]
+        command += ["--task-type", task_type, "--parent-pid", str(os.getpid())]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        self._running = [each for each in self._running if each.poll() is None] + [process]
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError("both are pipes")
+        with process.stdin as stdin:
+            stdin.write(token.encode() + b"\n")
+        threading.Thread(
+            target=pass_on, args=(process.stdout, self._app_output), daemon=True
+        ).start()
+
+    def end(self) -> None:
+        """End every process that still runs."""
+        for process in self._running:
+            process.terminate()
+
+
+def pass_on(output: IO[bytes], app_output: LogFile | None) -> None:
+    """Print what FedEnclave itself wrote of a process's output, and keep all where asked to."""
+    for line in _lines(output):
+        if app_output is not None:
+            app_output.write(line)
+        if PASSED_ON.match(line):
+            print(line, flush=True)
+
+
+def _lines(output: IO[bytes]) -> Iterable[str]:
+    # A line without an end must not fill the memory.
+    with output:
+        while raw := output.readline(_LONGEST):
+            yield printable(raw.decode(errors="replace").rstrip("\n"))
+
+
+def main() -> int:
+    """Ask for tasks until the SuperNode's supervisor, or this process, is ended."""
+    parser = argparse.ArgumentParser(description="starts approved apps for a SuperNode")
+    parser.add_argument("--runtime-api-address", required=True)
+    parser.add_argument("--client-folder", type=Path, required=True)
+    parser.add_argument("--secret-file", type=Path, required=True)
+    parser.add_argument("--parent-pid", type=int, required=True)
+    parser.add_argument("--app-output", type=Path)
+    words = parser.parse_args()
+    kept = LogFile(words.app_output) if words.app_output else None
+    launcher = Launcher(words.runtime_api_address, words.client_folder, kept)
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        _serve(
+            launcher, words.runtime_api_address, words.secret_file.read_bytes(), words.parent_pid
+        )
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        launcher.end()
+
+
+def _serve(launcher: Launcher, address: str, secret: bytes, parent_pid: int) -> NoReturn:
+    from flwr.proto.runtime_pb2 import AcquireTaskRequest
+    from flwr.supercore.app_utils import start_parent_process_monitor
+    from flwr.supercore.constant import TaskType
+    from flwr.supercore.interceptors import (
+        RuntimeVersionHttpInterceptor,
+        SuperExecAuthHttpInterceptor,
+    )
+    from flwr.supercore.retry import make_simple_http_retry_invoker
+    from flwr.supercore.runtime import RuntimeHttpClient
+
+    start_parent_process_monitor(parent_pid)
+    client = RuntimeHttpClient.from_server_address(
+        server_address=address,
+        insecure=True,  # loopback
+        root_certificates=None,
+        interceptors=[
+            RuntimeVersionHttpInterceptor(component_name="SuperExec"),
+            SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_METHODS),
+        ],
+        retry_invoker=make_simple_http_retry_invoker(),
+    )
+    while True:
+        taken = client.AcquireTask(AcquireTaskRequest(supported_task_types=list(TaskType)))
+        if taken.HasField("task") and taken.token:
+            launcher.launch(taken.token, taken.task.type)
+        else:
+            time.sleep(_POLL_S)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

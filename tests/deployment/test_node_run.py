@@ -1,0 +1,74 @@
+"""Rounds of a federation whose members run `fedenclave node run`: nothing is lost by it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("flwr", reason="flwr is not installed: pip install 'fedenclave[flower]'")
+
+from fedenclave.demo import family
+from fedenclave.demo.certificates import NodeKey, ServerCertificate
+from fedenclave.demo.deployment import FlowerDeployment
+from fedenclave.node.approvals import AppApprovals
+from fedenclave.node.bundle import read_app
+from fedenclave.node.check import check
+from fedenclave.node.configuration import write_configuration
+from fedenclave.node.inspection import inspect
+from tests.deployment import federation
+from tests.deployment.federation import STEPS, Deployment, Programs, wait_until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not family.is_supported(), reason="needs /proc"),
+]
+
+
+class OwnersNodes(FlowerDeployment):
+    """A deployment whose SuperNodes are started by their owners' `fedenclave node run`."""
+
+    def _start_supernodes(self, server: ServerCertificate, keys: Sequence[NodeKey]) -> None:
+        folders = []
+        for node, key, port in zip(self._nodes, keys, self._node_ports, strict=True):
+            folder = Path(str(node.config["fedenclave-dir"]))
+            path = write_configuration(folder, address=self.address, port=port)
+            text = path.read_text()
+            text = text.replace('"superlink-ca.pem"', json.dumps(str(server.ca_certificate)))
+            text = text.replace('"node.key"', json.dumps(str(key.private_key)))
+            for name in ("hold", "step"):
+                text += f"{name} = {json.dumps(node.config[name])}\n"
+            path.write_text(text)
+            app = read_app(folder.parent / "app")
+            assert not inspect(app, None).objections
+            AppApprovals(folder).approve(app, by=node.name, now=1)
+            assert not [row for row in check(folder) if row.stops]
+            command = [sys.executable, "-m", "fedenclave.cli", "node", "run", "--dir", str(folder)]
+            self.supernodes[node.name] = self._group.start(f"supernode-{node.name}", command)
+            folders.append(folder)
+        for folder in folders:
+            log = folder / "logs" / "node.log"
+            wait_until(
+                lambda log=log: log.exists() and "SuperNode ID" in log.read_text(), "it connects"
+            )
+
+
+def test_owners_nodes_seal_train_and_get_their_receipts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(federation, "FlowerDeployment", OwnersNodes)
+    with Programs(tmp_path / "flower", None) as programs:
+        deployment = Deployment(tmp_path, programs)
+        deployment.finish(deployment.start_run(2))
+        assert deployment.status() == "finished:completed"
+        assert deployment.model() == 6.0
+        for name in STEPS:
+            assert set(deployment.receipts(name)) == {1, 2}
+            log = (tmp_path / name / "logs" / "node.log").read_text()
+            assert "round 1: included; receipt kept" in log
+            # What the app itself prints stays out of it.
+            assert "training" not in log

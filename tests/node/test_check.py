@@ -1,0 +1,112 @@
+"""node.toml is read strictly, and what is missing or unsafe is one row with a hint."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.demo.certificates import make_server_certificate
+from fedenclave.node.approvals import AppApprovals
+from fedenclave.node.check import Row, State, check
+from fedenclave.node.configuration import read_configuration, write_configuration
+from fedenclave.node.node_key import make_node_key
+from fedenclave.protocol.errors import ConfigurationError
+from tests.node.apps import bundle
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Path:
+    folder = ClientFolder.create(tmp_path / "node", Identity(client="a-1", member="a")).path
+    write_configuration(folder, address="superlink.example:9092", port=29094)
+    make_node_key(folder / "node.key", "a-1")
+    made = make_server_certificate(tmp_path / "keys", now=NOW)
+    (folder / "superlink-ca.pem").write_bytes(made.ca_certificate.read_bytes())
+    AppApprovals(folder).approve(bundle(), by="anna", now=1)
+    return folder
+
+
+def row(folder: Path, what: str, now: datetime = NOW) -> Row:
+    (found,) = [each for each in check(folder, now) if each.what == what]
+    return found
+
+
+def test_what_is_there_is_ok_and_an_unapproved_manifest_is_missing(node: Path) -> None:
+    stopping = [each.what for each in check(node, NOW) if each.stops]
+    assert stopping == ["manifest"]
+    assert row(node, "root certificate").state is State.NOTE  # of a week
+
+
+def test_each_thing_that_is_missing_has_a_hint(node: Path, tmp_path: Path) -> None:
+    (node / "node.key").unlink()
+    (node / "superlink-ca.pem").write_text("none")
+    AppApprovals(node).revoke("clinic/small", by="anna", now=2)
+    for what in ("node key", "root certificate", "apps", "manifest"):
+        found = row(node, what)
+        assert found.state is State.MISSING
+        assert found.hint
+    assert all(each.stops for each in check(tmp_path / "none") if each.what == "client")
+
+
+def test_what_others_can_open_is_unsafe(node: Path) -> None:
+    for name in ("client.key", "node.key"):
+        (node / name).chmod(0o644)
+    node.chmod(0o755)
+    unsafe = {each.what for each in check(node, NOW) if each.state is State.UNSAFE}
+    assert unsafe == {"only its owner opens client.key", "node key", "only its owner opens node"}
+
+
+def test_a_certificate_that_is_over_is_said(node: Path) -> None:
+    assert "not valid now" in row(node, "root certificate", NOW + timedelta(days=30)).found
+
+
+def test_a_changed_copy_of_an_approved_app_is_said(node: Path) -> None:
+    (copy,) = (node / "apps").glob("*.fab")
+    copy.write_bytes(b"x")
+    assert row(node, "app clinic/small").stops
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"superlink.example:9092"', '"https://superlink.example:9092"'),
+        ('"superlink.example:9092"', '"superlink.example"'),
+        ('"superlink.example:9092"', '"superlink.example:99999"'),
+        ("port = 29094", "port = 80"),
+        ("port = 29094", 'port = "29094"'),
+        ("app-output = false", ""),
+        ("[logs]", "insecure = true\n[logs]"),
+        ("[app]", '[app]\nfedenclave-dir = "/elsewhere"'),
+        ("[app]", "[app]\nfedenclave-insecure = true"),
+        ("[app]", "[app]\nx = [1]"),
+        ("[app]", '[app]\nx = "a\\nb"'),
+        ("[app]", '[app]\n"a b" = 1'),
+        ("[app]", ""),
+        ("[superlink]", "[superlink"),
+    ],
+)
+def test_a_mistake_in_node_toml_is_an_error_and_no_default(node: Path, old: str, new: str) -> None:
+    path = node / "node.toml"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ConfigurationError):
+        read_configuration(node)
+    assert row(node, "node.toml").stops
+
+
+def test_neither_configuration_nor_key_is_overwritten(node: Path) -> None:
+    with pytest.raises(ConfigurationError, match="exists already"):
+        write_configuration(node, address="a:1", port=9094)
+    with pytest.raises(ConfigurationError, match="exists already"):
+        make_node_key(node / "node.key", "x")
+
+
+def test_what_the_app_is_told_is_what_the_file_says(node: Path) -> None:
+    path = node / "node.toml"
+    path.write_text(path.read_text() + 'data-path = "/data/a b.csv"\nsites = 2\n')
+    words = read_configuration(node).node_config()
+    assert f"fedenclave-dir='{node.resolve()}'" in words
+    assert "data-path='/data/a b.csv' sites=2" in words
