@@ -60,8 +60,10 @@ class AppApproval:
             "revoked-by": self.revoked_by,
             "revoked-at": self.revoked_at,
         }
-        # json writes a printable string as TOML's basic string reads it.
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in pairs.items()).encode()
+        # json writes a printable string as TOML's basic string reads it; not so its escapes of
+        # what is not ASCII, which come in halves.
+        lines = (f"{k} = {json.dumps(value, ensure_ascii=False)}\n" for k, value in pairs.items())
+        return "".join(lines).encode()
 
     @classmethod
     def from_toml(cls, data: bytes, where: str) -> AppApproval:

@@ -21,6 +21,13 @@ def test_an_approved_app_comes_back_as_the_owner_saw_it(tmp_path: Path) -> None:
     assert (record.approved_by, record.approved_at, record.holds) == ("anna", NOW, True)
 
 
+def test_whoever_decides_is_named_in_any_script(tmp_path: Path) -> None:
+    app, approvals = bundle(), AppApprovals(tmp_path)
+    for name in ("Zoë", "陳", "\U0001f9d1\u200d⚕️"[0], 'a "quoted" \\ name'):
+        approvals.approve(app, by=name, now=NOW)
+        assert approvals.require(app.fab_hash)[0].approved_by == name
+
+
 def test_another_version_or_another_dependency_is_another_app(tmp_path: Path) -> None:
     approvals = AppApprovals(tmp_path)
     approvals.approve(bundle(), by="anna", now=NOW)
