@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -72,7 +73,7 @@ def environment(folder: Path, caller: Mapping[str, str] = os.environ) -> dict[st
 
 def supernode_command(configuration: NodeConfiguration, secret_file: Path) -> list[str]:
     """Return how the SuperNode is started."""
-    command = [str(Path(sys.executable).with_name("flower-supernode"))]
+    command = [sys.executable, "-P", "-m", "fedenclave.node.supernode"]
     command += ["--superlink", configuration.address]
     command += ["--root-certificates", str(configuration.root_certificate)]
     command += ["--auth-supernode-private-key", str(configuration.node_key)]
@@ -212,9 +213,9 @@ def run_node(configuration: NodeConfiguration) -> None:
             Program(name="supernode", command=supernode_command(configuration, secret)),
             Program(name="launcher", command=launcher_command(configuration, secret)),
         ]
-        if not Path(programs[0].command[0]).exists():
+        if find_spec("flwr") is None:
             raise ConfigurationError(
-                f"{programs[0].command[0]} is not there", hint="pip install 'fedenclave[flower]'"
+                "flwr is not installed", hint="pip install 'fedenclave[flower]'"
             )
         supervisor = Supervisor(programs, environment(folder), log, folder)
 
