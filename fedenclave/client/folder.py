@@ -37,7 +37,7 @@ from fedenclave.attestation.revocations import (
 )
 from fedenclave.audit.amended import manifests_before
 from fedenclave.client.files import read_file, read_key, write_at, write_key, write_whole
-from fedenclave.client.manifest_files import goes_by_manifest, manifests_in
+from fedenclave.client.manifest_files import goes_by_manifest, manifests_in, read_manifest
 from fedenclave.client.session import ClientSession
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
@@ -131,7 +131,7 @@ class ClientFolder:
             ConfigurationError: the manifest is not usable, this organisation with its key is not
                 one of its members, or the folder holds another manifest.
         """
-        manifest = Manifest.from_bytes(read_file(manifest_file, "manifest"))
+        manifest = read_manifest(manifest_file)
         read_policies(manifest.attestation)
         member = self.identity().member
         key = read_key(self.path / "member.key")
@@ -253,7 +253,7 @@ class ClientFolder:
                 f"{self.path} holds no approved manifest",
                 hint="review it and approve it: fedenclave federation approve",
             )
-        return Manifest.from_bytes(read_file(path, "manifest"))
+        return read_manifest(path)
 
     def approvals(self, of: Manifest | None = None) -> tuple[bytes, ...]:
         """Return the signed approvals of a manifest, or of the one in force."""
