@@ -87,7 +87,7 @@ class KeptLineage:
             ],
             **salt,
         }
-        return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
+        return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
 def read_lineage(path: Path) -> KeptLineage:
