@@ -109,6 +109,7 @@ def _show(result: DemoResult, folder: Path, seconds: float) -> None:
     out.print(_receipts(result))
     for line in result.contradictions:
         err.print(f"error: {line}", markup=False)
+    out.print(_changed_app(result))
     out.print(_attack(result))
     say(f"done in {seconds:.0f} s. in {folder}:")
     say("  results.png   the comparison as a plot")
@@ -207,6 +208,26 @@ def _attack(result: DemoResult) -> Panel:
     return Panel("\n".join(lines), title="the attack", border_style="red")
 
 
+def _changed_app(result: DemoResult) -> Panel:
+    tried = result.changed_app
+    ran = "a line of it ran" if tried.has_run else "no line of it ran"
+    lines = [
+        "The operator took FedEnclave's mod out of the app, so that it answers in plain text, and "
+        "had the SuperLink ship that. The line that was changed:",
+        "",
+        f"  [bold]{escape(tried.taken_out)}[/]",
+        "",
+        f"{len(tried.refusals)} of 4 nodes refused, {tried.answered} answered; {ran}. What a "
+        "hospital's log says:",
+        "",
+        *(f"  {escape(refusal)}" for refusal in list(tried.refusals.values())[:1]),
+        "",
+        "[dim]A node runs what its owner has approved, by its hash. Approving is reading: what an "
+        "approved app does, nobody checks again.[/]",
+    ]
+    return Panel("\n".join(lines), title="the other app", border_style="red")
+
+
 def _as_json(result: DemoResult) -> dict[str, object]:
     return {
         "insecure": True,
@@ -227,5 +248,11 @@ def _as_json(result: DemoResult) -> dict[str, object]:
             "swapped_file": result.swapped_file,
             "refusals": result.refusals,
             "sealed_for_it": result.sealed_for_swapped,
+        },
+        "changed_app": {
+            "taken_out": result.changed_app.taken_out,
+            "refusals": result.changed_app.refusals,
+            "answered": result.changed_app.answered,
+            "has_run": result.changed_app.has_run,
         },
     }

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.client.folder import ClientFolder
+from fedenclave.datasets.node_data import NodeData
 from fedenclave.node.approvals import AppApproval, AppApprovals
 from fedenclave.node.bundle import read_app
 from fedenclave.node.check import Row, check
@@ -34,6 +35,15 @@ def approve(
     folder: Folder,
     by: By = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    expected: Annotated[
+        str,
+        typer.Option(
+            "--hash",
+            metavar="HASH",
+            help="Do not ask where the app has this hash, as whoever has read it wrote it down; "
+            "refuse any other.",
+        ),
+    ] = "",
     again: Annotated[bool, typer.Option("--again", help="Although it was revoked.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +60,12 @@ def approve(
             f"app cannot be approved: {'; '.join(seen.objections)}",
             hint="ask its author for a changed one; nothing was recorded",
         )
-    if not yes:
+    if expected and expected != seen.bundle.fab_hash:
+        raise ConfigurationError(
+            f"app has hash {seen.bundle.fab_hash}, want {expected[:64]}",
+            hint="it is another app than the one that was read; nothing was recorded",
+        )
+    if not yes and not expected:
         typer.confirm(
             "have you read the files above, and may this app run here?", abort=True, err=True
         )
@@ -127,10 +142,23 @@ def init(
     folder: Folder,
     superlink: Annotated[str, typer.Option(help="The operator's SuperLink, host:port.")],
     port: Annotated[int, typer.Option(min=1024, max=65535, help="For this node alone.")] = 9094,
+    dataset: Annotated[
+        str, typer.Option(help="The sealed dataset that the app reads; relative to the folder.")
+    ] = "",
+    keys: Annotated[
+        str, typer.Option(metavar="keyring:FILE", help="What has the dataset's key.")
+    ] = "",
+    passphrase_file: Annotated[
+        str, typer.Option(help="File with the keyring's passphrase, mode 0600.")
+    ] = "",
+    digest: Annotated[
+        str, typer.Option(metavar="sha256:…", help="The only state of the dataset that is read.")
+    ] = "",
 ) -> None:
     """Write node.toml with its comments, and make the node's key for the SuperLink."""
     name = ClientFolder(folder).identity().client
-    path = write_configuration(folder, address=superlink, port=port)
+    data = NodeData(dataset=dataset, keys=keys, passphrase_file=passphrase_file, digest=digest)
+    path = write_configuration(folder, address=superlink, port=port, data=data)
     configuration = read_configuration(folder)
     if configuration.node_key.exists():
         say(f"{path} written; the key {configuration.node_key} is kept")

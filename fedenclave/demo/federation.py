@@ -42,13 +42,9 @@ class DemoFederation:
         """Return a hospital's own folder."""
         return ClientFolder(self.folder / "hospitals" / name)
 
-    def data(self, name: str) -> Path:
-        """Return the file of a hospital's own rows."""
-        return self.folder / "hospitals" / name / "data" / f"{name}.csv"
-
 
 def write_data(folder: Path) -> None:
-    """Split the data set: each hospital's rows into its own folder.
+    """Split the data set: each hospital's rows into its own folder `data`, in plain text.
 
     Raises:
         DeploymentError: the data set is not installed.

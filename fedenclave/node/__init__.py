@@ -9,6 +9,7 @@ app_process.py    one message, answered by an approved app, or refused
 launcher.py       starts that process for each task of a SuperNode
 supervisor.py     keeps SuperNode and launcher running, and ends them
 check.py          what of a node is missing or unsafe
+data_check.py     the same of its data
 configuration.py  node.toml
 settings.py       how Flower reads what an app may know of its node
 node_key.py       the key for the SuperLink

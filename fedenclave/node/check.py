@@ -20,6 +20,7 @@ from fedenclave.client.files import read_file
 from fedenclave.client.folder import ClientFolder
 from fedenclave.node.approvals import AppApprovals
 from fedenclave.node.configuration import NodeConfiguration, read_configuration
+from fedenclave.node.data_check import found_of
 from fedenclave.node.node_key import check_node_key, check_root_certificate
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
 from fedenclave.protocol.manifest import approving_members
@@ -73,7 +74,12 @@ def check(client_folder: Path, now: datetime | None = None) -> list[Row]:
     except FedEnclaveError as error:
         return [*rows, _failed("node.toml", error)]
     rows.append(Row(what="node.toml", state=State.OK, found=configuration.address))
-    return [*rows, *_superlink(configuration, now or datetime.now(UTC)), *_node(configuration)]
+    return [
+        *rows,
+        *_superlink(configuration, now or datetime.now(UTC)),
+        *_data(configuration),
+        *_node(configuration),
+    ]
 
 
 def _row(what: str, look: Callable[[], str]) -> Row:
@@ -183,6 +189,17 @@ def _trusted(configuration: NodeConfiguration) -> str:
         return "none named; this node's own approvals decide"
     read_file(configuration.trusted_entities, "trusted entities")
     return str(configuration.trusted_entities)
+
+
+def _data(configuration: NodeConfiguration) -> Iterator[Row]:
+    yield _row("sealed data", lambda: found_of(configuration.data))
+    plain = configuration.data.plain_text
+    yield Row(
+        what="data in plain text",
+        state=State.NOTE if plain else State.OK,
+        found="the app may read them" if plain else "not read",
+        hint="whoever gets the disk has them: fedenclave data seal" if plain else "",
+    )
 
 
 def _node(configuration: NodeConfiguration) -> Iterator[Row]:
