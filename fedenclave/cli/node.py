@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from fedenclave.cli import node_status
+from fedenclave.cli.node_status import iso
 from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.client.folder import ClientFolder
 from fedenclave.datasets.node_data import NodeData
@@ -19,6 +21,7 @@ from fedenclave.node.check import Row, check
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.inspection import Inspection, inspect
 from fedenclave.node.node_key import make_node_key
+from fedenclave.node.status import StatusReader
 from fedenclave.node.supervisor import run_node
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Manifest
@@ -125,13 +128,13 @@ def apps(folder: Folder, as_json: Json = False) -> None:
     for column in ("app", "version", "hash", "may run", "approved", "revoked"):
         table.add_column(column, overflow="fold")
     for each in records:
-        revoked = "" if each.holds else f"{each.revoked_by}, {_time(each.revoked_at)}"
+        revoked = "" if each.holds else f"{each.revoked_by}, {iso(each.revoked_at)}"
         table.add_row(
             cell(each.app_id),
             cell(each.version),
             cell(each.fab_hash),
             "yes" if each.holds else "no",
-            cell(f"{each.approved_by}, {_time(each.approved_at)}"),
+            cell(f"{each.approved_by}, {iso(each.approved_at)}"),
             cell(revoked),
         )
     out.print(table)
@@ -179,6 +182,18 @@ def show_check(folder: Folder, as_json: Json = False) -> None:
     else:
         _show_rows(rows)
     if any(row.stops for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command("status")
+def show_status(folder: Folder, as_json: Json = False) -> None:
+    """Show what the node is doing and has done; exit 1 where something needs attention."""
+    status = StatusReader(folder).read()
+    if as_json:
+        print_json(node_status.plain(status))
+    else:
+        node_status.show(status)
+    if status.attention():
         raise typer.Exit(1)
 
 
@@ -237,7 +252,3 @@ def _plain(record: AppApproval) -> dict[str, object]:
         "revoked_by": record.revoked_by,
         "revoked_at": record.revoked_at,
     }
-
-
-def _time(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

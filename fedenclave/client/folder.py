@@ -15,6 +15,7 @@ receipts/         one file per round
 log.fel           everything that the enclave has signed, as far as this client was shown it
 checkpoint        the newest signed note of that log, with witnesses' signatures if there were any
 model.fem         the newest released model
+events.jsonl      what happened here: refusals, evidence, updates; beside it run.lock of its node
 """
 
 from __future__ import annotations
@@ -313,8 +314,7 @@ class ClientFolder:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             raise ConfigurationError(
-                f"cannot lock {self.path}: {error.strerror}",
-                hint="may this user write there?",
+                f"cannot lock {self.path}: {error.strerror}", hint="may this user write there?"
             ) from error
         return file
 

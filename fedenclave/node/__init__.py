@@ -8,6 +8,13 @@ admitted.py       from the bytes that a SuperLink sent to the owner's own copy o
 app_process.py    one message, answered by an approved app, or refused
 launcher.py       starts that process for each task of a SuperNode
 supervisor.py     keeps SuperNode and launcher running, and ends them
+programs.py       how these two are started
+bound.py          a program that ends with the one that started it
+process_limits.py what a process asks of Linux about itself
+run_lock.py       whether a node runs on a folder
+proxy.py          the way out, where there is a proxy
+status.py         what a node is doing and has done
+metrics.py        the same for Prometheus, on this machine alone
 check.py          what of a node is missing or unsafe
 data_check.py     the same of its data
 configuration.py  node.toml
