@@ -22,7 +22,7 @@ from fedenclave.node.inspection import Inspection, inspect
 from fedenclave.node.node_key import make_node_key
 from fedenclave.node.status import StatusReader
 from fedenclave.node.supervisor import run_node
-from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.errors import ConfigurationError, printable
 from fedenclave.protocol.manifest import Manifest
 
 app = typer.Typer(help="The data owner's node: approve an app, and run it.", no_args_is_help=True)
@@ -153,7 +153,7 @@ def show_check(folder: Folder, as_json: Json = False) -> None:
         )
     else:
         _show_rows(rows)
-    if any(row.stops for row in rows):
+    if any(row.bad for row in rows):
         raise typer.Exit(1)
 
 
@@ -172,7 +172,8 @@ def show_status(folder: Folder, as_json: Json = False) -> None:
 @app.command("run")
 def run_supernode(folder: Folder) -> None:
     """Run a SuperNode with approved apps alone, until SIGTERM or Ctrl-C."""
-    stopping = [row for row in check(folder) if row.stops]
+    rows = check(folder)
+    stopping = [row for row in rows if row.stops]
     if stopping:
         _show_rows(stopping)
         raise ConfigurationError(
@@ -180,6 +181,10 @@ def run_supernode(folder: Folder) -> None:
             hint="see the table; all of it: fedenclave node check",
         )
     configuration = read_configuration(folder)
+    for row in rows:
+        if row.bad:
+            err.print(f"warning: {printable(row.found)}; it is tried again", markup=False)
+            err.print(f"hint: {printable(row.hint)}", markup=False)
     say(f"node runs; its log is {configuration.logs / 'node.log'}")
     run_node(configuration)
     say("node has ended")
