@@ -20,6 +20,7 @@ from fedenclave.node.check import Row, check
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.inspection import Inspection, inspect
 from fedenclave.node.node_key import make_node_key
+from fedenclave.node.replacement import Replacement, replacement
 from fedenclave.node.status import StatusReader
 from fedenclave.node.supervisor import run_node
 from fedenclave.protocol.errors import ConfigurationError, printable
@@ -38,6 +39,10 @@ def approve(
     by: By = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Although it was revoked.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Show what differs from the approved version; revoke that."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what an app is, and let it run on this node: these bytes, and no others."""
@@ -53,17 +58,42 @@ def approve(
             f"app cannot be approved: {'; '.join(seen.objections)}",
             hint="ask its author for a changed one; nothing was recorded",
         )
+    approvals = AppApprovals(folder)
+    instead = replacement(seen.bundle, approvals) if replace else None
+    if instead is not None and not as_json:
+        _show_replacement(instead)
     if not yes:
-        typer.confirm(
-            "have you read the files above, and may this app run here?", abort=True, err=True
-        )
-    record = AppApprovals(folder).approve(
-        seen.bundle, by=by or getpass.getuser(), now=int(time.time()), again=again
-    )
-    if as_json:
-        print_json({**seen.plain(), "approved": True, **_plain(record)})
+        question = "have you read the files above, and may this app run here"
+        question += f" in place of {len(instead.replaced)} approved?" if instead else "?"
+        typer.confirm(question, abort=True, err=True)
+    who, now = by or getpass.getuser(), int(time.time())
+    revoked: list[AppApproval] = []
+    if instead is None:
+        record = approvals.approve(seen.bundle, by=who, now=now, again=again)
     else:
-        say(f"approved: {record.app_id} {record.version}, {record.fab_hash}")
+        record, revoked = approvals.replace(seen.bundle, by=who, now=now, again=again)
+    if as_json:
+        replaced = {} if instead is None else {"replaces": instead.plain()}
+        print_json({**seen.plain(), "approved": True, **_plain(record), **replaced})
+        return
+    say(f"approved: {record.app_id} {record.version}, {record.fab_hash}")
+    for each in revoked:
+        say(f"revoked: {each.app_id} {each.version}, {each.fab_hash}")
+
+
+def _show_replacement(instead: Replacement) -> None:
+    newest = instead.replaced[-1]
+    title = f"files that differ from {newest.version}, {newest.fab_hash}"
+    table = Table(title=cell(title), show_lines=True)
+    for column in ("file", "approved", "new"):
+        table.add_column(column, overflow="fold")
+    rows = [(name, "not there", new) for name, new in instead.added.items()]
+    rows += [(name, *hashes) for name, hashes in instead.changed.items()]
+    rows += [(name, old, "not there") for name, old in instead.removed.items()]
+    for row in rows:
+        table.add_row(*map(cell, row))
+    out.print(table)
+    say(f"{instead.unchanged} files are the same; to be revoked: {len(instead.replaced)}")
 
 
 @app.command()
