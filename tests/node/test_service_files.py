@@ -170,3 +170,22 @@ def test_alerts_are_on_metrics_and_reasons_that_there_are() -> None:
             assert f'"{name.removesuffix("_total")}"' in source, name
         for reasons in re.findall(r'reason=~?"([^"]+)"', rule["expr"]):
             assert set(reasons.split("|")) <= set(Cause)
+
+
+def test_the_page_explains_every_reason_and_names_metrics_that_there_are() -> None:
+    pytest.importorskip("prometheus_client", reason="not installed")
+    from fedenclave.client.refusals import Cause
+    from fedenclave.node import metrics
+
+    page = (SERVICE / "README.md").read_text()
+    for cause in Cause:
+        assert f"`{cause.value}`" in page, cause
+    (named,) = re.findall(r"`fedenclave_node_up`,.*?and more", page, re.DOTALL)
+    source = Path(metrics.__file__).read_text()
+    names = re.findall(r"`(?:fedenclave_node)?_?(\w+?)(?:_total)?(?:\{\w+\})?`", named)
+    assert len(names) > 8
+    for name in names:
+        assert f'"{name}"' in source, name
+    for path in SERVICE.rglob("*"):
+        if path.is_file() and path.name != "README.md":
+            assert path.name in page, path
