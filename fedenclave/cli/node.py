@@ -21,9 +21,10 @@ from fedenclave.node.check import Row, check
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.inspection import Inspection, inspect
 from fedenclave.node.node_key import make_node_key
+from fedenclave.node.replacement import Replacement, replacement
 from fedenclave.node.status import StatusReader
 from fedenclave.node.supervisor import run_node
-from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.errors import ConfigurationError, printable
 from fedenclave.protocol.manifest import Manifest
 
 app = typer.Typer(help="The data owner's node: approve an app, and run it.", no_args_is_help=True)
@@ -48,6 +49,10 @@ def approve(
         ),
     ] = "",
     again: Annotated[bool, typer.Option("--again", help="Although it was revoked.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Show what differs from the approved version; revoke that."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what an app is, and let it run on this node: these bytes, and no others."""
@@ -68,17 +73,42 @@ def approve(
             f"app has hash {seen.bundle.fab_hash}, want {expected[:64]}",
             hint="it is another app than the one that was read; nothing was recorded",
         )
+    approvals = AppApprovals(folder)
+    instead = replacement(seen.bundle, approvals) if replace else None
+    if instead is not None and not as_json:
+        _show_replacement(instead)
     if not yes and not expected:
-        typer.confirm(
-            "have you read the files above, and may this app run here?", abort=True, err=True
-        )
-    record = AppApprovals(folder).approve(
-        seen.bundle, by=by or getpass.getuser(), now=int(time.time()), again=again
-    )
-    if as_json:
-        print_json({**seen.plain(), "approved": True, **_plain(record)})
+        question = "have you read the files above, and may this app run here"
+        question += f" in place of {len(instead.replaced)} approved?" if instead else "?"
+        typer.confirm(question, abort=True, err=True)
+    who, now = by or getpass.getuser(), int(time.time())
+    revoked: list[AppApproval] = []
+    if instead is None:
+        record = approvals.approve(seen.bundle, by=who, now=now, again=again)
     else:
-        say(f"approved: {record.app_id} {record.version}, {record.fab_hash}")
+        record, revoked = approvals.replace(seen.bundle, by=who, now=now, again=again)
+    if as_json:
+        replaced = {} if instead is None else {"replaces": instead.plain()}
+        print_json({**seen.plain(), "approved": True, **_plain(record), **replaced})
+        return
+    say(f"approved: {record.app_id} {record.version}, {record.fab_hash}")
+    for each in revoked:
+        say(f"revoked: {each.app_id} {each.version}, {each.fab_hash}")
+
+
+def _show_replacement(instead: Replacement) -> None:
+    newest = instead.replaced[-1]
+    title = f"files that differ from {newest.version}, {newest.fab_hash}"
+    table = Table(title=cell(title), show_lines=True)
+    for column in ("file", "approved", "new"):
+        table.add_column(column, overflow="fold")
+    rows = [(name, "not there", new) for name, new in instead.added.items()]
+    rows += [(name, *hashes) for name, hashes in instead.changed.items()]
+    rows += [(name, old, "not there") for name, old in instead.removed.items()]
+    for row in rows:
+        table.add_row(*map(cell, row))
+    out.print(table)
+    say(f"{instead.unchanged} files are the same; to be revoked: {len(instead.replaced)}")
 
 
 @app.command()
@@ -181,7 +211,7 @@ def show_check(folder: Folder, as_json: Json = False) -> None:
         )
     else:
         _show_rows(rows)
-    if any(row.stops for row in rows):
+    if any(row.bad for row in rows):
         raise typer.Exit(1)
 
 
@@ -200,7 +230,8 @@ def show_status(folder: Folder, as_json: Json = False) -> None:
 @app.command("run")
 def run_supernode(folder: Folder) -> None:
     """Run a SuperNode with approved apps alone, until SIGTERM or Ctrl-C."""
-    stopping = [row for row in check(folder) if row.stops]
+    rows = check(folder)
+    stopping = [row for row in rows if row.stops]
     if stopping:
         _show_rows(stopping)
         raise ConfigurationError(
@@ -208,6 +239,10 @@ def run_supernode(folder: Folder) -> None:
             hint="see the table; all of it: fedenclave node check",
         )
     configuration = read_configuration(folder)
+    for row in rows:
+        if row.bad:
+            err.print(f"warning: {printable(row.found)}; it is tried again", markup=False)
+            err.print(f"hint: {printable(row.hint)}", markup=False)
     say(f"node runs; its log is {configuration.logs / 'node.log'}")
     run_node(configuration)
     say("node has ended")

@@ -4,6 +4,7 @@ bundle.py         what an app is: the files of a Flower app bundle, and its hash
 source.py         what an app's code says of itself, read and never run
 inspection.py     what speaks against approving it, and what its owner is to look at
 approvals.py      the owner's decisions, kept in the client's folder
+replacement.py    a new version of an app beside the approved one
 admitted.py       from the bytes that a SuperLink sent to the owner's own copy of the same app
 app_process.py    one message, answered by an approved app, or refused
 launcher.py       starts that process for each task of a SuperNode
