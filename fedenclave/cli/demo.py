@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from fedenclave.attestation.result import AttestationResult
+from fedenclave.cli.demo_scans import scans
 from fedenclave.cli.terminal import err, out, print_error, print_insecure, print_json, say
 from fedenclave.demo.records import proof
 from fedenclave.demo.tee import WORDS, Tee
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
 _METHODS = ("local", "federated", "pooled")
 
 
+app = typer.Typer()
+app.command("scans")(scans)
+
+
+@app.callback(invoke_without_command=True)
 def demo(
+    context: typer.Context,
     folder: Annotated[Path, typer.Option(help="Where to put everything that is made.")] = Path(
         "fedenclave-demo"
     ),
@@ -43,7 +50,13 @@ def demo(
     ] = Tee.INSECURE,
     as_json: Annotated[bool, typer.Option("--json", help="Results on stdout as JSON.")] = False,
 ) -> None:
-    """Four hospitals train one heart-disease model; then the operator cheats, and is refused."""
+    """Four hospitals train one heart-disease model; then the operator cheats, and is refused.
+
+    Others have names: `fedenclave demo scans`.
+    """
+    if context.invoked_subcommand is not None:
+        _refuse_options(context, context.invoked_subcommand)
+        return
     hospital = _load()
     began = time.monotonic()
     print_insecure(WORDS[tee].warning)
@@ -79,6 +92,17 @@ def demo(
             )
         )
         raise typer.Exit(1)
+
+
+def _refuse_options(context: typer.Context, name: str) -> None:
+    """Refuse an option before another demonstration's name: it would be ignored."""
+    given = [
+        key
+        for key in context.params
+        if (source := context.get_parameter_source(key)) and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise typer.BadParameter(f"options of {name} stand behind its name")
 
 
 def _load() -> Any:
