@@ -52,7 +52,7 @@ app.add_typer(aggregator.app, name="aggregator")
 app.add_typer(key_service.app, name="key-service")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(attack.app, name="attack")
-app.command()(demo.demo)
+app.add_typer(demo.app, name="demo")
 app.command()(bench.bench)
 
 
