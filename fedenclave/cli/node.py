@@ -201,6 +201,18 @@ def init(
     say(f"put the SuperLink's root certificate at {configuration.root_certificate}")
 
 
+@app.command("renew-key")
+def renew_key(folder: Folder) -> None:
+    """Make the next key by which the SuperLink will know this node; the present one stays."""
+    name = ClientFolder(folder).identity().client
+    key = read_configuration(folder).node_key
+    public = make_node_key(key.with_name(f"{key.name}.new"), name)
+    say(f"send the operator {public}; when it is registered, and this node has ended:")
+    for path in (key, key.with_name(f"{key.name}.pub")):
+        new = f"{key.name}.new" if path == key else f"{key.name}.new.pub"
+        say(f"mv {path.with_name(new)} {path}")
+
+
 @app.command("check")
 def show_check(folder: Folder, as_json: Json = False) -> None:
     """Say what is missing or unsafe, with what to do about it."""

@@ -24,7 +24,7 @@ OPTION = re.compile(r"--[a-z][a-z0-9-]*")
 
 def commands(text: str) -> Iterator[str]:
     """Yield what stands behind `fedenclave` in code, up to a comment, a pipe or the code's end."""
-    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     for block in blocks:
         joined = block.replace("\\\n", " ")
