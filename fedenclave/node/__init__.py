@@ -17,6 +17,8 @@ proxy.py          the way out, where there is a proxy
 status.py         what a node is doing and has done
 metrics.py        the same for Prometheus, on this machine alone
 check.py          what of a node is missing or unsafe
+check_folder.py   the same of its folder: keys, state, disk, clock
+row.py            one thing that was looked at
 configuration.py  node.toml
 settings.py       how Flower reads what an app may know of its node
 node_key.py       the key for the SuperLink

@@ -10,9 +10,10 @@ import pytest
 from fedenclave.client.folder import ClientFolder, Identity
 from fedenclave.demo.certificates import make_server_certificate
 from fedenclave.node.approvals import AppApprovals
-from fedenclave.node.check import Row, State, check
+from fedenclave.node.check import check
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.node_key import make_node_key
+from fedenclave.node.row import Row, State
 from fedenclave.protocol.errors import ConfigurationError
 from tests.node.apps import bundle
 
