@@ -17,8 +17,10 @@ from pathlib import Path
 
 from fedenclave.client.files import read_file
 from fedenclave.node.approvals import AppApprovals
+from fedenclave.node.bound import Confinement
 from fedenclave.node.check_folder import folder_rows
 from fedenclave.node.configuration import FILE, NodeConfiguration, read_configuration
+from fedenclave.node.landlock import NETWORK_LEVEL, level
 from fedenclave.node.metrics import check_installed
 from fedenclave.node.node_key import check_node_key, check_root_certificate
 from fedenclave.node.proxy import check_proxy, proxy_in_force
@@ -56,6 +58,7 @@ def check(
         *rows,
         *_superlink(configuration, at),
         _proxy(configuration, caller),
+        _confinement(configuration.confinement),
         *_node(configuration),
     ]
 
@@ -146,6 +149,27 @@ def _proxy(configuration: NodeConfiguration, caller: Mapping[str, str]) -> Row:
         state = State.UNREACHABLE
         return Row(what="proxy", state=state, found=error.message, hint=error.hint)
     return Row(what="proxy", state=State.OK, found=str(proxy))
+
+
+def _confinement(confinement: Confinement | None) -> Row:
+    what = "confinement"
+    if confinement is None:
+        found = "none: an approved app writes and connects as this user can"
+        return Row(what=what, state=State.NOTE, found=found, hint="[confinement] in node.toml")
+    missing = [each for each in confinement.write if not each.is_dir()]
+    if missing:
+        found, hint = f"{missing[0]} is no folder", "make it, or take it out of node.toml"
+        return Row(what=what, state=State.MISSING, found=found, hint=hint)
+    known = level()
+    if known >= NETWORK_LEVEL:
+        return Row(what=what, state=State.OK, found=f"Landlock, level {known}")
+    what_is_held = "where an app writes, and not whom it connects to" if known else "nothing"
+    return Row(
+        what=what,
+        state=State.NOTE,
+        found=f"this kernel's Landlock (level {known}) holds {what_is_held}",
+        hint="Linux 6.7 and later hold both; is lsm=landlock,... on its command line?",
+    )
 
 
 def _metrics(port: int) -> str:
