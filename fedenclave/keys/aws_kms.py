@@ -1,12 +1,12 @@
 """Keys in AWS KMS, by boto3: with the credentials and the endpoint that boto3 is configured to.
 
-A version of key `node` is a KMS key of its own, with the alias `alias/node.v1`, `alias/node.v2`
+A version of key `node` is a KMS key of its own, with the alias `alias/node-v1`, `alias/node-v2`
 ...: KMS' own rotation keeps all old material for ever, and none of it could be destroyed.
 
 Rules:
   * What is wrapped names the KMS key, and is unwrapped by that one alone, in this account.
   * The encryption context says key and dataset. It stands in CloudTrail, in the clear.
-  * Destroying schedules the deletion, with the waiting period that KMS has by default: 30 days.
+  * Destroying schedules the deletion, which waits for 30 days.
 
 Source: AWS KMS API reference: Encrypt, Decrypt, ListAliases, ScheduleKeyDeletion.
 """
@@ -37,10 +37,13 @@ from fedenclave.protocol.records import Record
 KIND = "aws-kms"
 _ARN = re.compile(
     r"(arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}))"
-    r"(:alias/(?P<key>[A-Za-z0-9][A-Za-z0-9._-]*))?"
+    r"(:alias/(?P<key>[A-Za-z0-9][A-Za-z0-9_-]*))?"
 )
-_ALIAS = re.compile(r"alias/(?P<key>[A-Za-z0-9][A-Za-z0-9._-]*)\.v(?P<version>[1-9][0-9]{0,8})")
+_ALIAS = re.compile(r"alias/(?P<key>[A-Za-z0-9][A-Za-z0-9_-]*)-v(?P<version>[1-9][0-9]{0,8})")
 _SECONDS = 20
+WAITING_DAYS = 30
+"""How long a deletion can be called back: the most that KMS takes, and its default."""
+
 _GONE = ("PendingDeletion", "PendingReplicaDeletion")
 
 
@@ -65,7 +68,7 @@ def open_aws_kms(arn: str, *, clock: Callable[[], float] = time.time) -> tuple[A
         raise ConfigurationError(
             f"aws-kms:{arn[:200]} names no account, or no alias",
             hint="such as aws-kms:arn:aws:kms:eu-central-1:111122223333:alias/node. a key that is "
-            "there already is given the alias node.v1",
+            "there already is given the alias node-v1",
         )
     try:
         import boto3
@@ -79,7 +82,7 @@ def open_aws_kms(arn: str, *, clock: Callable[[], float] = time.time) -> tuple[A
     )
     prefix = found[1]
     with translated("be reached", f"{KIND}:{prefix}"):
-        client = boto3.client("kms", region_name=found["region"], config=limits)
+        client = boto3.session.Session().client("kms", region_name=found["region"], config=limits)
     return AwsKms(client, prefix, clock=clock), found["key"] or ""
 
 
@@ -100,7 +103,12 @@ class AwsKms:
 
     def create(self, key: str, version: int, expires: int) -> int:
         """Make a KMS key and its alias. See `KeyStore.create`."""
-        alias = f"alias/{key}.v{version}"
+        alias = f"alias/{key}-v{version}"
+        if "." in key:
+            raise KeysRefused(
+                f"a key of {self.place} cannot be named {key[:80]!r}",
+                hint="letters, digits, dashes and underscores alone",
+            )
         with self._calling(f"make {alias}"):
             made = self._client.create_key(
                 Description=f"FedEnclave: wraps data keys, {key} version {version}",
@@ -129,7 +137,7 @@ class AwsKms:
         ]
 
     def _described(self, key: str, version: int, newest: bool) -> KeyVersion:
-        with self._calling(f"describe alias/{key}.v{version}"):
+        with self._calling(f"describe alias/{key}-v{version}"):
             told = self._client.describe_key(KeyId=self._alias_arn(key, version))["KeyMetadata"]
         gone = int(told["DeletionDate"].timestamp()) if "DeletionDate" in told else 0
         if told["KeyState"] in _GONE:
@@ -147,11 +155,11 @@ class AwsKms:
         versions = [version for _, version in self._aliases(key)]
         if not versions:
             raise NoSuchKey(
-                f"{self.place} has no alias {key}.v1",
+                f"{self.place} has no alias {key}-v1",
                 hint="fedenclave keys create makes a KMS key with one",
             )
         version = max(versions)
-        with self._calling(f"wrap with alias/{key}.v{version}"):
+        with self._calling(f"wrap with alias/{key}-v{version}"):
             answer = self._client.encrypt(
                 KeyId=self._alias_arn(key, version),
                 Plaintext=data_key,
@@ -184,10 +192,12 @@ class AwsKms:
 
     def destroy(self, key: str, version: int) -> int:
         """Schedule the deletion. See `KeyStore.destroy`."""
-        with self._calling(f"schedule the deletion of alias/{key}.v{version}"):
+        with self._calling(f"schedule the deletion of alias/{key}-v{version}"):
             # The deletion takes a key's id, and no alias.
             described = self._client.describe_key(KeyId=self._alias_arn(key, version))
-            answer = self._client.schedule_key_deletion(KeyId=described["KeyMetadata"]["Arn"])
+            answer = self._client.schedule_key_deletion(
+                KeyId=described["KeyMetadata"]["KeyId"], PendingWindowInDays=WAITING_DAYS
+            )
         return int(answer["DeletionDate"].timestamp())
 
     def _aliases(self, key: str | None) -> list[tuple[str, int]]:
@@ -200,7 +210,7 @@ class AwsKms:
         ]
 
     def _alias_arn(self, key: str, version: int) -> str:
-        return f"{self._prefix}:alias/{key}.v{version}"
+        return f"{self._prefix}:alias/{key}-v{version}"
 
     def _check_own(self, kms_key: str) -> None:
         if not kms_key.startswith(f"{self._prefix}:key/"):
@@ -275,4 +285,6 @@ _MEANINGS: dict[str, tuple[type[KeysRefused], str]] = {
 
 
 def _meaning(code: str) -> tuple[type[KeysRefused], str]:
+    if code.startswith("5"):  # an error page, and none of KMS' own answers
+        return Unreachable, "call again later"
     return _MEANINGS.get(code, (KeysRefused, "CloudTrail may say more"))

@@ -244,9 +244,9 @@ class GcpKms:
         try:
             yield
         except exceptions.GoogleAPICallError as error:
-            kind, hint = _meaning(error, exceptions)
-            said = f"{type(error).__name__}: {str(error.message)[:300]}"
-            raise kind(f"{what}: {said}", hint=hint) from error
+            status, said = _told(error)
+            kind, hint = _MEANINGS.get(status, (KeysRefused, "Cloud Audit Logs may say more"))
+            raise kind(f"{what}: {status}: {said[:300]}", hint=hint) from error
         except (requests.RequestException, exceptions.RetryError, TimeoutError) as error:
             raise Unreachable(
                 f"{what}: no answer ({type(error).__name__})",
@@ -257,35 +257,45 @@ class GcpKms:
                 f"{what}: {type(error).__name__}",
                 hint="are the credentials current, and is this machine's clock right?",
             ) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            # What Google's client raises where an answer has another shape than it takes for given.
+            raise AnswerNotTrusted(
+                f"{what}: the answer is none of Cloud KMS' ({type(error).__name__})",
+                hint="is something between this machine and Google? call again",
+            ) from error
 
 
-def _meaning(error: Any, exceptions: Any) -> tuple[type[KeysRefused], str]:
-    meanings: tuple[tuple[Any, type[KeysRefused], str], ...] = (
-        (
-            (exceptions.Forbidden, exceptions.Unauthorized),
-            NotAllowed,
-            "the role that it needs is in fedenclave/keys/README.md",
-        ),
-        (exceptions.NotFound, NoSuchKey, "fedenclave keys list shows what there is"),
-        (
-            exceptions.FailedPrecondition,
-            KeyDestroyed,
-            "the version is destroyed, scheduled for it, or switched off; before the time is over "
-            "its administrator can restore it",
-        ),
-        (
-            exceptions.InvalidArgument,
-            CannotUnwrap,
-            "what holds the wrapped key was changed, or is another key's or dataset's",
-        ),
-        (exceptions.Conflict, KeysRefused, "somebody else has made it just now; call again"),
-        (
-            (exceptions.TooManyRequests, exceptions.ServerError, exceptions.DeadlineExceeded),
-            Unreachable,
-            "call again later",
-        ),
-    )
-    for kinds, ours, hint in meanings:
-        if isinstance(error, kinds):
-            return ours, hint
-    return KeysRefused, "Cloud Audit Logs may say more"
+def _told(error: Any) -> tuple[str, str]:
+    """Return the status' name and the message of an answer.
+
+    Over HTTPS the client's own classes tell an argument that is wrong from a key in a wrong state
+    no more: both are 400.
+    """
+    try:
+        told = error.response.json()["error"]
+        return str(told["status"]), str(told["message"])
+    except (AttributeError, ValueError, KeyError, TypeError):
+        code = int(error.code or 0)
+        return ("UNAVAILABLE" if code >= 500 else str(code)), "an answer without a status"
+
+
+_LATER = "call again later"
+_MEANINGS: dict[str, tuple[type[KeysRefused], str]] = {
+    "PERMISSION_DENIED": (NotAllowed, "the role that it needs is in fedenclave/keys/README.md"),
+    "UNAUTHENTICATED": (NotAllowed, "are the credentials current, and this machine's clock right?"),
+    "NOT_FOUND": (NoSuchKey, "fedenclave keys list shows what there is"),
+    "FAILED_PRECONDITION": (
+        KeyDestroyed,
+        "the version is destroyed, scheduled for it, or switched off; before the time is over "
+        "its administrator can restore it",
+    ),
+    "INVALID_ARGUMENT": (
+        CannotUnwrap,
+        "what holds the wrapped key was changed, or is another key's or dataset's",
+    ),
+    "ALREADY_EXISTS": (KeysRefused, "somebody else has made it just now; call again"),
+    "RESOURCE_EXHAUSTED": (Unreachable, "KMS is asked too often; call again later"),
+    "UNAVAILABLE": (Unreachable, _LATER),
+    "INTERNAL": (Unreachable, _LATER),
+    "DEADLINE_EXCEEDED": (Unreachable, _LATER),
+}

@@ -121,7 +121,7 @@ class StoredKeys:
 
     def _check_there(self, key: str, version: int, newest: int) -> None:
         told = [v for v in self._store.versions(key) if v.version == version]
-        if told and told[0].state not in (KeyState.DESTROYED, KeyState.SCHEDULED):
+        if told and not told[0].destroyed:
             return
         if told or 1 <= version < newest:
             raise KeyDestroyed(

@@ -35,7 +35,7 @@ from fedenclave.keys.errors import (
     Unreachable,
 )
 from fedenclave.keys.expiry import state_of
-from fedenclave.keys.provider import KeyVersion
+from fedenclave.keys.provider import KeyState, KeyVersion
 from fedenclave.keys.wrapping import bound_bytes
 from fedenclave.protocol.errors import ConfigurationError
 
@@ -135,10 +135,14 @@ class VaultTransit:
                 version=int(number),
                 created=_seconds(made),
                 destroyed=0,
-                state=state_of(newest=int(number) == newest, expires=0, destroyed=0, now=now),
+                state=(
+                    state_of(newest=int(number) == newest, expires=0, destroyed=0, now=now)
+                    if int(number) >= least
+                    # Forbidden, and still there: a trim that was broken off, or Vault's own people.
+                    else KeyState.SCHEDULED
+                ),
             )
             for number, made in sorted(told["keys"].items(), key=lambda item: int(item[0]))
-            if int(number) >= least
         ]
 
     def encrypt(self, data_key: bytes, key: str, context: str) -> tuple[int, bytes]:
@@ -151,7 +155,7 @@ class VaultTransit:
                 associated_data=_text(bound_bytes(KIND, key, context)),
                 mount_point=self._mount,
             )
-        wrapped = str(answer["data"]["ciphertext"])
+        wrapped = self._field(answer, "ciphertext")
         return self._version_in(wrapped), wrapped.encode()
 
     def decrypt(self, wrapped: bytes, key: str, version: int, context: str) -> bytes:
@@ -171,8 +175,8 @@ class VaultTransit:
                     associated_data=_text(bound_bytes(KIND, key, context)),
                     mount_point=self._mount,
                 )
-            return base64.b64decode(answer["data"]["plaintext"], validate=True)
-        except (binascii.Error, TypeError, KeyError) as error:
+            return base64.b64decode(self._field(answer, "plaintext"), validate=True)
+        except binascii.Error as error:
             raise AnswerNotTrusted(
                 f"{self.place} answers with something that is no plaintext"
             ) from error
@@ -188,14 +192,20 @@ class VaultTransit:
                 hint=f"bring every dataset to a newer one, then destroy from {oldest} on",
             )
         with self._calling(f"destroy key {key} version {version}"):
-            self._transit.update_key_configuration(
-                name=key,
-                min_decryption_version=version + 1,
-                min_encryption_version=version + 1,
-                mount_point=self._mount,
-            )
+            # In this order: Vault trims only what both forbid, and encrypts with nothing that it
+            # would not decrypt. hvac takes the two one at a time.
+            for least in ("min_encryption_version", "min_decryption_version"):
+                self._transit.update_key_configuration(
+                    name=key, mount_point=self._mount, **{least: version + 1}
+                )
             self._transit.trim_key(name=key, min_version=version + 1, mount_point=self._mount)
         return int(self._clock())
+
+    def _field(self, answer: Any, name: str) -> str:
+        try:
+            return str(answer["data"][name])
+        except (TypeError, KeyError) as error:
+            raise AnswerNotTrusted(f"{self.place} answers without {name}") from error
 
     def _read(self, key: str) -> dict[str, Any]:
         with self._calling(f"look at key {key}"):
