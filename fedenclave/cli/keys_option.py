@@ -16,7 +16,7 @@ import typer
 from fedenclave.keys.keyring import audit_path
 from fedenclave.keys.locations import Access, keyring_path, open_keys
 from fedenclave.keys.passphrase import VARIABLE, checked_passphrase, read_passphrase
-from fedenclave.keys.pkcs11_token import PIN_VARIABLE
+from fedenclave.keys.pkcs11_token import PIN_VARIABLE, Ask
 from fedenclave.keys.provider import KeyProvider
 from fedenclave.protocol.errors import ConfigurationError
 
@@ -127,7 +127,7 @@ def chosen(
         where,
         Access(
             passphrase=lambda file: passphrase(passphrase_file, f"passphrase of {file}"),
-            ask_pin=_ask_pin if sys.stdin.isatty() else None,
+            ask_pin=pin_prompt(),
             audit=events,
         ),
     )
@@ -154,6 +154,11 @@ def passphrase(file: Path | None, question: str, *, twice: bool = False) -> byte
         )
     typed: str = typer.prompt(question, hide_input=True, confirmation_prompt=twice, err=True)
     return checked_passphrase(typed.encode(), "the prompt")
+
+
+def pin_prompt() -> Ask | None:
+    """Return what asks for a token's PIN; None where nobody is there to ask."""
+    return _ask_pin if sys.stdin.isatty() else None
 
 
 def _ask_pin(question: str) -> bytes:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedenclave.client.files import write_whole
-from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.client.folder import ClientFolder
+from fedenclave.client.identity import Identity
 from fedenclave.demo.apps import run_module
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.membership.enrolment import Enrolment, roster_of

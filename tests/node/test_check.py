@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.client.folder import ClientFolder
+from fedenclave.client.identity import Identity
 from fedenclave.demo.certificates import make_server_certificate
 from fedenclave.node.approvals import AppApprovals
 from fedenclave.node.check import Row, State, check
