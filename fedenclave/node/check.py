@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fedenclave.client.files import read_file
 from fedenclave.client.folder import ClientFolder
+from fedenclave.keys.pkcs11_signing import is_token, without_access
 from fedenclave.node.approvals import AppApprovals
 from fedenclave.node.configuration import NodeConfiguration, read_configuration
 from fedenclave.node.node_key import check_node_key, check_root_certificate
@@ -65,6 +66,7 @@ def check(client_folder: Path, now: datetime | None = None) -> list[Row]:
         _row("client", lambda: client.identity().client),
         _row("manifest", lambda: _manifest(client)),
         *_private(client_folder),
+        *_token_keys(client),
         _row("flower", _flower),
         *_apps(client_folder),
     ]
@@ -107,7 +109,7 @@ def _manifest(client: ClientFolder) -> str:
 def _private(folder: Path) -> Iterator[Row]:
     if not folder.is_dir():
         return
-    for path in (folder, folder / "client.key", folder / "member.key"):
+    for path in (folder, *sorted(folder.glob("client*.key")), folder / "member.key"):
         if not path.exists():
             continue
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -118,6 +120,21 @@ def _private(folder: Path) -> Iterator[Row]:
             found=f"mode {mode:04o}",
             hint="" if good else f"others could have read it. chmod go= {path}",
         )
+
+
+def _token_keys(client: ClientFolder) -> Iterator[Row]:
+    """Log in to the token that has the signing key, as every round will: its PIN must be at hand."""
+    try:
+        where = client.identity().signing_key
+    except FedEnclaveError:
+        return
+    if is_token(where):
+        yield _row("signing key", lambda: _opened(client, where))
+
+
+def _opened(client: ClientFolder, where: str) -> str:
+    client.client_key()
+    return without_access(where)
 
 
 def _flower() -> str:

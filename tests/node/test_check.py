@@ -15,6 +15,7 @@ from fedenclave.node.check import Row, State, check
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.node_key import make_node_key
 from fedenclave.protocol.errors import ConfigurationError
+from tests.keys.softhsm import soft_token
 from tests.node.apps import bundle
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -51,6 +52,20 @@ def test_each_thing_that_is_missing_has_a_hint(node: Path, tmp_path: Path) -> No
         assert found.state is State.MISSING
         assert found.hint
     assert all(each.stops for each in check(tmp_path / "none") if each.what == "client")
+
+
+def test_a_signing_key_in_a_token_must_be_at_hand(tmp_path: Path) -> None:
+    token = soft_token("node")
+    uri = token.uri("checked")
+    folder = tmp_path / "node"
+    ClientFolder.create(folder, Identity(client="a-1", member="a", signing_key=uri))
+    found = row(folder, "signing key")
+    assert (found.state, found.found) == (State.OK, "pkcs11:token=node;object=checked")
+    toml = (folder / "client.toml").read_text()
+    (folder / "client.toml").write_text(toml.replace("node.pin", "gone.pin"))
+    found = row(folder, "signing key")
+    assert found.state is State.MISSING
+    assert "cannot read the PIN file" in found.found
 
 
 def test_what_others_can_open_is_unsafe(node: Path) -> None:
