@@ -123,7 +123,7 @@ def _private(folder: Path) -> Iterator[Row]:
 
 
 def _token_keys(client: ClientFolder) -> Iterator[Row]:
-    """Log in to the token that has the signing key, as every round will: its PIN must be at hand."""
+    """Log in to the token with the signing key, as every round will: its PIN must be at hand."""
     try:
         where = client.identity().signing_key
     except FedEnclaveError:

@@ -45,6 +45,8 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 PASSED_ON = (
     *("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
     *("LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"),
+    # Where a signing key's token and its PIN are: paths, and no secrets.
+    *("FEDENCLAVE_PKCS11_MODULE", "FEDENCLAVE_PIN_FILE", "SOFTHSM2_CONF"),
 )
 
 

@@ -212,6 +212,17 @@ def test_a_version_is_a_key_of_its_own_and_can_be_deleted(keys: KeyProvider) -> 
     assert [v.state for v in keys.versions()] == [KeyState.SCHEDULED, KeyState.NEWEST]
 
 
+def test_who_may_not_see_deleted_keys_seals_and_reads(
+    keys: KeyProvider, vault: FakeService
+) -> None:
+    keys.create("node")
+    vault.failures["/deletedkeys"] = failed(403, "Forbidden")
+    assert keys.unwrap(keys.wrap(DATA_KEY, "node", **USE), **USE) == DATA_KEY
+    vault.failures["/keys"] = failed(403, "Forbidden")
+    with pytest.raises(NotAllowed, match="cannot list its keys"):
+        keys.versions()
+
+
 def test_an_expiry_is_the_vaults_own(keys: KeyProvider, clock: Clock, vault: FakeService) -> None:
     keys.create("node", expires=NOW + 60)
     assert vault.last("/create").body["attributes"]["exp"] == NOW + 60
