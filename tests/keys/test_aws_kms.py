@@ -22,7 +22,7 @@ from fedenclave.keys.errors import (
 from fedenclave.keys.locations import Access, open_keys
 from fedenclave.keys.provider import KeyProvider, KeyState
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
-from tests.keys.fake_service import FakeService, Request, serving
+from tests.keys.fake_service import HANG, FakeService, Request, serving
 
 pytest.importorskip("boto3", reason="boto3 is not installed: pip install '.[aws]'")
 
@@ -256,6 +256,16 @@ def test_an_alias_that_cannot_be_made_takes_its_key_back(
     with pytest.raises(KeysRefused, match="the KMS key made was scheduled for deletion"):
         faked.create("node")
     assert fake.requests[-1].body == {"KeyId": "made", "PendingWindowInDays": 7}
+
+
+def test_a_service_that_hangs_is_waited_for_no_longer_than_is_said(
+    fake: FakeService, audit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedenclave.keys.aws_kms._SECONDS", 0.2)
+    fake.failures["/"] = HANG
+    keys = open_keys(f"aws-kms:{ACCOUNT}", Access(passphrase=lambda _: b"", audit=audit)).provider
+    with pytest.raises(Unreachable, match="ReadTimeout"):
+        keys.wrap(DATA_KEY, "node", **USE)
 
 
 def test_nobody_at_the_endpoint_is_an_error(

@@ -32,7 +32,7 @@ from fedenclave.keys.stored_keys import StoredKeys
 from fedenclave.keys.wrapping import bound_bytes
 from fedenclave.protocol.digests import sha256
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
-from tests.keys.fake_service import FakeService, Request, serving
+from tests.keys.fake_service import HANG, FakeService, Request, serving
 
 pytest.importorskip("azure.keyvault.keys", reason="not installed: pip install '.[azure]'")
 from fedenclave.keys.azure_key_vault import AzureKeyVault
@@ -171,6 +171,7 @@ def keys(
         "connection_verify": str(tls[0]),
         "verify_challenge_resource": False,  # the fake is on loopback, and not under the resource
         "retry_total": 0,
+        "read_timeout": 0.5,
     }
     store = AzureKeyVault(vault.url, Credential(), clock=clock, **transport)
     return StoredKeys(store, AuditLog(audit, clock), clock=clock)
@@ -270,6 +271,7 @@ ANSWERS: list[tuple[tuple[int, Any] | None, type[FedEnclaveError]]] = [
     (failed(409, "Conflict"), KeysRefused),
     (failed(418, "Tea"), KeysRefused),
     (None, Unreachable),
+    (HANG, Unreachable),
 ]
 
 

@@ -27,7 +27,7 @@ from fedenclave.keys.locations import Access, open_keys
 from fedenclave.keys.provider import KeyProvider, KeyState
 from fedenclave.keys.wrapping import bound_bytes
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
-from tests.keys.fake_service import FakeService, Request, serving
+from tests.keys.fake_service import HANG, FakeService, Request, serving
 
 pytest.importorskip("hvac", reason="hvac is not installed: pip install '.[vault]'")
 
@@ -248,6 +248,17 @@ def test_every_answer_but_the_right_one_is_an_error_and_a_hint(
     assert TOKEN not in audit.read_text()
     vault.failures.clear()
     assert keys.unwrap(wrapped, **USE) == DATA_KEY
+
+
+def test_a_vault_that_hangs_is_waited_for_no_longer_than_is_said(
+    vault: FakeService, audit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedenclave.keys.vault_transit._SECONDS", 0.2)
+    keys = open_keys(f"vault:{vault.url}#transit", Access(passphrase=lambda _: b"", audit=audit))
+    keys.provider.create("node")
+    vault.failures["/encrypt/node"] = HANG
+    with pytest.raises(Unreachable, match="ReadTimeout"):
+        keys.provider.wrap(DATA_KEY, "node", **USE)
 
 
 def test_an_answer_that_is_no_wrapped_key_is_not_kept(
