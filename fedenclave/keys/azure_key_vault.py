@@ -222,9 +222,9 @@ class AzureKeyVault:
             client = self._client.get_cryptography_client(
                 name, key_version=told.key_id.removeprefix(prefix)
             )
-            plain = client.unwrap_key(KeyWrapAlgorithm.rsa_oaep_256, told.blob).key
+            plain = memoryview(client.unwrap_key(KeyWrapAlgorithm.rsa_oaep_256, told.blob).key)
         data_key, bound = plain[:DATA_KEY_SIZE], plain[DATA_KEY_SIZE:]
-        if not equal(bound, sha256(bound_bytes(KIND, key, context))):
+        if not equal(bytes(bound), sha256(bound_bytes(KIND, key, context))):
             raise CannotUnwrap(
                 f"key {name} of {self.place} has wrapped this, but not for {context[:80]}",
                 hint="what holds the wrapped key is another dataset's",
@@ -272,6 +272,12 @@ class AzureKeyVault:
             raise Unreachable(
                 f"{what}: no answer ({type(error).__name__})",
                 hint="is the network there, and the vault's address right? call again",
+            ) from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # An answer of another shape than the client takes for given.
+            raise AnswerNotTrusted(
+                f"{what}: the answer is none of Key Vault's ({type(error).__name__})",
+                hint="is the address right, and nothing in between? call again",
             ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'fedenclave[flower]'")
 
+from fedenclave.client.folder import ClientFolder
+from fedenclave.client.identity import Identity
 from fedenclave.demo import family
 from fedenclave.demo.certificates import NodeKey, ServerCertificate
 from fedenclave.demo.deployment import FlowerDeployment
@@ -21,6 +24,7 @@ from fedenclave.node.configuration import write_configuration
 from fedenclave.node.inspection import inspect
 from tests.deployment import federation
 from tests.deployment.federation import STEPS, Deployment, Programs, wait_until
+from tests.keys.softhsm import PIN, soft_token
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,7 +52,11 @@ class OwnersNodes(FlowerDeployment):
             AppApprovals(folder).approve(app, by=node.name, now=1)
             assert not [row for row in check(folder) if row.stops]
             command = [sys.executable, "-m", "fedenclave.cli", "node", "run", "--dir", str(folder)]
-            self.supernodes[node.name] = self._group.start(f"supernode-{node.name}", command)
+            # Where a token's folder is, if a node has one.
+            tokens = {name: os.environ[name] for name in ("SOFTHSM2_CONF",) if name in os.environ}
+            self.supernodes[node.name] = self._group.start(
+                f"supernode-{node.name}", command, environment=tokens
+            )
             folders.append(folder)
         for folder in folders:
             log = folder / "logs" / "node.log"
@@ -72,3 +80,30 @@ def test_owners_nodes_seal_train_and_get_their_receipts(
             assert "round 1: included; receipt kept" in log
             # What the app itself prints stays out of it.
             assert "training" not in log
+
+
+class WithToken(Deployment):
+    """A deployment in which one node's signing key is in a token."""
+
+    def _client(self, name: str) -> ClientFolder:
+        if name != "alpha":
+            return super()._client(name)
+        uri = soft_token("node").uri("alpha")
+        identity = Identity(client=f"{name}-1", member=name, signing_key=uri)
+        return ClientFolder.create(self.folder / name, identity)
+
+
+def test_a_node_whose_signing_key_is_in_a_token_is_run_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(federation, "FlowerDeployment", OwnersNodes)
+    soft_token("node")  # before the programs start, which are told where its folder is
+    with Programs(tmp_path / "flower", None) as programs:
+        deployment = WithToken(tmp_path, programs)
+        deployment.finish(deployment.start_run(2))
+        assert deployment.status() == "finished:completed"
+        assert deployment.model() == 6.0
+        for name in STEPS:
+            assert set(deployment.receipts(name)) == {1, 2}
+        assert not (tmp_path / "alpha" / "client.key").exists()
+        assert PIN not in (tmp_path / "alpha" / "logs" / "node.log").read_text()

@@ -245,6 +245,16 @@ def test_an_answer_of_another_key_is_not_trusted(faked: KeyProvider, fake: FakeS
         faked.wrap(DATA_KEY, "node", **USE)
 
 
+@pytest.mark.parametrize("step", ["ListAliases", "Encrypt", "Decrypt"])
+def test_an_answer_of_another_shape_is_an_error(
+    faked: KeyProvider, fake: FakeService, step: str
+) -> None:
+    wrapped = faked.wrap(DATA_KEY, "node", **USE)
+    fake.answers[step] = (200, {"Aliases": [{}]})  # type: ignore[attr-defined]
+    with pytest.raises(AnswerNotTrusted, match="the answer is none of KMS'"):
+        faked.unwrap(wrapped, **USE) if step == "Decrypt" else faked.wrap(DATA_KEY, "node", **USE)
+
+
 def test_an_alias_that_cannot_be_made_takes_its_key_back(
     faked: KeyProvider, fake: FakeService
 ) -> None:

@@ -272,6 +272,8 @@ ANSWERS: list[tuple[tuple[int, Any] | None, type[FedEnclaveError]]] = [
     (failed(418, "Tea"), KeysRefused),
     (None, Unreachable),
     (HANG, Unreachable),
+    ((200, {}), AnswerNotTrusted),
+    ((200, []), AnswerNotTrusted),
 ]
 
 

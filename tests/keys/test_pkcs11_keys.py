@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -245,6 +246,23 @@ def test_no_key_of_a_token_is_used_without_a_record(
     audit.unlink()
     audit.mkdir()
     with pytest.raises(KeysRefused, match="cannot write the audit event key-wrapped"):
+        keys.wrap(DATA_KEY, name, **USE)
+
+
+def test_threads_share_a_session_and_processes_do_not(
+    keys: KeyProvider, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.create(name)
+
+    def used(number: int) -> bool:
+        use = {"subject": "x", "context": str(number)}
+        return keys.unwrap(keys.wrap(DATA_KEY, name, **use), **use) == DATA_KEY
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(used, range(40)))
+    here = os.getpid()
+    monkeypatch.setattr("fedenclave.keys.pkcs11_token.os.getpid", lambda: here + 1)
+    with pytest.raises(KeysRefused, match="another process has opened it"):
         keys.wrap(DATA_KEY, name, **USE)
 
 

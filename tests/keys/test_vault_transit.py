@@ -275,6 +275,17 @@ def test_an_answer_that_is_no_wrapped_key_is_not_kept(
             keys.wrap(DATA_KEY, "node", **USE)
 
 
+@pytest.mark.parametrize("odd", [{}, {"data": None}, {"data": {}}, [], {"data": {"keys": []}}])
+def test_an_answer_of_another_shape_is_an_error(
+    keys: KeyProvider, vault: FakeService, odd: object
+) -> None:
+    keys.create("node")
+    vault.failures["/keys/node"] = (200, odd)
+    for call in (keys.versions, lambda: keys.wrap(DATA_KEY, "node", **USE)):
+        with pytest.raises(AnswerNotTrusted, match="the answer is none of Vault's"):
+            call()
+
+
 def test_a_short_key_is_no_data_key(keys: KeyProvider, vault: FakeService) -> None:
     keys.create("node")
     wrapped = keys.wrap(DATA_KEY, "node", **USE)
