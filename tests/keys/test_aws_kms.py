@@ -245,6 +245,15 @@ def test_an_answer_of_another_key_is_not_trusted(faked: KeyProvider, fake: FakeS
         faked.wrap(DATA_KEY, "node", **USE)
 
 
+def test_a_key_that_is_listed_only_later_is_made_all_the_same(
+    faked: KeyProvider, fake: FakeService
+) -> None:
+    fake.answers["ListAliases"] = (200, {"Aliases": []})  # type: ignore[attr-defined]
+    fake.answers["CreateKey"] = (200, {"KeyMetadata": {"KeyId": "made"}})  # type: ignore[attr-defined]
+    fake.answers["CreateAlias"] = (200, {})  # type: ignore[attr-defined]
+    assert faked.create("node").version == 1
+
+
 @pytest.mark.parametrize("step", ["ListAliases", "Encrypt", "Decrypt"])
 def test_an_answer_of_another_shape_is_an_error(
     faked: KeyProvider, fake: FakeService, step: str
