@@ -13,6 +13,7 @@ programs.py       how these two are started
 bound.py          a program that ends with the one that started it, and may be confined
 landlock.py       where a process may write, and whom it may connect to
 process_limits.py what a process asks of Linux about itself
+service_notice.py what systemd is told of it
 run_lock.py       whether a node runs on a folder
 proxy.py          the way out, where there is a proxy
 status.py         what a node is doing and has done
