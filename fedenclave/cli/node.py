@@ -14,6 +14,7 @@ from fedenclave.cli import node_status
 from fedenclave.cli.node_status import iso
 from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.client.folder import ClientFolder
+from fedenclave.datasets.node_data import NodeData
 from fedenclave.node.approvals import AppApproval, AppApprovals
 from fedenclave.node.bundle import read_app
 from fedenclave.node.check import check
@@ -39,6 +40,15 @@ def approve(
     folder: Folder,
     by: By = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    expected: Annotated[
+        str,
+        typer.Option(
+            "--hash",
+            metavar="HASH",
+            help="Do not ask where the app has this hash, as whoever has read it wrote it down; "
+            "refuse any other.",
+        ),
+    ] = "",
     again: Annotated[bool, typer.Option("--again", help="Although it was revoked.")] = False,
     replace: Annotated[
         bool,
@@ -59,11 +69,16 @@ def approve(
             f"app cannot be approved: {'; '.join(seen.objections)}",
             hint="ask its author for a changed one; nothing was recorded",
         )
+    if expected and expected != seen.bundle.fab_hash:
+        raise ConfigurationError(
+            f"app has hash {seen.bundle.fab_hash}, want {expected[:64]}",
+            hint="it is another app than the one that was read; nothing was recorded",
+        )
     approvals = AppApprovals(folder)
     instead = replacement(seen.bundle, approvals) if replace else None
     if instead is not None and not as_json:
         _show_replacement(instead)
-    if not yes:
+    if not yes and not expected:
         question = "have you read the files above, and may this app run here"
         question += f" in place of {len(instead.replaced)} approved?" if instead else "?"
         typer.confirm(question, abort=True, err=True)
@@ -161,10 +176,23 @@ def init(
     folder: Folder,
     superlink: Annotated[str, typer.Option(help="The operator's SuperLink, host:port.")],
     port: Annotated[int, typer.Option(min=1024, max=65535, help="For this node alone.")] = 9094,
+    dataset: Annotated[
+        str, typer.Option(help="The sealed dataset that the app reads; relative to the folder.")
+    ] = "",
+    keys: Annotated[
+        str, typer.Option(metavar="keyring:FILE", help="What has the dataset's key.")
+    ] = "",
+    passphrase_file: Annotated[
+        str, typer.Option(help="File with the keyring's passphrase, mode 0600.")
+    ] = "",
+    digest: Annotated[
+        str, typer.Option(metavar="sha256:…", help="The only state of the dataset that is read.")
+    ] = "",
 ) -> None:
     """Write node.toml with its comments, and make the node's key for the SuperLink."""
     name = ClientFolder(folder).identity().client
-    path = write_configuration(folder, address=superlink, port=port)
+    data = NodeData(dataset=dataset, keys=keys, passphrase_file=passphrase_file, digest=digest)
+    path = write_configuration(folder, address=superlink, port=port, data=data)
     configuration = read_configuration(folder)
     if configuration.node_key.exists():
         say(f"{path} written; the key {configuration.node_key} is kept")
@@ -176,6 +204,18 @@ def init(
             raise
         say(f"{path} written; send the operator {public}")
     say(f"put the SuperLink's root certificate at {configuration.root_certificate}")
+
+
+@app.command("renew-key")
+def renew_key(folder: Folder) -> None:
+    """Make the next key by which the SuperLink will know this node; the present one stays."""
+    name = ClientFolder(folder).identity().client
+    key = read_configuration(folder).node_key
+    public = make_node_key(key.with_name(f"{key.name}.new"), name)
+    say(f"send the operator {public}; when it is registered, and this node has ended:")
+    for path in (key, key.with_name(f"{key.name}.pub")):
+        new = f"{key.name}.new" if path == key else f"{key.name}.new.pub"
+        say(f"mv {path.with_name(new)} {path}")
 
 
 @app.command("check")

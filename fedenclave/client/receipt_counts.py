@@ -30,7 +30,7 @@ class ReceiptCounts:
     Attributes:
         verdicts: how many receipts prove what; every verdict is there.
         unverifiable: why one proves nothing, by file name.
-        newest: the one of the latest time.
+        newest: the one of the latest time; of two in one second, of the later round.
         contradictions: what those that are valid say against each other.
     """
 
@@ -120,6 +120,6 @@ def _counted(judged: list[JudgedFile], now: int | None) -> ReceiptCounts:
     return ReceiptCounts(
         verdicts={each: sum(one.verdict is each for one in valid) for each in Verdict},
         unverifiable={file.path.name: file.problem for file in judged if file.problem},
-        newest=max(valid, key=lambda receipt: receipt.judged_at, default=None),
+        newest=max(valid, key=lambda receipt: (receipt.judged_at, receipt.round), default=None),
         contradictions=tuple(contradictions(valid, now=at)),
     )

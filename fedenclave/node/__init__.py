@@ -19,6 +19,7 @@ proxy.py          the way out, where there is a proxy
 status.py         what a node is doing and has done
 metrics.py        the same for Prometheus, on this machine alone
 check.py          what of a node is missing or unsafe
+data_check.py     the same of its data
 check_folder.py   the same of its folder: keys, state, disk, clock
 row.py            one thing that was looked at
 configuration.py  node.toml

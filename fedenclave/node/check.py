@@ -20,6 +20,7 @@ from fedenclave.node.approvals import AppApprovals
 from fedenclave.node.bound import Confinement
 from fedenclave.node.check_folder import folder_rows
 from fedenclave.node.configuration import FILE, NodeConfiguration, read_configuration
+from fedenclave.node.data_check import found_of
 from fedenclave.node.landlock import NETWORK_LEVEL, level
 from fedenclave.node.metrics import check_installed
 from fedenclave.node.node_key import check_node_key, check_root_certificate
@@ -57,6 +58,7 @@ def check(
     return [
         *rows,
         *_superlink(configuration, at),
+        *_data(configuration),
         _proxy(configuration, caller),
         _confinement(configuration.confinement),
         *_node(configuration),
@@ -130,6 +132,17 @@ def _trusted(configuration: NodeConfiguration) -> str:
         return "none named; this node's own approvals decide"
     read_file(configuration.trusted_entities, "trusted entities")
     return str(configuration.trusted_entities)
+
+
+def _data(configuration: NodeConfiguration) -> Iterator[Row]:
+    yield row("sealed data", lambda: found_of(configuration.data))
+    plain = configuration.data.plain_text
+    yield Row(
+        what="data in plain text",
+        state=State.NOTE if plain else State.OK,
+        found="the app may read them" if plain else "not read",
+        hint="whoever gets the disk has them: fedenclave data seal" if plain else "",
+    )
 
 
 def _proxy(configuration: NodeConfiguration, caller: Mapping[str, str]) -> Row:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from fedenclave.client.events import Part
@@ -63,7 +64,7 @@ def environment(folder: Path, caller: Mapping[str, str] = os.environ) -> dict[st
 
 def supernode_command(configuration: NodeConfiguration, secret_file: Path) -> list[str]:
     """Return how the SuperNode is started."""
-    command = bound([str(_flower_supernode())], os.getpid())
+    command = bound([sys.executable, "-P", "-m", "fedenclave.node.supernode"], os.getpid())
     command += ["--superlink", configuration.address]
     command += ["--root-certificates", str(configuration.root_certificate)]
     command += ["--auth-supernode-private-key", str(configuration.node_key)]
@@ -131,10 +132,8 @@ def programs_of(
     Raises:
         ConfigurationError: the secret cannot be written, or Flower is not installed.
     """
-    if not _flower_supernode().exists():
-        raise ConfigurationError(
-            f"{_flower_supernode()} is not there", hint="pip install 'fedenclave[flower]'"
-        )
+    if find_spec("flwr") is None:
+        raise ConfigurationError("flwr is not installed", hint="pip install 'fedenclave[flower]'")
     secret = folder / "launcher-secret"
     write_whole(secret, secrets.token_bytes(32), mode=0o600)
     supernode, launcher = (f(configuration, secret) for f in (supernode_command, launcher_command))
@@ -142,7 +141,3 @@ def programs_of(
         Program(name=Part.SUPERNODE, command=supernode, more_environment=proxy),
         Program(name=Part.LAUNCHER, command=launcher),
     ]
-
-
-def _flower_supernode() -> Path:
-    return Path(sys.executable).with_name("flower-supernode")

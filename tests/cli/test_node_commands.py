@@ -97,6 +97,22 @@ def test_bad_input_is_one_error_with_a_hint(
         assert "hint: " in done.err
 
 
+def test_an_app_is_approved_unasked_by_the_hash_that_was_read_and_no_other(
+    federation: Path, tmp_path: Path, fedenclave: Command
+) -> None:
+    node, app = federation / "alpha", written(tmp_path / "small.fab", fab(files()))
+    read = json.loads(fedenclave("node", "show", app, "--dir", node, "--json").out)["fab_hash"]
+    newer = written(tmp_path / "newer.fab", fab(files(version="1.0.1")))
+    for words in ((newer, "--hash", read), (app, "--hash", read[:-1]), (newer, "--hash", read)):
+        done = fedenclave("node", "approve", *words, "--dir", node, "--yes")
+        assert done.status == 1
+        assert "error: app has hash" in done.err
+        assert not (node / "apps").exists()
+    done = fedenclave("node", "approve", app, "--dir", node, "--hash", read)
+    assert done.status == 0, done.err
+    assert f"approved: clinic/small 1.0.0, {read}" in done.out
+
+
 def test_an_app_may_name_the_manifest_that_it_is_for(
     federation: Path, tmp_path: Path, fedenclave: Command
 ) -> None:
