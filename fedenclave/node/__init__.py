@@ -20,6 +20,7 @@ status.py         what a node is doing and has done
 metrics.py        the same for Prometheus, on this machine alone
 check.py          what of a node is missing or unsafe
 data_check.py     the same of its data
+data_access.py    what an app that is confined needs to reach its data
 check_folder.py   the same of its folder: keys, state, disk, clock
 row.py            one thing that was looked at
 configuration.py  node.toml
