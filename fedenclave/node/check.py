@@ -171,7 +171,7 @@ def _confinement(confinement: Confinement | None, *, token: bool) -> Row:
     if confinement is None:
         found = "none: an approved app writes and connects as this user can"
         return Row(what=what, state=State.NOTE, found=found, hint="[confinement] in node.toml")
-    missing = [each for each in confinement.write if not each.is_dir()]
+    missing = [each for each in confinement.write if not _is_folder(each)]
     if missing:
         found, hint = f"{missing[0]} is no folder", "make it, or take it out of node.toml"
         return Row(what=what, state=State.MISSING, found=found, hint=hint)
@@ -189,6 +189,12 @@ def _confinement(confinement: Confinement | None, *, token: bool) -> Row:
         found=f"this kernel's Landlock (level {known}) holds {what_is_held}",
         hint="Linux 6.7 and later hold both; is lsm=landlock,... on its command line?",
     )
+
+
+def _is_folder(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # one that this user may not look into is none to write in
+        return path.is_dir()
+    return False
 
 
 def _in_a_token(configuration: NodeConfiguration) -> bool:

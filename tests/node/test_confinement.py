@@ -14,9 +14,11 @@ import pytest
 
 from fedenclave.datasets.node_data import NodeData
 from fedenclave.keys.keyring import create_keyring
+from fedenclave.keys.pkcs11_signing import make_signer
 from fedenclave.node.bound import Confinement, bound
 from fedenclave.node.data_access import access_to
 from fedenclave.node.landlock import NETWORK_LEVEL, level
+from tests.keys.softhsm import soft_token
 
 pytestmark = pytest.mark.skipif(
     level() < NETWORK_LEVEL, reason="this kernel has no Landlock that knows of TCP"
@@ -201,3 +203,14 @@ def test_sealed_data_with_their_keyring_elsewhere_are_opened_by_an_app(
     assert run(code, confinement.wider(access_to(data)), settings) == "32"
     # Without it no key is used: the event could not be written.
     assert "cannot write the audit event" in run(code, confinement, settings)
+
+
+def test_a_confined_app_signs_with_a_key_in_a_token(own: Path) -> None:
+    token = soft_token("node")
+    uri = token.uri("confined")
+    make_signer(uri)
+    code = (
+        "from fedenclave.keys.pkcs11_signing import open_signer\n"
+        "print(len(open_signer(sys.argv[1]).sign(b'update')))"
+    )
+    assert run(code, Confinement(write=(own,), connect=()), uri) == "64"
