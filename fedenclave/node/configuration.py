@@ -77,7 +77,8 @@ plain-text = {plain_text}
 # port = 9464
 
 # Held by Linux (Landlock): an app writes below this folder, its temporary one, and these; and it
-# connects by TCP to its SuperNode, and to these ports. Without this table as its user can.
+# connects by TCP to its SuperNode, to what [data] names, and to these ports. Without this table it
+# writes and connects as its user can.
 [confinement]
 # Folders: write = ["cache", "/path/to/another"]
 write = []

@@ -27,6 +27,7 @@ from fedenclave.client.files import write_whole
 from fedenclave.node.bound import bound
 from fedenclave.node.check import HOST
 from fedenclave.node.configuration import NodeConfiguration
+from fedenclave.node.data_access import access_to
 from fedenclave.protocol.errors import ConfigurationError
 
 FIRST_WAIT_S = 1.0
@@ -83,7 +84,7 @@ def launcher_command(configuration: NodeConfiguration, secret_file: Path) -> lis
     command += ["--client-folder", str(configuration.folder)]
     command += ["--secret-file", str(secret_file), "--ends-with-stdin"]
     if configuration.confinement is not None:
-        command += configuration.confinement.words()
+        command += configuration.confinement.wider(access_to(configuration.data)).words()
     if configuration.app_output:
         command += ["--app-output", str(configuration.logs / "app.log")]
     return command
