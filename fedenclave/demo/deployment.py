@@ -194,6 +194,17 @@ class FlowerDeployment:
         self._check_completed(found[0], child)
         return FinishedRun(run_id=found[0], seconds=time.monotonic() - began, log=child.log)
 
+    def register(self, name: str, public_key: Path) -> None:
+        """Let in one more node, which somebody else runs.
+
+        Raises:
+            DeploymentError: the SuperLink does not take its key.
+        """
+        command = ["flwr", "supernode", "register", str(public_key.resolve()), CONNECTION]
+        commands = {f"register-{name}": [*command, "--name", name]}
+        hint = "start again with an empty folder"
+        run_together(self._group, commands, what="register a node key", hint=hint)
+
     def stop(self) -> None:
         """Ask the SuperNodes, then the SuperLink to end; the group sees to the rest."""
         self._group.stop(list(self.supernodes.values()))

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedenclave.client.files import write_whole
-from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.client.folder import ClientFolder
 from fedenclave.demo.apps import run_module
-from fedenclave.host.enclave_process import measure_enclave
-from fedenclave.membership.enrolment import Enrolment, roster_of
-from fedenclave.membership.first_model import read_first_model
-from fedenclave.protocol.digests import Digest, from_text
+from fedenclave.demo.members import Members
+from fedenclave.membership.enrolment import Enrolment
 from fedenclave.protocol.manifest import Manifest, Rules
-from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
-from fedenclave.protocol.statements import Suite
 
 HOSPITALS = ("cleveland", "hungary", "switzerland", "long-beach-va")
 APP = "hospital"
@@ -40,7 +34,12 @@ class DemoFederation:
 
     def hospital(self, name: str) -> ClientFolder:
         """Return a hospital's own folder."""
-        return ClientFolder(self.folder / "hospitals" / name)
+        return members_in(self.folder).folder_of(name)
+
+
+def members_in(folder: Path) -> Members:
+    """Return the hospitals whose folders lie in a demonstration's folder."""
+    return Members(folder=folder, place="hospitals", names=HOSPITALS)
 
 
 def write_data(folder: Path) -> None:
@@ -59,21 +58,7 @@ def write_data(folder: Path) -> None:
 
 def enrol(folder: Path) -> list[Enrolment]:
     """Make every hospital's keys in its own folder."""
-    enrolments = []
-    for name in HOSPITALS:
-        client = ClientFolder.create(
-            folder / "hospitals" / name, Identity(client=f"{name}-1", member=name)
-        )
-        client_key, member_key = client.public_keys()
-        enrolments.append(
-            Enrolment(client=f"{name}-1", member=name, client_key=client_key, member_key=member_key)
-        )
-    return enrolments
-
-
-def _own_measurement() -> Digest:
-    """Return what the hospitals' own copy of the enclave's code measures."""
-    return from_text(str(json.loads(measure_enclave())["measurement"]))
+    return members_in(folder).enrol()
 
 
 def agree(folder: Path, enrolments: list[Enrolment], *, attestation: str = "") -> DemoFederation:
@@ -84,35 +69,9 @@ def agree(folder: Path, enrolments: list[Enrolment], *, attestation: str = "") -
         enrolments: the hospitals'.
         attestation: text of the [attestation] tables; empty for development mode.
     """
-    members, clients = roster_of(enrolments)
-    run_module(APP, "hospital.initial_model", ["--out", str(folder / "first-model.npz")])
-    first = read_first_model(folder / "first-model.npz")
-    source = write_manifest(
-        ManifestDraft(
-            name="heart-disease",
-            threshold=len(members),
-            development=False,
-            members=members,
-            clients=clients,
-            freshness_seconds=600,
-            insecure_measurements=[] if attestation else [_own_measurement()],
-            suite=Suite.HYBRID,
-            schema=first.schema.digest,
-            initial_model=first.digest(),
-            rules=RULES,
-            attestation=attestation,
-        )
+    first = folder / "first-model.npz"
+    run_module(APP, "hospital.initial_model", ["--out", str(first)])
+    manifest = members_in(folder).agree(
+        "heart-disease", enrolments, RULES, first, attestation=attestation
     )
-    manifest_file = folder / "federation.toml"
-    write_whole(manifest_file, source)
-    write_whole(folder / "first-model.fem", first.to_bytes())
-    federation = DemoFederation(folder=folder, manifest=Manifest.from_bytes(source))
-    approvals = [federation.hospital(name).approve(manifest_file) for name in HOSPITALS]
-    shared = folder / "approvals"
-    shared.mkdir()
-    for path in approvals:
-        data = path.read_bytes()
-        write_whole(shared / path.name, data)
-        for name in HOSPITALS:
-            federation.hospital(name).add_approval(data)
-    return federation
+    return DemoFederation(folder=folder, manifest=manifest)

@@ -15,18 +15,25 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedenclave.attestation.endorsements import read_endorsements
-from fedenclave.audit.folder import JudgedFile, contradictions, judge_files
+from fedenclave.audit.folder import JudgedFile, contradictions
 from fedenclave.client.folder import ClientFolder
 from fedenclave.demo.apps import app_folder, run_module, run_module_json
 from fedenclave.demo.changed_app import ChangedApp, change_app, ship
 from fedenclave.demo.deployment import FlowerDeployment, Node
 from fedenclave.demo.errors import DeploymentError
-from fedenclave.demo.federation import APP, HOSPITALS, DemoFederation, agree, enrol, write_data
+from fedenclave.demo.federation import (
+    APP,
+    HOSPITALS,
+    DemoFederation,
+    agree,
+    enrol,
+    members_in,
+    write_data,
+)
 from fedenclave.demo.logs import LogReader
 from fedenclave.demo.operator import (
     SWAPPED_FILE,
@@ -37,6 +44,7 @@ from fedenclave.demo.operator import (
 from fedenclave.demo.owner import Owner, seal_data
 from fedenclave.demo.processes import ProcessGroup
 from fedenclave.demo.records import write_evidence
+from fedenclave.demo.rounds import Advance, Say, follow
 from fedenclave.demo.software_tpm import SoftwareTpm
 from fedenclave.demo.tee import Tee
 from fedenclave.demo.tpm_enrolment import enrol_machine
@@ -45,11 +53,7 @@ from fedenclave.protocol.statements import NO_DATA
 
 MARKER = "made-by-fedenclave-demo"
 SPLITS = 20
-_ROUND = re.compile(r"\[ROUND (\d+)/(\d+)\]")
 _REFUSED = re.compile(r".*launcher: error: (evidence is refused.*)")
-
-Say = Callable[[str, str], None]
-Advance = Callable[[int, int], None]
 
 
 @dataclass(kw_only=True)
@@ -173,7 +177,7 @@ def run_demo(
             "root-certificate": str(aggregator.root_certificate),
             "models-dir": str(folder / "models"),
         }
-        deployment.run(app_folder(APP), config, on_line=lambda line: _follow(line, advance))
+        deployment.run(app_folder(APP), config, on_line=lambda line: follow(line, advance))
         advance(rounds, rounds)
         say("attack", "the operator ships an app that seals nothing: no node has approved it")
         logs = {owner.name: owner.log_reader() for owner in owners}
@@ -240,12 +244,6 @@ def _offer_one_round(
     return [found[-1].group(1) for found in refusals if found]
 
 
-def _follow(line: str, advance: Advance) -> None:
-    found = _ROUND.search(line)
-    if found is not None:
-        advance(int(found.group(1)) - 1, int(found.group(2)))
-
-
 def _compare(folder: Path) -> dict[str, object]:
     models = str(folder / "models")
     results = run_module_json(
@@ -264,14 +262,7 @@ def _judge(
     rounds: int,
 ) -> DemoResult:
     """Verify every hospital's receipts as an auditor would: from the files alone."""
-    receipts = {}
-    for name in HOSPITALS:
-        hospital = federation.hospital(name)
-        receipts[name] = judge_files(
-            hospital.receipts(),
-            hospital.manifest(),
-            read_endorsements(hospital.path, hospital.manifest()),
-        )
+    receipts = members_in(federation.folder).receipts()
     valid = [f.verified for files in receipts.values() for f in files if f.verified is not None]
     write_evidence(federation.folder, receipts, tee)
     # What a hospital sealed last, by its own record: the swapped enclave's round would show here.

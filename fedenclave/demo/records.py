@@ -51,6 +51,14 @@ def proof(verified: VerifiedReceipt) -> dict[str, object]:
 
 def write_evidence(folder: Path, receipts: Mapping[str, Sequence[JudgedFile]], tee: Tee) -> None:
     """Write each round's evidence, what each receipt proves, and the guide to the folder."""
+    write_proofs(folder, receipts)
+    words = WORDS[tee]
+    guide = _GUIDE.format(folder=words.folder, command=words.command, ending=words.ending)
+    (folder / "README.txt").write_text(guide)
+
+
+def write_proofs(folder: Path, receipts: Mapping[str, Sequence[JudgedFile]]) -> None:
+    """Write each round's evidence and what each receipt proves into `folder`/evidence."""
     target = folder / "evidence"
     target.mkdir(exist_ok=True)
     for name, files in receipts.items():
@@ -62,6 +70,3 @@ def write_evidence(folder: Path, receipts: Mapping[str, Sequence[JudgedFile]], t
             (target / f"{round_}.evidence").write_bytes(receipt.participation.evidence)
             text = json.dumps(proof(file.verified), indent=2)
             (target / f"{round_}-{name}.json").write_text(text + "\n")
-    words = WORDS[tee]
-    guide = _GUIDE.format(folder=words.folder, command=words.command, ending=words.ending)
-    (folder / "README.txt").write_text(guide)

@@ -20,9 +20,10 @@ from fedenclave.audit.folder import JudgedFile, contradictions, judge_files
 from fedenclave.client.files import read_file
 from fedenclave.demo.apps import run_module_json, run_module_lines
 from fedenclave.demo.errors import DeploymentError
-from fedenclave.demo.hospital import Say, prepare_folder
+from fedenclave.demo.hospital import prepare_folder
 from fedenclave.demo.owner import DATASET, Owner, seal_data
 from fedenclave.demo.processes import ProcessGroup
+from fedenclave.demo.rounds import Say
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.manifest import Manifest
 

@@ -1,7 +1,8 @@
 """node.toml: how this node reaches the SuperLink, and what its app may know of it.
 
 Rules:
-  * Every key is there and known; a typing error never becomes a default.
+  * Every key is known; a typing error never becomes a default. Every key is there, but for a proxy
+    (none), [metrics] (not served) and [confinement] (none, as in files of before there was one).
   * There is no key that turns TLS, node authentication or the approval of apps off.
   * Data in plain text are read only where [data] says so.
   * Paths are relative to the file's folder.
@@ -17,6 +18,8 @@ from pathlib import Path
 
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.datasets.node_data import PLAIN_FILE_KEY, NodeData
+from fedenclave.node.bound import Confinement
+from fedenclave.node.proxy import Proxy, read_proxy
 from fedenclave.node.settings import Setting, write_settings
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table, parse
@@ -25,11 +28,13 @@ FILE = "node.toml"
 FOLDER_KEY = "fedenclave-dir"
 INSECURE_KEY = "fedenclave-insecure"
 _OURS = "fedenclave-"
+LOOPBACK = ("127.0.0.1", "localhost")
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 
 TEXT = """\
 # How this node takes part. Check it: fedenclave node check --dir FOLDER
-# Paths are relative to the folder of this file. Every key is needed.
+# Paths are relative to the folder of this file. Every key is needed, but for
+# those that are commented out here.
 
 [superlink]
 # host:port of the operator's SuperLink.
@@ -41,6 +46,9 @@ node-key = "node.key"
 # Flower's YAML file of those who may sign apps, or "". Their signature is asked for beside this
 # node's own approvals (fedenclave node approve), and never instead of them.
 trusted-entities = ""
+# The HTTP proxy on the way there. Without this line those of the environment count: https_proxy
+# and no_proxy.
+# proxy = "http://proxy.example:3128"
 
 [node]
 # The SuperNode's own port on 127.0.0.1; another one for each node of this machine.
@@ -63,6 +71,19 @@ digest = {digest}
 # true also lets the app read data that lies there in plain text: [app]'s data-path.
 plain-text = {plain_text}
 
+# What `fedenclave node status` shows, for Prometheus; it needs the extra fedenclave[metrics].
+# Served on 127.0.0.1 alone, where every user of this machine can read it.
+# [metrics]
+# port = 9464
+
+# Held by Linux (Landlock): an app writes below this folder, its temporary one, and these; and it
+# connects by TCP to its SuperNode, and to these ports. Without this table as its user can.
+[confinement]
+# Folders: write = ["cache", "/path/to/another"]
+write = []
+# TCP ports, where the app reads its data from a database, say: connect = [5432]
+connect = []
+
 [app]
 # What the app may know of this node. The SuperLink does not see it.
 """
@@ -81,6 +102,9 @@ class NodeConfiguration:
     logs: Path
     app_output: bool
     data: NodeData
+    proxy: Proxy | None
+    metrics_port: int | None
+    confinement: Confinement | None
     app: Mapping[str, Setting]
 
     def node_config(self) -> str:
@@ -116,10 +140,17 @@ def read_configuration(client_folder: Path) -> NodeConfiguration:
         logs=folder / logs.take_text("folder"),
         app_output=logs.take_bool("app-output"),
         data=_data(data).below(folder),
+        proxy=read_proxy(link.take_text("proxy"), FILE) if "proxy" in link else None,
+        metrics_port=_metrics_port(table),
+        confinement=_confinement(table, folder),
         app=app,
     )
     for each in (link, node, logs, data, table):
         each.finish()
+    if read.metrics_port == read.port:
+        raise ConfigurationError(
+            f"{FILE} has port {read.port} twice, in [node] and [metrics]", hint="choose another one"
+        )
     _check_app(app, read)
     return read
 
@@ -132,6 +163,39 @@ def _data(table: Table) -> NodeData:
         digest=table.take_text("digest"),
         plain_text=table.take_bool("plain-text"),
     )
+
+
+def _metrics_port(table: Table) -> int | None:
+    if "metrics" not in table:
+        return None
+    metrics = table.take_table("metrics")
+    address = metrics.take_text("address") if "address" in metrics else LOOPBACK[0]
+    if address not in LOOPBACK:
+        raise ConfigurationError(
+            f"{FILE} [metrics] address is {address[:100]!r}, want {LOOPBACK[0]}",
+            hint="what a node does is nobody else's business: to collect it from elsewhere, have "
+            "an agent on this machine do so",
+        )
+    port = metrics.take_int("port", low=1024, high=65535)
+    metrics.finish()
+    return port
+
+
+def _confinement(table: Table, folder: Path) -> Confinement | None:
+    if "confinement" not in table:
+        return None
+    plain = table.take_plain("confinement")
+    write, ports = plain.pop("write", None), plain.pop("connect", None)
+    if not isinstance(write, list) or not all(isinstance(each, str) for each in write):
+        raise ConfigurationError(f"{FILE} [confinement] write is not a list of folders")
+    numbers = isinstance(ports, list) and all(type(each) is int for each in ports)
+    if not numbers or not all(1 <= each <= 65535 for each in ports or ()):
+        raise ConfigurationError(
+            f"{FILE} [confinement] connect is not a list of ports, from 1 to 65535"
+        )
+    if plain:
+        raise ConfigurationError(f"{FILE} [confinement] has unknown keys: {', '.join(plain)[:200]}")
+    return Confinement(write=tuple(folder / each for each in write), connect=tuple(ports or ()))
 
 
 def _address(text: str) -> str:

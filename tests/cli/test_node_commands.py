@@ -36,6 +36,36 @@ def test_an_app_is_shown_approved_listed_and_revoked(
     assert "hint: --again" in refused.err
 
 
+def test_a_new_version_replaces_the_approved_one_in_one_step(
+    federation: Path, tmp_path: Path, fedenclave: Command
+) -> None:
+    node = federation / "alpha"
+    old = written(tmp_path / "old.fab", fab(files(version="0.9.0")))
+    new = written(tmp_path / "new.fab", fab(files(version="1.0.0")))
+    words = ("node", "approve", new, "--dir", node, "--yes", "--replace")
+    refused = fedenclave(*words)
+    assert refused.status == 1
+    assert "none to replace" in refused.err
+    assert "hint: " in refused.err
+    assert not (node / "apps").exists()
+    assert fedenclave("node", "approve", old, "--dir", node, "--yes").status == 0
+    done = fedenclave(*words)
+    assert done.status == 0, done.err
+    assert "pyproject.toml" in done.out
+    assert "revoked: clinic/small 0.9.0" in done.out
+    listed = json.loads(fedenclave("node", "apps", "--dir", node, "--json").out)
+    held = {each["version"]: each["may_run"] for each in listed}
+    assert held == {"0.9.0": False, "1.0.0": True}
+    back = fedenclave("node", "approve", old, "--dir", node, "--yes", "--replace", "--json")
+    assert back.status == 1
+    assert "hint: --again" in back.err
+    back = fedenclave(
+        "node", "approve", old, "--dir", node, "--yes", "--replace", "--again", "--json"
+    )
+    assert json.loads(back.out)["replaces"]["replaced"][0]["version"] == "1.0.0"
+    assert list(json.loads(back.out)["replaces"]["changed"]) == ["pyproject.toml"]
+
+
 def test_an_app_with_something_against_it_is_never_approved(
     federation: Path, tmp_path: Path, fedenclave: Command
 ) -> None:

@@ -16,9 +16,10 @@ from fedenclave.demo.certificates import make_server_certificate
 from fedenclave.keys.audit import read_events
 from fedenclave.keys.keyring import create_keyring, open_keyring
 from fedenclave.node.approvals import AppApprovals
-from fedenclave.node.check import Row, State, check
+from fedenclave.node.check import check
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.node_key import make_node_key
+from fedenclave.node.row import Row, State
 from fedenclave.protocol.digests import sha256, to_text
 from fedenclave.protocol.errors import ConfigurationError
 from tests.keys.conftest import CHEAP, PASSPHRASE
@@ -104,6 +105,16 @@ def test_a_changed_copy_of_an_approved_app_is_said(node: Path) -> None:
         ("[app]", '[app]\n"a b" = 1'),
         ("[app]", ""),
         ("[superlink]", "[superlink"),
+        ("write = []", 'write = "cache"'),
+        ("write = []", "write = [1]"),
+        ("write = []", ""),
+        ("connect = []", "connect = [0]"),
+        ("connect = []", "connect = [true]"),
+        ("connect = []", 'connect = ["443"]'),
+        ("connect = []", "connect = []\nudp = []"),
+        ("[logs]", "[metrics]\nport = 29094\n[logs]"),
+        ("[logs]", "[metrics]\nport = 80\n[logs]"),
+        ("[logs]", "[metrics]\nport = 9464\npath = 1\n[logs]"),
     ],
 )
 def test_a_mistake_in_node_toml_is_an_error_and_no_default(node: Path, old: str, new: str) -> None:
@@ -112,6 +123,23 @@ def test_a_mistake_in_node_toml_is_an_error_and_no_default(node: Path, old: str,
     with pytest.raises(ConfigurationError):
         read_configuration(node)
     assert row(node, "node.toml").stops
+
+
+def test_the_confinement_is_the_owners_and_what_it_lacks_is_said(node: Path) -> None:
+    path = node / "node.toml"
+    text = path.read_text()
+    path.write_text(text.replace("write = []", 'write = ["cache", "/"]').replace("= []", "= [443]"))
+    read = read_configuration(node).confinement
+    assert read is not None
+    assert read.write == (node.resolve() / "cache", Path("/"))
+    assert read.connect == (443,)
+    assert row(node, "confinement").stops
+    (node / "cache").mkdir()
+    assert not row(node, "confinement").stops
+    before, _, after = text.partition("[confinement]")
+    path.write_text(before + after[after.index("[app]") :])
+    assert read_configuration(node).confinement is None
+    assert row(node, "confinement").state is State.NOTE
 
 
 def test_neither_configuration_nor_key_is_overwritten(node: Path) -> None:
