@@ -135,7 +135,7 @@ def _trusted(configuration: NodeConfiguration) -> str:
 
 
 def _data(configuration: NodeConfiguration) -> Iterator[Row]:
-    yield _row("sealed data", lambda: found_of(configuration.data))
+    yield row("sealed data", lambda: found_of(configuration.data))
     plain = configuration.data.plain_text
     yield Row(
         what="data in plain text",

@@ -189,6 +189,23 @@ def test_a_sealed_dataset_is_looked_at_and_nothing_is_unwrapped(sealed: Path) ->
     assert PASSPHRASE.decode() not in words
 
 
+def test_a_keyring_whose_events_a_confined_app_could_not_write_is_refused(sealed: Path) -> None:
+    path, text = sealed / "node.toml", (sealed / "node.toml").read_text()
+    elsewhere = sealed.parent / "elsewhere"
+    elsewhere.mkdir()
+    (sealed / "ring").rename(elsewhere / "ring")
+    outside = text.replace("keyring:ring", "keyring:../elsewhere/ring")
+    path.write_text(outside)
+    found = row(sealed, "node.toml")
+    assert found.stops
+    assert "recorded beside it" in found.found
+    path.write_text(outside.replace("write = []", 'write = ["../elsewhere"]'))
+    assert row(sealed, "sealed data").state is State.OK
+    (elsewhere / "ring").rename(sealed / "ring")
+    path.write_text(text)
+    assert row(sealed, "sealed data").state is State.OK
+
+
 def test_each_thing_that_is_wrong_with_the_data_is_said(sealed: Path) -> None:
     path, text = sealed / "node.toml", (sealed / "node.toml").read_text()
     for old, new, what in (
