@@ -24,6 +24,7 @@ from fedenclave.client.standing import (
     rules_in_force,
     state_of,
 )
+from fedenclave.keys.pkcs11_signing import without_access
 from fedenclave.node.row import Row, State, failed, row
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
 from fedenclave.protocol.signing import public_key
@@ -78,7 +79,7 @@ def _manifest(client: ClientFolder) -> str:
 
 
 def _private(folder: Path) -> Iterator[Row]:
-    for path in (folder, folder / "client.key", folder / "member.key"):
+    for path in (folder, *sorted(folder.glob("client*.key")), folder / "member.key"):
         if not path.exists():
             continue
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -100,6 +101,7 @@ def _keys(client: ClientFolder) -> Iterator[Row]:
 
 
 def _client_key(client: ClientFolder) -> str:
+    # One in a token is logged in to, as every round will: its PIN must be at hand.
     key, name = public_key(client.client_key()), client.identity().client
     if (client.path / "federation.toml").exists():
         manifest = client.manifest()
@@ -110,7 +112,7 @@ def _client_key(client: ClientFolder) -> str:
                 hint="is it the right folder? else enrol this client's public key, and have the "
                 "members approve the new manifest",
             )
-    return "client.key"
+    return without_access(client.identity().signing_key)
 
 
 def _member_key(path: Path) -> str:

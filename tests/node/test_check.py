@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.client.folder import ClientFolder
+from fedenclave.client.identity import Identity
 from fedenclave.datasets.local_store import LocalStore
 from fedenclave.datasets.node_data import NodeData
 from fedenclave.datasets.source import LocalFiles
@@ -23,6 +24,7 @@ from fedenclave.node.row import Row, State
 from fedenclave.protocol.digests import sha256, to_text
 from fedenclave.protocol.errors import ConfigurationError
 from tests.keys.conftest import CHEAP, PASSPHRASE
+from tests.keys.softhsm import soft_token
 from tests.node.apps import bundle
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -59,6 +61,20 @@ def test_each_thing_that_is_missing_has_a_hint(node: Path, tmp_path: Path) -> No
         assert found.state is State.MISSING
         assert found.hint
     assert all(each.stops for each in check(tmp_path / "none") if each.what == "client")
+
+
+def test_a_signing_key_in_a_token_must_be_at_hand(tmp_path: Path) -> None:
+    token = soft_token("node")
+    uri = token.uri("checked")
+    folder = tmp_path / "node"
+    ClientFolder.create(folder, Identity(client="a-1", member="a", signing_key=uri))
+    found = row(folder, "client key")
+    assert (found.state, found.found) == (State.OK, "pkcs11:token=node;object=checked")
+    toml = (folder / "client.toml").read_text()
+    (folder / "client.toml").write_text(toml.replace("node.pin", "gone.pin"))
+    found = row(folder, "client key")
+    assert found.state is State.MISSING
+    assert "cannot read the PIN file" in found.found
 
 
 def test_what_others_can_open_is_unsafe(node: Path) -> None:
