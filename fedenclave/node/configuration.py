@@ -211,7 +211,8 @@ def _address(text: str) -> str:
 
 def _check_keyring(read: NodeConfiguration) -> None:
     """Refuse a keyring beside which a confined app could not record that it used a key."""
-    if read.confinement is None or not read.data.dataset:
+    # Keys that are in no keyring have their record in the node's folder.
+    if read.confinement is None or not read.data.keyring_path():
         return
     keyring = Path(read.data.keyring_path()).resolve()
     writable = [read.folder, *(each.resolve() for each in read.confinement.write)]
