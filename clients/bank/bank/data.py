@@ -131,7 +131,7 @@ def load_rows(path: Path) -> BankRows:
         LoanDataError: as `load_bank`.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             header, *lines = list(csv.reader(file)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise LoanDataError(f"file of loans {path} cannot be read: {_why(error)}", _HINT) from None
@@ -152,6 +152,9 @@ def parse_rows(
     Raises:
         LoanDataError: a column is missing, or a row is not as it has to be.
     """
+    twice = [name for name in (*COLUMNS, LABEL, "split") if list(header).count(name) > 1]
+    if twice:
+        raise LoanDataError(f"{file} has two columns {', '.join(twice)}", _HINT)
     absent = [name for name in (*COLUMNS, LABEL) if name not in header]
     if absent:
         raise LoanDataError(f"{file} has no column {', '.join(absent)}", _HINT)
