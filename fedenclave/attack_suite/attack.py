@@ -28,6 +28,10 @@ class NotStopped(FedEnclaveError):
     """An attack got through, or was refused for another reason than what should stop it."""
 
 
+class NotPlayed(FedEnclaveError):
+    """An attack cannot be played here, for want of what is optional."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
     """One thing that an attack tried, and what was seen to stop it.
@@ -76,6 +80,7 @@ class Attack:
 
         Raises:
             NotStopped: a try got through.
+            NotPlayed: something that it needs is not installed.
         """
         witness = Witness(world.snapshot)
         self.play(world, witness)

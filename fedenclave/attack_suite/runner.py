@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from fedenclave.attack_suite.attack import Attack, NotStopped, Open, Try
+from fedenclave.attack_suite.attack import Attack, NotPlayed, NotStopped, Open, Try
 from fedenclave.attack_suite.world import Setting, World
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.protocol.errors import ConfigurationError, printable
@@ -97,6 +97,8 @@ def play(attack: Attack | Open, where: Setting) -> Played:
             ending = Ending.STOPPED
         except NotStopped as error:
             ending, why = Ending.NOT_STOPPED, error.message
+        except NotPlayed as error:
+            ending, why = Ending.OPEN, f"not played: {error.message}"
         except Exception as error:
             # Whatever it is: an attack that was not seen to be stopped was not stopped.
             ending, why = Ending.FAILED, printable(f"{type(error).__name__}: {error}")

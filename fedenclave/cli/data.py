@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fedenclave.attestation.collateral import iso
+from fedenclave.cli import data_lineage
 from fedenclave.cli.keyring_option import (
     DEFAULT_KEY,
     KeyName,
@@ -45,6 +46,9 @@ Dataset = Annotated[
     str, typer.Argument(metavar="DATASET", help="The sealed dataset's folder, or its URL.")
 ]
 AsJson = Annotated[bool, typer.Option("--json")]
+
+app.command()(data_lineage.disclose)
+app.command()(data_lineage.prove)
 
 
 @app.command()

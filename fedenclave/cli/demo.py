@@ -1,6 +1,6 @@
 """`fedenclave demo`: the main job, from nothing to verified receipts.
 
-Alone, and as `demo hospital`, that of four hospitals; `demo bank` is in demo_bank.py.
+Alone, and as `demo hospital`, that of four hospitals; others are in files of their own.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from fedenclave.cli import demo_bank
+from fedenclave.cli.demo_bank import bank
 from fedenclave.cli.demo_progress import following, need_packages
+from fedenclave.cli.demo_scans import scans
 from fedenclave.cli.demo_tables import figure, receipts_plain, receipts_table, spread
 from fedenclave.cli.terminal import err, out, print_error, print_insecure, print_json, say
 from fedenclave.demo.tee import WORDS, Tee
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from fedenclave.demo.hospital import DemoResult
 
 _METHODS = ("local", "federated", "pooled")
-
 
 _Folder = Annotated[Path, typer.Option(help="Where to put everything that is made.")]
 _Rounds = Annotated[int, typer.Option(min=1, max=100, help="Rounds of training.")]
@@ -44,11 +44,12 @@ _Vouching = Annotated[
 _Json = Annotated[bool, typer.Option("--json", help="Results on stdout as JSON.")]
 _FOLDER, _ROUNDS = Path("fedenclave-demo"), 6
 
-app = typer.Typer(invoke_without_command=True)
-app.command("bank")(demo_bank.bank)
+app = typer.Typer()
+app.command("bank")(bank)
+app.command("scans")(scans)
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def demo(
     context: typer.Context,
     folder: _Folder = _FOLDER,
@@ -58,21 +59,12 @@ def demo(
 ) -> None:
     """Four hospitals train one heart-disease model; then the operator cheats, and is refused.
 
-    Or, with `bank`, nine banks learn together which loans are not paid back.
+    Others have names: `fedenclave demo bank`, `fedenclave demo scans`.
     """
-    if context.invoked_subcommand is None:
-        hospital(folder, rounds, tee, as_json)
+    if context.invoked_subcommand is not None:
+        _refuse_options(context, context.invoked_subcommand)
         return
-    # They would be passed over without a word.
-    given = [name for name in context.params if _is_given(context, name)]
-    if given:
-        names = ", ".join("--json" if name == "as_json" else f"--{name}" for name in given)
-        raise typer.BadParameter(f"name {names} behind {context.invoked_subcommand}")
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+    hospital(folder, rounds, tee, as_json)
 
 
 @app.command()
@@ -103,6 +95,17 @@ def hospital(
         raise typer.Exit(1)
 
 
+def _refuse_options(context: typer.Context, name: str) -> None:
+    """Refuse an option before another demonstration's name: it would be ignored."""
+    given = [
+        key
+        for key in context.params
+        if (source := context.get_parameter_source(key)) and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise typer.BadParameter(f"options of {name} stand behind its name")
+
+
 def _load() -> Any:
     """Import what needs the optional packages, or say which to install."""
     need_packages()
@@ -125,6 +128,7 @@ def _show(result: DemoResult, folder: Path, seconds: float) -> None:
     out.print(_receipts(result))
     for line in result.contradictions:
         err.print(f"error: {line}", markup=False)
+    out.print(_changed_app(result))
     out.print(_attack(result))
     say(f"done in {seconds:.0f} s. in {folder}:")
     say("  results.png   the comparison as a plot")
@@ -196,6 +200,26 @@ def _attack(result: DemoResult) -> Panel:
     return Panel("\n".join(lines), title="the attack", border_style="red")
 
 
+def _changed_app(result: DemoResult) -> Panel:
+    tried = result.changed_app
+    ran = "a line of it ran" if tried.has_run else "no line of it ran"
+    lines = [
+        "The operator took FedEnclave's mod out of the app, so that it answers in plain text, and "
+        "had the SuperLink ship that. The line that was changed:",
+        "",
+        f"  [bold]{escape(tried.taken_out)}[/]",
+        "",
+        f"{len(tried.refusals)} of 4 nodes refused, {tried.answered} answered; {ran}. What a "
+        "hospital's log says:",
+        "",
+        *(f"  {escape(refusal)}" for refusal in list(tried.refusals.values())[:1]),
+        "",
+        "[dim]A node runs what its owner has approved, by its hash. Approving is reading: what an "
+        "approved app does, nobody checks again.[/]",
+    ]
+    return Panel("\n".join(lines), title="the other app", border_style="red")
+
+
 def _as_json(result: DemoResult) -> dict[str, object]:
     return {
         "insecure": True,
@@ -210,5 +234,11 @@ def _as_json(result: DemoResult) -> dict[str, object]:
             "swapped_file": result.swapped_file,
             "refusals": result.refusals,
             "sealed_for_it": result.sealed_for_swapped,
+        },
+        "changed_app": {
+            "taken_out": result.changed_app.taken_out,
+            "refusals": result.changed_app.refusals,
+            "answered": result.changed_app.answered,
+            "has_run": result.changed_app.has_run,
         },
     }

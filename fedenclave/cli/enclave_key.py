@@ -12,7 +12,7 @@ from fedenclave.attestation.endorsements import read_endorsements
 from fedenclave.audit.amended import manifests_before
 from fedenclave.audit.folder import JudgedFile, judge_files, receipt_files
 from fedenclave.cli.terminal import print_insecure
-from fedenclave.client.files import read_file
+from fedenclave.client.manifest_files import read_manifest
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import PublicKey, key_from_text, key_to_text
@@ -45,7 +45,7 @@ def trusted_manifest(file: Path, manifest: Path | None, client: Path | None) -> 
             "no manifest to judge by",
             hint="name the one that you trust: --manifest federation.toml",
         )
-    return Manifest.from_bytes(read_file(manifest or beside, "manifest"))
+    return read_manifest(manifest or beside)
 
 
 def former_manifests(trusted: Manifest, beside: Path, named: Sequence[Path]) -> list[Manifest]:
@@ -57,7 +57,7 @@ def former_manifests(trusted: Manifest, beside: Path, named: Sequence[Path]) -> 
         ConfigurationError: one cannot be read, or is named and is none of them.
     """
     kept = sorted((beside / "former").glob("*.toml"))
-    files = {path: Manifest.from_bytes(read_file(path, "manifest")) for path in (*kept, *named)}
+    files = {path: read_manifest(path) for path in (*kept, *named)}
     found = manifests_before(trusted, files.values())
     for path in named:
         if files[path] not in found:

@@ -19,6 +19,7 @@ from fedenclave.cli.manifest_facts import manifest_facts, plain
 from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json, say
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.client.folder import ClientFolder
+from fedenclave.client.manifest_files import read_manifest
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.membership.enrolment import read_enrolment, roster_of
 from fedenclave.membership.first_model import read_first_model
@@ -267,7 +268,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Print a manifest's rules, digest and approvals."""
-    parsed = Manifest.from_bytes(read_file(manifest, "manifest"))
+    parsed = read_manifest(manifest)
     if approvals is not None and not approvals.is_dir():
         raise ConfigurationError(f"there is no folder {approvals}")
     files = sorted(approvals.glob("*.approval")) if approvals is not None else []
@@ -277,8 +278,8 @@ def show(
     strangers = [path.name for path, members in by_file.items() if not members]
     if strangers:
         err.print(
-            f"warning: no approval of exactly this file: {', '.join(strangers)}. was it edited "
-            "after they were made?",
+            f"warning: no approval of exactly this file: {', '.join(strangers)}. of an earlier or "
+            "a later manifest, or was this one edited after they were made?",
             markup=False,
         )
     if as_json:

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from fedenclave.cli.manifest_facts import manifest_facts, plain
 from fedenclave.cli.terminal import cell, err, out, print_json, say
-from fedenclave.client.files import read_file, write_whole
+from fedenclave.client.files import write_whole
+from fedenclave.client.manifest_files import read_manifest
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Manifest
@@ -26,13 +27,12 @@ def amend(
     out_file: Annotated[Path, typer.Option("--out", help="The new file, for you to edit.")],
 ) -> None:
     """Write a copy of a manifest that takes its place; change members, clients or rules in it."""
-    source = read_file(manifest, "manifest")
-    before = Manifest.from_bytes(source)
+    before = read_manifest(manifest)
     if out_file.exists():
         raise ConfigurationError(
             f"{out_file} exists already", hint="members may have approved it; choose another --out"
         )
-    text = _CONTINUES.sub("", source.decode())
+    text = _CONTINUES.sub("", before.source.decode())
     line = f'continues = "{to_text(before.digest)}"\n'
     after = _TABLE.sub(lambda found: found.group() + line, text, count=1).encode()
     if Manifest.from_bytes(after).continues != before.digest:
@@ -52,8 +52,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Show what changes from one manifest to the next; exit 1 where the one cannot follow."""
-    sources = [read_file(path, "manifest") for path in (before, after)]
-    old, new = map(Manifest.from_bytes, sources)
+    old, new = map(read_manifest, (before, after))
     problems = _problems(old, new)
     was, becomes = manifest_facts(old, set()), manifest_facts(new, set())
     changed = [name for name in was if was[name] != becomes[name] and name not in _SAID]
@@ -69,7 +68,7 @@ def compare(
                 name.replace("_", " "), cell(plain(was[name])), cell(plain(becomes[name]))
             )
         out.print(table)
-        lines = [source.decode().splitlines() for source in sources]
+        lines = [each.source.decode().splitlines() for each in (old, new)]
         names = str(before), str(after)
         for line in difflib.unified_diff(lines[0], lines[1], *names, lineterm="", n=1):
             out.print(cell(line))

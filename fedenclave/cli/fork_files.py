@@ -10,13 +10,13 @@ from typing import BinaryIO
 
 from fedenclave.audit.fork import NoFork, denounce_any, denounce_logs, statements_of
 from fedenclave.cli.enclave_key import NAME_IT, named_key
-from fedenclave.client.files import read_file
+from fedenclave.client.files import contents_of, read_file
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.evidence import Evidence
 from fedenclave.protocol.exchange import Receipt
 from fedenclave.protocol.fork_proof import ForkProof
 from fedenclave.protocol.log_file import MAGIC, read_log
-from fedenclave.protocol.signing import PublicKey
+from fedenclave.protocol.signing import PublicKey, Signed
 
 
 def denounce_files(first: Path, second: Path, key: str | None) -> ForkProof:
@@ -78,6 +78,8 @@ def _side(file: Path, stack: ExitStack) -> _Side:
     try:
         return _Side(receipt=Receipt.from_bytes(data))
     except MalformedMessage:
+        with contents_of(file):
+            Signed.from_bytes(data)
         return _Side(data=data)
 
 

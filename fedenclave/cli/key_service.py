@@ -13,6 +13,7 @@ import typer
 from fedenclave.attestation.endorsements import read_endorsements
 from fedenclave.cli.terminal import err, print_insecure, say
 from fedenclave.client.files import read_file, read_key, read_private, write_key, write_whole
+from fedenclave.client.manifest_files import read_manifest
 from fedenclave.membership.key_service import Released, ShareKeeper, new_keys
 from fedenclave.protocol.errors import ConfigurationError, printable
 from fedenclave.protocol.key_release import KeyRequest
@@ -71,7 +72,7 @@ def answer(
 
 
 def _manifest(folder: Path) -> Manifest:
-    return Manifest.from_bytes(read_file(folder / _MANIFEST, "manifest"))
+    return read_manifest(folder / _MANIFEST)
 
 
 def _standard_input() -> bytes:

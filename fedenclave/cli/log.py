@@ -33,7 +33,7 @@ from fedenclave.cli.enclave_key import (
 )
 from fedenclave.cli.fork_files import denounce_files
 from fedenclave.cli.terminal import cell, err, out, print_json, say
-from fedenclave.client.files import read_file, write_whole
+from fedenclave.client.files import contents_of, read_file, write_whole
 from fedenclave.client.folder import LOG_FILE
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage, printable
@@ -177,7 +177,7 @@ def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
             f"cannot read log {file}: {error.strerror}",
             hint="is the path right, and may this user read it?",
         ) from error
-    with stream:
+    with stream, contents_of(file):
         yield stream, os.fstat(stream.fileno()).st_size
 
 

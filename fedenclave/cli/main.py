@@ -25,6 +25,7 @@ from fedenclave.cli import (
     log,
     node,
     receipts,
+    rehearse,
     simulate,
 )
 from fedenclave.cli.terminal import out, print_error, print_json
@@ -53,6 +54,7 @@ app.add_typer(key_service.app, name="key-service")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(attack.app, name="attack")
 app.add_typer(demo.app, name="demo")
+app.command()(rehearse.rehearse)
 app.command()(bench.bench)
 
 

@@ -10,16 +10,21 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from fedenclave.cli import node_status
+from fedenclave.cli.node_status import iso
 from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.client.folder import ClientFolder
+from fedenclave.datasets.node_data import NodeData
 from fedenclave.node.approvals import AppApproval, AppApprovals
 from fedenclave.node.bundle import read_app
 from fedenclave.node.check import Row, check
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.inspection import Inspection, inspect
 from fedenclave.node.node_key import make_node_key
+from fedenclave.node.replacement import Replacement, replacement
+from fedenclave.node.status import StatusReader
 from fedenclave.node.supervisor import run_node
-from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.errors import ConfigurationError, printable
 from fedenclave.protocol.manifest import Manifest
 
 app = typer.Typer(help="The data owner's node: approve an app, and run it.", no_args_is_help=True)
@@ -34,7 +39,20 @@ def approve(
     folder: Folder,
     by: By = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    expected: Annotated[
+        str,
+        typer.Option(
+            "--hash",
+            metavar="HASH",
+            help="Do not ask where the app has this hash, as whoever has read it wrote it down; "
+            "refuse any other.",
+        ),
+    ] = "",
     again: Annotated[bool, typer.Option("--again", help="Although it was revoked.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Show what differs from the approved version; revoke that."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what an app is, and let it run on this node: these bytes, and no others."""
@@ -50,17 +68,47 @@ def approve(
             f"app cannot be approved: {'; '.join(seen.objections)}",
             hint="ask its author for a changed one; nothing was recorded",
         )
-    if not yes:
-        typer.confirm(
-            "have you read the files above, and may this app run here?", abort=True, err=True
+    if expected and expected != seen.bundle.fab_hash:
+        raise ConfigurationError(
+            f"app has hash {seen.bundle.fab_hash}, want {expected[:64]}",
+            hint="it is another app than the one that was read; nothing was recorded",
         )
-    record = AppApprovals(folder).approve(
-        seen.bundle, by=by or getpass.getuser(), now=int(time.time()), again=again
-    )
-    if as_json:
-        print_json({**seen.plain(), "approved": True, **_plain(record)})
+    approvals = AppApprovals(folder)
+    instead = replacement(seen.bundle, approvals) if replace else None
+    if instead is not None and not as_json:
+        _show_replacement(instead)
+    if not yes and not expected:
+        question = "have you read the files above, and may this app run here"
+        question += f" in place of {len(instead.replaced)} approved?" if instead else "?"
+        typer.confirm(question, abort=True, err=True)
+    who, now = by or getpass.getuser(), int(time.time())
+    revoked: list[AppApproval] = []
+    if instead is None:
+        record = approvals.approve(seen.bundle, by=who, now=now, again=again)
     else:
-        say(f"approved: {record.app_id} {record.version}, {record.fab_hash}")
+        record, revoked = approvals.replace(seen.bundle, by=who, now=now, again=again)
+    if as_json:
+        replaced = {} if instead is None else {"replaces": instead.plain()}
+        print_json({**seen.plain(), "approved": True, **_plain(record), **replaced})
+        return
+    say(f"approved: {record.app_id} {record.version}, {record.fab_hash}")
+    for each in revoked:
+        say(f"revoked: {each.app_id} {each.version}, {each.fab_hash}")
+
+
+def _show_replacement(instead: Replacement) -> None:
+    newest = instead.replaced[-1]
+    title = f"files that differ from {newest.version}, {newest.fab_hash}"
+    table = Table(title=cell(title), show_lines=True)
+    for column in ("file", "approved", "new"):
+        table.add_column(column, overflow="fold")
+    rows = [(name, "not there", new) for name, new in instead.added.items()]
+    rows += [(name, *hashes) for name, hashes in instead.changed.items()]
+    rows += [(name, old, "not there") for name, old in instead.removed.items()]
+    for row in rows:
+        table.add_row(*map(cell, row))
+    out.print(table)
+    say(f"{instead.unchanged} files are the same; to be revoked: {len(instead.replaced)}")
 
 
 @app.command()
@@ -110,13 +158,13 @@ def apps(folder: Folder, as_json: Json = False) -> None:
     for column in ("app", "version", "hash", "may run", "approved", "revoked"):
         table.add_column(column, overflow="fold")
     for each in records:
-        revoked = "" if each.holds else f"{each.revoked_by}, {_time(each.revoked_at)}"
+        revoked = "" if each.holds else f"{each.revoked_by}, {iso(each.revoked_at)}"
         table.add_row(
             cell(each.app_id),
             cell(each.version),
             cell(each.fab_hash),
             "yes" if each.holds else "no",
-            cell(f"{each.approved_by}, {_time(each.approved_at)}"),
+            cell(f"{each.approved_by}, {iso(each.approved_at)}"),
             cell(revoked),
         )
     out.print(table)
@@ -127,10 +175,23 @@ def init(
     folder: Folder,
     superlink: Annotated[str, typer.Option(help="The operator's SuperLink, host:port.")],
     port: Annotated[int, typer.Option(min=1024, max=65535, help="For this node alone.")] = 9094,
+    dataset: Annotated[
+        str, typer.Option(help="The sealed dataset that the app reads; relative to the folder.")
+    ] = "",
+    keys: Annotated[
+        str, typer.Option(metavar="keyring:FILE", help="What has the dataset's key.")
+    ] = "",
+    passphrase_file: Annotated[
+        str, typer.Option(help="File with the keyring's passphrase, mode 0600.")
+    ] = "",
+    digest: Annotated[
+        str, typer.Option(metavar="sha256:…", help="The only state of the dataset that is read.")
+    ] = "",
 ) -> None:
     """Write node.toml with its comments, and make the node's key for the SuperLink."""
     name = ClientFolder(folder).identity().client
-    path = write_configuration(folder, address=superlink, port=port)
+    data = NodeData(dataset=dataset, keys=keys, passphrase_file=passphrase_file, digest=digest)
+    path = write_configuration(folder, address=superlink, port=port, data=data)
     configuration = read_configuration(folder)
     if configuration.node_key.exists():
         say(f"{path} written; the key {configuration.node_key} is kept")
@@ -150,14 +211,27 @@ def show_check(folder: Folder, as_json: Json = False) -> None:
         )
     else:
         _show_rows(rows)
-    if any(row.stops for row in rows):
+    if any(row.bad for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command("status")
+def show_status(folder: Folder, as_json: Json = False) -> None:
+    """Show what the node is doing and has done; exit 1 where something needs attention."""
+    status = StatusReader(folder).read()
+    if as_json:
+        print_json(node_status.plain(status))
+    else:
+        node_status.show(status)
+    if status.attention():
         raise typer.Exit(1)
 
 
 @app.command("run")
 def run_supernode(folder: Folder) -> None:
     """Run a SuperNode with approved apps alone, until SIGTERM or Ctrl-C."""
-    stopping = [row for row in check(folder) if row.stops]
+    rows = check(folder)
+    stopping = [row for row in rows if row.stops]
     if stopping:
         _show_rows(stopping)
         raise ConfigurationError(
@@ -165,6 +239,10 @@ def run_supernode(folder: Folder) -> None:
             hint="see the table; all of it: fedenclave node check",
         )
     configuration = read_configuration(folder)
+    for row in rows:
+        if row.bad:
+            err.print(f"warning: {printable(row.found)}; it is tried again", markup=False)
+            err.print(f"hint: {printable(row.hint)}", markup=False)
     say(f"node runs; its log is {configuration.logs / 'node.log'}")
     run_node(configuration)
     say("node has ended")
@@ -209,7 +287,3 @@ def _plain(record: AppApproval) -> dict[str, object]:
         "revoked_by": record.revoked_by,
         "revoked_at": record.revoked_at,
     }
-
-
-def _time(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

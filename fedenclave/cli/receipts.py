@@ -17,7 +17,7 @@ from fedenclave.audit.lineage import Contains, ReleasedModel, models_with
 from fedenclave.audit.receipt import summary
 from fedenclave.cli.enclave_key import former_manifests
 from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json
-from fedenclave.client.files import read_file
+from fedenclave.client.manifest_files import read_manifest
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.errors import ConfigurationError, printable
 from fedenclave.protocol.manifest import Manifest
@@ -161,7 +161,7 @@ def _trusted(paths: list[Path], manifest: Path | None) -> tuple[Manifest, Path]:
                 hint="name the one that you trust: --manifest federation.toml",
             )
         manifest = beside
-    return Manifest.from_bytes(read_file(manifest, "manifest")), manifest
+    return read_manifest(manifest), manifest
 
 
 def _judge(

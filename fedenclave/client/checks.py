@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fedenclave.audit.noted import CheckpointRefused, verify_note
 from fedenclave.audit.receipt import VerifiedReceipt
+from fedenclave.client.refusals import HistoryRefused, ManifestRefused
 from fedenclave.client.state import ClientState
 from fedenclave.protocol.cohort import cohort_problem
 from fedenclave.protocol.digests import Digest, equal, to_text
@@ -49,7 +50,7 @@ def check_same_enclave(state: ClientState, key: PublicKey) -> None:
     """Refuse a key other than that of earlier rounds (T7)."""
     known = state.enclave_key
     if known and not equal(known, key):
-        raise EnclaveRefused(
+        raise HistoryRefused(
             "the aggregator is another enclave than in this client's earlier rounds",
             hint="an enclave that lost its state could repeat rounds (rollback). if the "
             "operator's restart is agreed: `fedenclave client forget-chain`",
@@ -61,7 +62,7 @@ def check_announcement(
 ) -> None:
     """Refuse a round under other rules, one sealed for already, and a cohort that will not do."""
     if announcement.federation != manifest.name or announcement.manifest != manifest.digest:
-        raise EnclaveRefused(
+        raise ManifestRefused(
             "the round is announced under another manifest than the approved one",
             hint=NOTHING_SENT,
         )
@@ -97,7 +98,7 @@ def check_announcement(
 def check_amended(state: ClientState, manifest: Manifest) -> None:
     """Refuse a log that does not say that this manifest has taken the place of the one before."""
     if not equal(state.log_manifest, manifest.digest):
-        raise EnclaveRefused(
+        raise ManifestRefused(
             f"the enclave's log ends under manifest sha256:{state.log_manifest.hex()}, want "
             f"{to_text(manifest.digest)}",
             hint=NOTHING_SENT,
@@ -158,7 +159,7 @@ def check_same_history(state: ClientState, verified: VerifiedReceipt) -> None:
         followed = verified.round >= state.log_round
     same_round = verified.model is not None and verified.round == state.head_round
     if not followed or (same_round and verified.model != state.head_model):
-        raise EnclaveRefused(
+        raise HistoryRefused(
             f"the receipt of round {verified.round} is of another history than this client has "
             "followed",
             hint="the enclave was forked: this receipt and the client's copy of the log are the "

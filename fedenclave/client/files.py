@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from fedenclave.protocol.errors import ConfigurationError
+from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -84,6 +85,21 @@ def _cannot_write(path: Path, error: OSError) -> ConfigurationError:
         f"cannot write {path}: {error.strerror}",
         hint="does the folder exist, may this user write there, is the disk full?",
     )
+
+
+@contextlib.contextmanager
+def contents_of(path: Path) -> Iterator[None]:
+    """Put a file's name before what is found wrong with its contents.
+
+    Raises:
+        ConfigurationError: what was raised inside, with the name.
+        MalformedMessage: the same.
+    """
+    try:
+        yield
+    except (ConfigurationError, MalformedMessage) as error:
+        kind = MalformedMessage if isinstance(error, MalformedMessage) else ConfigurationError
+        raise kind(f"{path}: {error.message}", hint=error.hint) from error
 
 
 def read_file(path: Path, what: str) -> bytes:

@@ -15,6 +15,7 @@ receipts/         one file per round
 log.fel           everything that the enclave has signed, as far as this client was shown it
 checkpoint        the newest signed note of that log, with witnesses' signatures if there were any
 model.fem         the newest released model
+events.jsonl      what happened here: refusals, evidence, updates; beside it run.lock of its node
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from fedenclave.attestation.revocations import (
 )
 from fedenclave.audit.amended import manifests_before
 from fedenclave.client.files import read_file, read_key, write_at, write_key, write_whole
-from fedenclave.client.manifest_files import goes_by_manifest, manifests_in
+from fedenclave.client.manifest_files import goes_by_manifest, manifests_in, read_manifest
 from fedenclave.client.session import ClientSession
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
@@ -131,7 +132,7 @@ class ClientFolder:
             ConfigurationError: the manifest is not usable, this organisation with its key is not
                 one of its members, or the folder holds another manifest.
         """
-        manifest = Manifest.from_bytes(read_file(manifest_file, "manifest"))
+        manifest = read_manifest(manifest_file)
         read_policies(manifest.attestation)
         member = self.identity().member
         key = read_key(self.path / "member.key")
@@ -253,7 +254,7 @@ class ClientFolder:
                 f"{self.path} holds no approved manifest",
                 hint="review it and approve it: fedenclave federation approve",
             )
-        return Manifest.from_bytes(read_file(path, "manifest"))
+        return read_manifest(path)
 
     def approvals(self, of: Manifest | None = None) -> tuple[bytes, ...]:
         """Return the signed approvals of a manifest, or of the one in force."""
@@ -313,8 +314,7 @@ class ClientFolder:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             raise ConfigurationError(
-                f"cannot lock {self.path}: {error.strerror}",
-                hint="may this user write there?",
+                f"cannot lock {self.path}: {error.strerror}", hint="may this user write there?"
             ) from error
         return file
 

@@ -13,9 +13,9 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from fedenclave.client.refusals import HistoryRefused
 from fedenclave.client.state import ClientState, RoundEnd
 from fedenclave.protocol.digests import DIGEST_SIZE, Digest, equal
-from fedenclave.protocol.errors import EnclaveRefused
 from fedenclave.protocol.exchange import LogPart
 from fedenclave.protocol.log_file import MAGIC, frame, read_log
 from fedenclave.protocol.merkle import Frontier
@@ -54,7 +54,7 @@ def grown(state: ClientState, part: LogPart, to: Checkpoint) -> Grown:
 
     Raises:
         MalformedMessage: the part is no part of a log file.
-        EnclaveRefused: with it the copy is not the log of `to`, or that does not go on from one
+        HistoryRefused: with it the copy is not the log of `to`, or that does not go on from one
             that this client has seen.
     """
     tree = _tree(state)
@@ -118,9 +118,9 @@ def _told(signed: bytes) -> FederationStatement | None:
     return kind.from_bytes(envelope.payload) if kind is not None else None
 
 
-def _not_shown(state: ClientState, to: Checkpoint) -> EnclaveRefused:
+def _not_shown(state: ClientState, to: Checkpoint) -> HistoryRefused:
     seen = max((*(checkpoint.size for checkpoint in state.checkpoint), state.log_size))
-    return EnclaveRefused(
+    return HistoryRefused(
         f"the enclave's log has {to.size} entries, and is not shown to go on from the {seen} that "
         "this client has seen",
         hint="the enclave was rolled back or forked, or the host hides it; keep this client's "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fedenclave.client.files import read_file
+from fedenclave.client.files import contents_of, read_file
 from fedenclave.client.state import ClientState
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import MalformedMessage
@@ -17,8 +17,18 @@ def manifests_in(folder: Path) -> list[Manifest]:
     Raises:
         ConfigurationError: one cannot be read, or is not usable.
     """
-    paths = sorted(folder.glob("*.toml"))
-    return [Manifest.from_bytes(read_file(path, "manifest")) for path in paths]
+    return [read_manifest(path) for path in sorted(folder.glob("*.toml"))]
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return the manifest in a file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not usable; with the file's name.
+    """
+    data = read_file(path, "manifest")
+    with contents_of(path):
+        return Manifest.from_bytes(data)
 
 
 def goes_by_manifest(state: bytes) -> Digest | None:

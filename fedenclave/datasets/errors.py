@@ -31,3 +31,7 @@ class SourceRefused(DatasetRefused):
 
 class StorageFailed(DatasetRefused):
     """The storage cannot be read or written."""
+
+
+class LineageDiffers(DatasetRefused):
+    """The data, with these stages and this salt, are not what a round's log names."""

@@ -9,6 +9,7 @@ The first digest is the sealed dataset's. The last one goes into the round's lin
 
 Whoever is shown the dataset's digest, the names and the parameters gets the same 32 bytes. Nothing
 here proves that a stage did what its name says: give it the digest of its code as a parameter.
+What is to be shown later is kept as a file: lineage_file.py.
 
 FORMAT.md, section 5; ../protocol/SPEC.md, section 15.1.
 """
@@ -16,7 +17,7 @@ FORMAT.md, section 5; ../protocol/SPEC.md, section 15.1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from fedenclave.protocol.codec import encode
@@ -33,16 +34,30 @@ def stage_digest(previous: Digest, name: str, parameters: Mapping[str, Parameter
     Raises:
         ValueError: a parameter is of another kind than `Parameter`.
     """
-    written = {key: _written(value) for key, value in parameters.items()}
-    return domain_digest("lineage-stage", encode([previous, name, written]))
+    return digest_of_written(previous, name, written(parameters))
+
+
+def written(parameters: Mapping[str, Parameter]) -> dict[str, object]:
+    """Return parameters, each with its kind, as they are digested.
+
+    Raises:
+        ValueError: one is of another kind than `Parameter`.
+    """
+    return {key: _written(value) for key, value in parameters.items()}
+
+
+def digest_of_written(previous: Digest, name: str, parameters: Mapping[str, object]) -> Digest:
+    """Return a stage's digest, from parameters that `written` has returned."""
+    return domain_digest("lineage-stage", encode([previous, name, dict(parameters)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One stage: its name, and the digest of all up to it."""
+    """One stage: its name, its parameters as they are digested, and the digest of all up to it."""
 
     name: str
     digest: Digest
+    parameters: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +95,9 @@ class Lineage:
         Raises:
             ValueError: a parameter is of another kind than `Parameter`.
         """
-        digest = stage_digest(self.digest, name, parameters)
-        return Lineage(stages=(*self.stages, Stage(name=name, digest=digest)))
+        given = written(parameters)
+        digest = digest_of_written(self.digest, name, given)
+        return Lineage(stages=(*self.stages, Stage(name=name, digest=digest, parameters=given)))
 
     def to_plain(self) -> list[dict[str, str]]:
         """Return names and digests, to be kept beside what was trained."""

@@ -5,6 +5,8 @@ sockets. Not for more than one machine either: everything listens on 127.0.0.1 o
 
 Rules:
   * A SuperNode gets in only with a key that was registered before.
+  * A node that has an owner is run by `fedenclave node run`, and has only the app that its owner
+    has approved. One that has none is a bare SuperNode, which runs whatever is sent.
   * What a node needs to know about itself goes into its node configuration or its own
     environment, never into the run configuration, which the SuperLink sends to everybody.
   * A run has succeeded when the SuperLink says so: `flwr run` exits with 0 either way.
@@ -31,7 +33,9 @@ from fedenclave.demo.certificates import (
     make_node_key,
     make_server_certificate,
 )
+from fedenclave.demo.commands import run_together
 from fedenclave.demo.errors import DeploymentError
+from fedenclave.demo.owner import Owner, node_command, set_up_nodes
 from fedenclave.demo.ports import HOST, check_port_is_free, pick_free_ports
 from fedenclave.demo.processes import Child, ProcessGroup
 from fedenclave.node.settings import Setting, write_settings
@@ -51,9 +55,17 @@ SLOW_HINT = "the machine may be busy; end other work and start again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One SuperNode: its name, what its ClientApp reads, and its own environment."""
+    """One SuperNode: its name, and whose it is.
+
+    Attributes:
+        name: unlike any other node's.
+        owner: who runs it; None for a bare SuperNode, which alone has what follows.
+        config: what its ClientApp reads.
+        environment: its own.
+    """
 
     name: str
+    owner: Owner | None = None
     config: Mapping[str, Setting] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -75,6 +87,7 @@ class FlowerDeployment:
         group: ProcessGroup,
         nodes: Sequence[Node],
         *,
+        app: Path | None = None,
         port: int | None = None,
         server_environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -83,6 +96,7 @@ class FlowerDeployment:
         Args:
             group: Entered already; its folder takes keys, logs and Flower's files.
             nodes: At least one, with different names.
+            app: What the nodes' owners approve; needed where one has an owner.
             port: The SuperLink's, by default a free one.
             server_environment: Added to the SuperLink's environment, so to the ServerApp's.
 
@@ -96,7 +110,9 @@ class FlowerDeployment:
         for name in names:
             if not NODE_NAME.fullmatch(name):
                 raise ValueError(f"node is named {name!r}, want lower case, digits and '-'")
-        self._group = group
+        if app is None and any(node.owner is not None for node in nodes):
+            raise ValueError("a node has an owner, and there is no app for it to approve")
+        self._group, self._app = group, app
         self._nodes = list(nodes)
         self._settings = [write_settings(node.config) for node in nodes]
         self._server_environment = dict(server_environment or {})
@@ -119,7 +135,7 @@ class FlowerDeployment:
         """Start everything and wait until every SuperNode is connected.
 
         Args:
-            on_step: Told what is being done next, for a progress bar: 3 steps.
+            on_step: Told what is being done next, for a progress bar.
 
         Raises:
             DeploymentError: A program ended early or was not ready in time.
@@ -128,9 +144,11 @@ class FlowerDeployment:
         keys_folder = self._group.folder / "keys"
         server = make_server_certificate(keys_folder, now=datetime.now(UTC))
         self._write_connection(server)
-        self._start_superlink(server)
+        superlink = self._start_superlink(server)
+        self._set_up_owners(server, on_step)
+        self._wait_for(superlink, server)
         on_step("registering node keys")
-        keys = [make_node_key(keys_folder, f"node-{node.name}") for node in self._nodes]
+        keys = [self._key_of(node) for node in self._nodes]
         self._register(keys)
         on_step("connecting SuperNodes")
         self._start_supernodes(server, keys)
@@ -176,6 +194,17 @@ class FlowerDeployment:
         self._check_completed(found[0], child)
         return FinishedRun(run_id=found[0], seconds=time.monotonic() - began, log=child.log)
 
+    def register(self, name: str, public_key: Path) -> None:
+        """Let in one more node, which somebody else runs.
+
+        Raises:
+            DeploymentError: the SuperLink does not take its key.
+        """
+        command = ["flwr", "supernode", "register", str(public_key.resolve()), CONNECTION]
+        commands = {f"register-{name}": [*command, "--name", name]}
+        hint = "start again with an empty folder"
+        run_together(self._group, commands, what="register a node key", hint=hint)
+
     def stop(self) -> None:
         """Ask the SuperNodes, then the SuperLink to end; the group sees to the rest."""
         self._group.stop(list(self.supernodes.values()))
@@ -192,7 +221,27 @@ class FlowerDeployment:
             encoding="utf-8",
         )
 
-    def _start_superlink(self, server: ServerCertificate) -> None:
+    def _set_up_owners(self, server: ServerCertificate, on_step: Callable[[str], None]) -> None:
+        owned = [(n, p) for n, p in zip(self._nodes, self._node_ports, strict=True) if n.owner]
+        if not owned or self._app is None:
+            return
+        on_step("each owner sets up its node, and approves the app by its hash")
+        set_up_nodes(
+            self._group,
+            [node.owner for node, _ in owned if node.owner is not None],
+            [port for _, port in owned],
+            superlink=self.address,
+            root_certificate=server.ca_certificate,
+            app=self._app,
+        )
+
+    def _key_of(self, node: Node) -> NodeKey:
+        if node.owner is None:
+            return make_node_key(self._group.folder / "keys", f"node-{node.name}")
+        key = node.owner.folder / "node.key"
+        return NodeKey(private_key=key, public_key=key.with_name("node.key.pub"))
+
+    def _start_superlink(self, server: ServerCertificate) -> Child:
         command = ["flower-superlink", "--host", HOST, "--port", str(self.port)]
         command += ["--ssl-ca-certfile", str(server.ca_certificate.resolve())]
         command += ["--ssl-certfile", str(server.certificate.resolve())]
@@ -201,9 +250,12 @@ class FlowerDeployment:
         self.superlink = self._group.start(
             "superlink", command, environment=self._server_environment
         )
+        return self.superlink
+
+    def _wait_for(self, superlink: Child, server: ServerCertificate) -> None:
         trusted = ssl.create_default_context(cafile=server.ca_certificate)
         self._group.wait_until_ready(
-            self.superlink,
+            superlink,
             lambda: _answers(self.port, trusted),
             timeout_s=START_TIMEOUT_S,
             hint=SLOW_HINT,
@@ -212,40 +264,39 @@ class FlowerDeployment:
     def _register(self, keys: Sequence[NodeKey]) -> None:
         register = ["flwr", "supernode", "register"]
         # All at once: each spends a second on importing flwr and next to nothing on its work.
-        commands = [
-            self._group.start(
-                f"register-{node.name}",
-                [*register, str(key.public_key.resolve()), CONNECTION, "--name", node.name],
-            )
+        commands = {
+            f"register-{node.name}": [
+                *(*register, str(key.public_key.resolve()), CONNECTION, "--name", node.name)
+            ]
             for node, key in zip(self._nodes, keys, strict=True)
-        ]
-        for command in commands:
-            command.may_end = True
-        for command in commands:
-            exit_code = self._group.follow(command, _ignore, timeout_s=COMMAND_TIMEOUT_S)
-            if exit_code != 0:
-                raise command.failure(
-                    f"could not register a node key (exit code {exit_code})",
-                    "start again with an empty folder",
-                )
+        }
+        what, hint = "register a node key", "start again with an empty folder"
+        run_together(self._group, commands, what=what, hint=hint)
 
     def _start_supernodes(self, server: ServerCertificate, keys: Sequence[NodeKey]) -> None:
         for node, key, port, settings in zip(
             self._nodes, keys, self._node_ports, self._settings, strict=True
         ):
-            command = ["flower-supernode", "--superlink", self.address]
-            command += ["--root-certificates", str(server.ca_certificate.resolve())]
-            command += ["--auth-supernode-private-key", str(key.private_key.resolve())]
-            command += ["--host", HOST, "--port", str(port)]
-            if settings:
-                command += ["--node-config", settings]
+            command = self._bare(server, key, port, settings)
+            if node.owner is not None:
+                command = node_command(node.owner)
             self.supernodes[node.name] = self._group.start(
                 f"supernode-{node.name}", command, environment=node.environment
             )
-        for child in self.supernodes.values():
+        for node in self._nodes:
             self._group.wait_until_ready(
-                child, CONNECTED, timeout_s=START_TIMEOUT_S, hint=SLOW_HINT
+                self.supernodes[node.name],
+                CONNECTED if node.owner is None else _connected(node.owner),
+                timeout_s=START_TIMEOUT_S,
+                hint=SLOW_HINT,
             )
+
+    def _bare(self, server: ServerCertificate, key: NodeKey, port: int, settings: str) -> list[str]:
+        command = ["flower-supernode", "--superlink", self.address]
+        command += ["--root-certificates", str(server.ca_certificate.resolve())]
+        command += ["--auth-supernode-private-key", str(key.private_key.resolve())]
+        command += ["--host", HOST, "--port", str(port)]
+        return [*command, *(["--node-config", settings] if settings else [])]
 
     def _check_completed(self, run_id: int, run: Child) -> None:
         command = ["flwr", "list", CONNECTION, "--run-id", str(run_id), "--format", "json"]
@@ -277,5 +328,7 @@ def _answers(port: int, trusted: ssl.SSLContext) -> bool:
         connection.close()
 
 
-def _ignore(line: str) -> None:
-    """Take a line that nobody wants."""
+def _connected(owner: Owner) -> Callable[[], bool]:
+    """Return what says whether an owner's node has connected."""
+    reader = owner.log_reader()
+    return lambda: any(CONNECTED.search(line) for line in reader.new_lines())

@@ -36,10 +36,6 @@ class DemoFederation:
         """Return a hospital's own folder."""
         return members_in(self.folder).folder_of(name)
 
-    def data(self, name: str) -> Path:
-        """Return the file of a hospital's own rows."""
-        return self.folder / "hospitals" / name / "data" / f"{name}.csv"
-
 
 def members_in(folder: Path) -> Members:
     """Return the hospitals whose folders lie in a demonstration's folder."""
@@ -47,7 +43,7 @@ def members_in(folder: Path) -> Members:
 
 
 def write_data(folder: Path) -> None:
-    """Split the data set: each hospital's rows into its own folder.
+    """Split the data set: each hospital's rows into its own folder `data`, in plain text.
 
     Raises:
         DeploymentError: the data set is not installed.

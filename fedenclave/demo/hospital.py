@@ -1,7 +1,8 @@
 """The main job, start to end: four hospitals train one model that nobody but the enclave averaged.
 
-Everything is a real process on loopback: SuperLink, four SuperNodes, gateway, enclave, ServerApp,
-with TLS and node authentication. It ends cleanly, whatever happens.
+Everything is a real process on loopback: SuperLink, four nodes, gateway, enclave, ServerApp, with
+TLS and node authentication; each hospital's side is the commands that a hospital types. It ends
+cleanly, whatever happens.
 
 What it does not show: a TEE. The enclave is a hardened process, and nobody vouches for it, or a
 software TPM that the demonstration itself runs: whatever is printed or written says `insecure`.
@@ -14,13 +15,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedenclave.audit.folder import JudgedFile, contradictions
 from fedenclave.client.folder import ClientFolder
 from fedenclave.demo.apps import app_folder, run_module, run_module_json
+from fedenclave.demo.changed_app import ChangedApp, change_app, ship
 from fedenclave.demo.deployment import FlowerDeployment, Node
 from fedenclave.demo.errors import DeploymentError
 from fedenclave.demo.federation import (
@@ -39,6 +41,7 @@ from fedenclave.demo.operator import (
     change_a_line,
     start_aggregator,
 )
+from fedenclave.demo.owner import Owner, seal_data
 from fedenclave.demo.processes import ProcessGroup
 from fedenclave.demo.records import write_evidence
 from fedenclave.demo.rounds import Advance, Say, follow
@@ -46,10 +49,11 @@ from fedenclave.demo.software_tpm import SoftwareTpm
 from fedenclave.demo.tee import Tee
 from fedenclave.demo.tpm_enrolment import enrol_machine
 from fedenclave.node.settings import Setting, write_settings
+from fedenclave.protocol.statements import NO_DATA
 
 MARKER = "made-by-fedenclave-demo"
 SPLITS = 20
-_REFUSED = re.compile(r"error: (evidence is refused.*)")
+_REFUSED = re.compile(r".*launcher: error: (evidence is refused.*)")
 
 
 @dataclass(kw_only=True)
@@ -62,16 +66,27 @@ class DemoResult:
     receipts: dict[str, list[JudgedFile]]
     contradictions: list[str]
     swapped_file: str
+    changed_app: ChangedApp
     refusals: list[str] = field(default_factory=list)
     sealed_for_swapped: list[str] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
-        """Whether every receipt is valid, none contradicts another, and the attack failed."""
+        """Whether every receipt is valid, none contradicts another, and the attacks failed.
+
+        And each says which sealed data were trained on.
+        """
         valid = all(f.verified is not None for files in self.receipts.values() for f in files)
         complete = all(self.receipts.get(name) for name in HOSPITALS)
         attack_failed = len(self.refusals) == len(HOSPITALS) and not self.sealed_for_swapped
-        return valid and complete and not self.contradictions and attack_failed
+        attack_failed = attack_failed and self.changed_app.failed(len(HOSPITALS))
+        named = all(
+            f.verified.data != NO_DATA
+            for files in self.receipts.values()
+            for f in files
+            if f.verified is not None
+        )
+        return valid and complete and named and not self.contradictions and attack_failed
 
 
 def prepare_folder(folder: Path, say: Say) -> None:
@@ -138,11 +153,13 @@ def run_demo(
     # Checked first: without it nothing that an earlier demonstration left is replaced.
     tpm = SoftwareTpm(folder / "tpm") if tee is Tee.TPM else None
     prepare_folder(folder, say)
-    say("data", "each hospital's patients go into a folder of its own, and never leave it")
     write_data(folder)
     say("keys", "each hospital makes its own keys; the operator never sees a private one")
     enrolments = enrol(folder)
+    owners = [Owner(name=name, folder=folder / "hospitals" / name) for name in HOSPITALS]
     with ProcessGroup(folder / "flower") as group:
+        say("data", "each hospital seals its patients' rows in its own folder: no plain text stays")
+        seal_data(group, owners, "data")
         pins = "" if tpm is None else _enrol_machine(tpm, group, folder, say)
         say(
             "rules", "the rules are one file, federation.toml; all four hospitals approve its bytes"
@@ -150,7 +167,8 @@ def run_demo(
         federation = agree(folder, enrolments, attestation=pins)
         say("enclave", "the operator starts enclave and gateway; it can relay, and open nothing")
         aggregator = start_aggregator(group, folder, "aggregator", tee=_vouching(tpm))
-        deployment = FlowerDeployment(group, _nodes(federation))
+        nodes = [Node(name=owner.name, owner=owner) for owner in owners]
+        deployment = FlowerDeployment(group, nodes, app=app_folder(APP))
         deployment.start(on_step=lambda step: say("flower", step))
         say("rounds", "hospitals appraise the enclave, train, seal; the enclave averages")
         config: dict[str, Setting] = {
@@ -161,6 +179,11 @@ def run_demo(
         }
         deployment.run(app_folder(APP), config, on_line=lambda line: follow(line, advance))
         advance(rounds, rounds)
+        say("attack", "the operator ships an app that seals nothing: no node has approved it")
+        logs = {owner.name: owner.log_reader() for owner in owners}
+        for log in logs.values():
+            log.new_lines()  # of the rounds before
+        changed_app = ship(deployment, change_app(folder / "changed-app"), logs)
         say("attack", f"now the operator adds one line to {SWAPPED_FILE} and starts that instead")
         if tpm is not None:
             say("attack", "for that the machine starts anew: until then its TPM knows the old code")
@@ -173,11 +196,11 @@ def run_demo(
             tee=_vouching(tpm),
             code=change_a_line(folder / "swapped-code"),
         )
-        refusals = _offer_one_round(deployment, config, swapped)
+        refusals = _offer_one_round(deployment, config, swapped, list(logs.values()))
         say("ending", "all processes end")
     say("comparison", "what is the model worth? alone, together, and with all data in one place")
     results = _compare(folder)
-    return _judge(federation, tee, results, refusals, rounds)
+    return _judge(federation, tee, results, (changed_app, refusals), rounds)
 
 
 def _enrol_machine(tpm: SoftwareTpm, group: ProcessGroup, folder: Path, say: Say) -> str:
@@ -196,15 +219,17 @@ def _vouching(tpm: SoftwareTpm | None) -> str:
 
 
 def _offer_one_round(
-    deployment: FlowerDeployment, config: Mapping[str, Setting], swapped: RunningAggregator
+    deployment: FlowerDeployment,
+    config: Mapping[str, Setting],
+    swapped: RunningAggregator,
+    logs: Sequence[LogReader],
 ) -> list[str]:
     """Run one round with the changed enclave; return the refusal in each hospital's own log.
 
     What a hospital tells the server says less.
     """
-    logs = [LogReader(child.log) for child in deployment.supernodes.values()]
     for log in logs:
-        log.new_lines()  # of the rounds before
+        log.new_lines()  # of what came before
     attack: dict[str, Setting] = {
         **config,
         "num-server-rounds": 1,
@@ -217,19 +242,6 @@ def _offer_one_round(
         [found for line in log.new_lines() if (found := _REFUSED.match(line))] for log in logs
     ]
     return [found[-1].group(1) for found in refusals if found]
-
-
-def _nodes(federation: DemoFederation) -> list[Node]:
-    return [
-        Node(
-            name=name,
-            config={
-                "fedenclave-dir": str(federation.hospital(name).path),
-                "data-path": str(federation.data(name)),
-            },
-        )
-        for name in HOSPITALS
-    ]
 
 
 def _compare(folder: Path) -> dict[str, object]:
@@ -246,7 +258,7 @@ def _judge(
     federation: DemoFederation,
     tee: Tee,
     results: dict[str, object],
-    refusals: list[str],
+    attacks: tuple[ChangedApp, list[str]],
     rounds: int,
 ) -> DemoResult:
     """Verify every hospital's receipts as an auditor would: from the files alone."""
@@ -262,6 +274,7 @@ def _judge(
         receipts=receipts,
         contradictions=contradictions(valid, now=int(time.time())),
         swapped_file=SWAPPED_FILE,
-        refusals=refusals,
+        changed_app=attacks[0],
+        refusals=attacks[1],
         sealed_for_swapped=[name for name in HOSPITALS if sealed[name] != rounds],
     )

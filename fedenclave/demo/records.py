@@ -16,13 +16,17 @@ _GUIDE = """What is in this folder
 federation.toml        the rules that all four hospitals approved
 approvals/             their signed approvals
 first-model.fem, .npz  the model that everybody agreed to start from
-hospitals/NAME/        what a hospital has on its own machine: keys, data, receipts, newest model
+hospitals/NAME/        what a hospital has on its own machine: keys, receipts, newest model; its
+                       patients' rows sealed (sealed/, under keyring), and what stands for them in
+                       the log (lineage/); the app it approved (apps/), node.toml, logs/node.log.
+                       The keyring's passphrase lies beside it only here: keep it elsewhere
 evidence/              the enclave's evidence, round by round, and what the receipts prove, as JSON
 models/                the released models, round by round
 aggregator/            what the operator has: models, logs; ciphertext only while it runs
+changed-app/           the app without its mod that the operator shipped, and what it got: refusals
 swapped-code/          the enclave's code with the operator's added line, and
 swapped-aggregator/    what that got: no update (its models are the agreed first one)
-flower/                logs of the SuperLink, the SuperNodes and the runs
+flower/                logs of the SuperLink, of the hospitals' commands, and of the runs
 {folder}results.json, .png     local, federated and pooled models compared
 
 The logs of SuperNodes may end with a traceback of Flower's own: that is how it is told to end.
@@ -31,7 +35,11 @@ Try, with the environment of the demonstration active (make demo: . .venv/bin/ac
   fedenclave receipts verify hospitals/cleveland
   fedenclave federation show federation.toml --approvals approvals
   fedenclave client dry-run --dir hospitals/cleveland
-{command}Then change one byte of a receipt and verify again.
+  cd hospitals/cleveland
+  export FEDENCLAVE_KEYRING=keyring FEDENCLAVE_PASSPHRASE_FILE=keyring.passphrase
+  fedenclave data open sealed
+  fedenclave data prove sealed --round 1 --client .
+{command}Then change one byte of a receipt, or of sealed/body-*, and verify or prove again.
 
 {ending}"""
 

@@ -17,6 +17,7 @@ from flwr.app.message.message import make_message
 from flwr.app.metadata import Metadata
 from numpy.typing import NDArray
 
+from fedenclave.protocol.errors import FedEnclaveError
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.tensors import unpack
 
@@ -46,6 +47,12 @@ def call_app(
     context.run_config = {key: run_config[key] for key in sorted(run_config)}
     try:
         reply = call_next(_made_anew(message, context, model, arrays_key), context)
+    except FedEnclaveError as error:
+        # Said in our own words, so that it gets into the node's log: a dataset that does not open.
+        print(f"error: {error.message}", file=stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=stderr)
+        return None
     except Exception:
         traceback.print_exc()
         return None

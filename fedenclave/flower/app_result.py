@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from flwr.app import ConfigRecord, Message
 
+from fedenclave.client.reported import UpdateUnusable
 from fedenclave.client.session import AcceptedRound
 from fedenclave.protocol.digests import DIGEST_SIZE, Digest
-from fedenclave.protocol.errors import EnclaveRefused
 from fedenclave.protocol.sealed_update import MAX_EXAMPLES
 from fedenclave.protocol.statements import NO_DATA
 from fedenclave.protocol.tensors import pack
@@ -25,7 +25,7 @@ LINEAGE = "fedenclave.lineage"
 """The ConfigRecord in which an app says which data it has trained on."""
 
 
-class ResultRefused(EnclaveRefused):
+class ResultRefused(UpdateUnusable):
     """What the app returned cannot be sealed. Why is said on this node only."""
 
 

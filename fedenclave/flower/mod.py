@@ -27,11 +27,13 @@ from flwr.app import (
 )
 
 from fedenclave.attestation.result import EvidenceRefused
+from fedenclave.client.refusals import HistoryRefused, ManifestRefused
 from fedenclave.flower import carrier, told
 from fedenclave.flower.app_call import CallNext, call_app
 from fedenclave.flower.app_result import data_digest, num_examples, reported, trained_payload
 from fedenclave.flower.carrier import BULK, RECORD, Kind
 from fedenclave.flower.node import FlowerNode, open_node
+from fedenclave.flower.recorded import Record
 from fedenclave.protocol.errors import (
     EnclaveRefused,
     FedEnclaveError,
@@ -44,7 +46,7 @@ from fedenclave.protocol.training_config import training_config
 
 MOD_FAILED_PRECONDITION = 6
 CLIENT_APP_RAISED_EXCEPTION = 2
-_ABOUT_THE_HOST = (EnclaveRefused, MalformedMessage)
+_ABOUT_THE_HOST = (EnclaveRefused, HistoryRefused, ManifestRefused, MalformedMessage)
 _WHY_IS_HERE = "this node sends no update; the reason stays in its own log"
 _DEFECT = "this node's confidential mod failed; the reason stays in its own log"
 _WITHHELD = "the client app raised an exception; its text stays in the client's own log"
@@ -63,6 +65,7 @@ def _mod(message: Message, context: Context, call_next: CallNext) -> Message:
 def _answer(
     message: Message, context: Context, call_next: CallNext, opened: contextlib.ExitStack
 ) -> Message:
+    kept = Record(context)
     try:
         record = message.content.get(RECORD) if message.has_content() else None
         if not isinstance(record, ConfigRecord):
@@ -71,17 +74,19 @@ def _answer(
                 hint="wrap the server's strategy: Confidential(...)",
             )
         kind = carrier.text_of(record, "kind")
+        kept.asks(kind)
         _check_category(message, kind)
         node = opened.enter_context(contextlib.closing(open_node(context)))
-        _take_deliveries(node, record)
-        return _HANDLERS[kind](message, context, call_next, node, record)
+        _take_deliveries(node, record, kept)
+        return _HANDLERS[kind](message, context, call_next, node, record, kept)
     except KeyError:
-        return _refuse(message, EnclaveRefused("the message is of no known kind"))
+        return _refuse(message, EnclaveRefused("the message is of no known kind"), kept)
     except FedEnclaveError as refusal:
-        return _refuse(message, refusal)
-    except Exception:
+        return _refuse(message, refusal, kept)
+    except Exception as error:
         # A defect of ours: its text could carry anything (T13).
         traceback.print_exc()
+        kept.defect(error)
         return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _DEFECT), reply_to=message)
 
 
@@ -98,8 +103,9 @@ def _check_category(message: Message, kind: str) -> None:
         )
 
 
-def _refuse(message: Message, refusal: FedEnclaveError) -> Message:
+def _refuse(message: Message, refusal: FedEnclaveError, kept: Record) -> Message:
     """Answer with the refusal, and say it in the client's log too."""
+    kept.refused(refusal)
     print(f"error: {refusal.message}", file=sys.stderr)
     if refusal.hint:
         print(f"hint: {refusal.hint}", file=sys.stderr)
@@ -111,7 +117,7 @@ def _refuse(message: Message, refusal: FedEnclaveError) -> Message:
     return Message(Error(MOD_FAILED_PRECONDITION, reason), reply_to=message)
 
 
-def _take_deliveries(node: FlowerNode, record: ConfigRecord) -> None:
+def _take_deliveries(node: FlowerNode, record: ConfigRecord, kept: Record) -> None:
     for data in carrier.bytes_list(record, "deliveries"):
         # A delivery that proves nothing must not keep the client from a round that does.
         try:
@@ -121,14 +127,21 @@ def _take_deliveries(node: FlowerNode, record: ConfigRecord) -> None:
             receipt = session.take_delivery(delivery)
         except FedEnclaveError as refusal:
             print(f"error: {refusal.message}", file=sys.stderr)
+            kept.refused(refusal)
         else:
+            kept.receipt(receipt)
             print(f"round {receipt.round}: {receipt.verdict.value}; receipt kept", file=sys.stderr)
 
 
 def _hello(
-    message: Message, context: Context, _call: CallNext, node: FlowerNode, record: ConfigRecord
+    message: Message,
+    context: Context,
+    _call: CallNext,
+    node: FlowerNode,
+    record: ConfigRecord,
+    kept: Record,
 ) -> Message:
-    del record
+    del record, kept
     reply = ConfigRecord(
         {
             "kind": Kind.HELLO.value,
@@ -141,7 +154,12 @@ def _hello(
 
 
 def _train(
-    message: Message, context: Context, call_next: CallNext, node: FlowerNode, record: ConfigRecord
+    message: Message,
+    context: Context,
+    call_next: CallNext,
+    node: FlowerNode,
+    record: ConfigRecord,
+    kept: Record,
 ) -> Message:
     offer = RoundOffer.from_bytes(carrier.bytes_of(record, "offer"))
     model_file = carrier.read_bulk(message.content, BULK)
@@ -151,6 +169,7 @@ def _train(
     how = training_config(message=told.message_digest(message, arrays_key), run=run_config)
     accepted = session.accept(offer, model_file, _now(), training_config=how)
     node.save_model(model_file)
+    kept.appraised(accepted)
     if accepted.attestation.insecure:
         print(
             f"insecure: round {accepted.announcement.round} is aggregated in development mode; "
@@ -162,6 +181,7 @@ def _train(
     rules = session.manifest.rules
     reply = call_app(message, context, call_next, accepted.base, arrays_key)
     if reply is None:
+        kept.app_failed()
         node.keep()
         return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _WITHHELD), reply_to=message)
     sealed = session.seal(
@@ -171,6 +191,7 @@ def _train(
         reported(reply, rules.reported),
         data=data_digest(reply),
     )
+    kept.sealed(accepted)
     answer = ConfigRecord(
         {
             "kind": Kind.TRAIN.value,
@@ -185,12 +206,18 @@ def _train(
 
 
 def _evaluate(
-    message: Message, context: Context, call_next: CallNext, node: FlowerNode, record: ConfigRecord
+    message: Message,
+    context: Context,
+    call_next: CallNext,
+    node: FlowerNode,
+    record: ConfigRecord,
+    kept: Record,
 ) -> Message:
     model = _released_model(message, node, record)
     reply = call_app(message, context, call_next, model, carrier.text_of(record, "arrays-key"))
     node.keep()
     if reply is None:
+        kept.app_failed()
         return Message(Error(CLIENT_APP_RAISED_EXCEPTION, _WITHHELD), reply_to=message)
     # What the app measured stays here: the manifest releases model parameters and nothing else.
     answer = ConfigRecord({"kind": Kind.EVALUATE.value})
@@ -198,7 +225,12 @@ def _evaluate(
 
 
 def _deliver(
-    message: Message, _: Context, _call: CallNext, node: FlowerNode, record: ConfigRecord
+    message: Message,
+    _: Context,
+    _call: CallNext,
+    node: FlowerNode,
+    record: ConfigRecord,
+    kept: Record,
 ) -> Message:
     _released_model(message, node, record)
     if part := carrier.bytes_of(record, "log"):

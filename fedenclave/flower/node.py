@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import ConfigRecord, Context
 
 from fedenclave.client.folder import ClientFolder
+from fedenclave.client.refusals import ManifestRefused
 from fedenclave.client.session import ClientSession
 from fedenclave.client.state import ClientState, IssuedNonce, MemoryStore, fresh_state
 from fedenclave.flower import carrier
@@ -64,14 +65,14 @@ class FlowerNode:
         """Return the session to judge `offer` with: of the manifest that its owner approved.
 
         Raises:
-            EnclaveRefused: the offer is of a round under another.
+            ManifestRefused: the offer is of a round under another.
             ConfigurationError: too few members have approved the next one.
         """
         wanted, now = _manifest_of(offer), self._session.manifest
         if (after := self._folder.next().get(wanted)) is not None:
             return self._folder.session(after)
         if wanted != now.digest:
-            raise EnclaveRefused(
+            raise ManifestRefused(
                 f"the round is under manifest {to_text(wanted)}, which this client's owner has not "
                 f"approved; approved is {to_text(now.digest)}",
                 hint="have the members changed it? get the file, review it (`fedenclave federation "

@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+from fedenclave.keys.credential import rights_of_others
 from fedenclave.protocol.errors import ConfigurationError
 
 VARIABLE = "FEDENCLAVE_PASSPHRASE_FILE"
@@ -31,7 +32,7 @@ def read_passphrase(path: Path) -> bytes:
         ) from error
     mode = stat.S_IMODE(facts.st_mode)
     # A pipe, as a shell's <(...) makes, has no mode that says who can read it.
-    if stat.S_ISREG(facts.st_mode) and mode & 0o077:
+    if stat.S_ISREG(facts.st_mode) and mode & rights_of_others(path):
         raise ConfigurationError(
             f"the passphrase file {path} has mode {mode:04o}, want 0600 or 0400",
             hint=f"others could have read it. if they have not: chmod 600 {path}",

@@ -4,11 +4,20 @@ bundle.py         what an app is: the files of a Flower app bundle, and its hash
 source.py         what an app's code says of itself, read and never run
 inspection.py     what speaks against approving it, and what its owner is to look at
 approvals.py      the owner's decisions, kept in the client's folder
+replacement.py    a new version of an app beside the approved one
 admitted.py       from the bytes that a SuperLink sent to the owner's own copy of the same app
 app_process.py    one message, answered by an approved app, or refused
 launcher.py       starts that process for each task of a SuperNode
 supervisor.py     keeps SuperNode and launcher running, and ends them
+programs.py       how these two are started
+bound.py          a program that ends with the one that started it
+process_limits.py what a process asks of Linux about itself
+run_lock.py       whether a node runs on a folder
+proxy.py          the way out, where there is a proxy
+status.py         what a node is doing and has done
+metrics.py        the same for Prometheus, on this machine alone
 check.py          what of a node is missing or unsafe
+data_check.py     the same of its data
 configuration.py  node.toml
 settings.py       how Flower reads what an app may know of its node
 node_key.py       the key for the SuperLink

@@ -32,9 +32,12 @@ from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+from fedenclave.client.events import Asked, EventFile, Kind
+from fedenclave.client.refusals import Cause, cause_of
 from fedenclave.node.admitted import FOR_HOST, admit, unpack
-from fedenclave.node.approvals import AppApprovals
+from fedenclave.node.approvals import AppApprovals, AppNotApproved
 from fedenclave.node.bundle import Bundle
+from fedenclave.node.process_limits import end_with_parent, gain_nothing
 from fedenclave.protocol.errors import FedEnclaveError
 
 _FAILED = "the client app failed; the reason stays in the node's own log"
@@ -54,18 +57,23 @@ def answer(
     message: Message, context: Context, sent: bytes, task_type: str, approvals: AppApprovals
 ) -> Answer:
     """Let the approved app answer, or refuse."""
+    events = EventFile(approvals.folder.parent)
     try:
         bundle = admit(sent, task_type, approvals)
     except FedEnclaveError as refusal:
+        cause = Cause.APP if isinstance(refusal, AppNotApproved) else cause_of(refusal)
+        events.write(Kind.REFUSED, cause=cause, asked=Asked.UNKNOWN, text=refusal.message)
         print(f"error: {refusal.message}", file=sys.stderr)
         if refusal.hint:
             print(f"hint: {refusal.hint}", file=sys.stderr)
         return _error(message, ErrorCode.INVALID_FAB, FOR_HOST)
     try:
         return Answer(message=_run(bundle, message, context), context=context, done=True)
-    except Exception:
+    except Exception as error:
         # Its text could carry anything of the node's data.
         traceback.print_exc()
+        text = f"the app failed outside of the mod: {type(error).__name__}"
+        events.write(Kind.REFUSED, cause=Cause.APP_FAILED, asked=Asked.UNKNOWN, text=text)
         return _error(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, _FAILED)
 
 
@@ -110,7 +118,9 @@ def main() -> int:
     parser.add_argument("--parent-pid", type=int, required=True)
     words = parser.parse_args()
     token = sys.stdin.readline().strip()
-    start_parent_process_monitor(words.parent_pid)
+    if not end_with_parent(words.parent_pid):
+        start_parent_process_monitor(words.parent_pid)
+    gain_nothing()
     client = RuntimeHttpClient.from_server_address(
         server_address=words.runtime_api_address,
         insecure=True,  # a loopback address: SuperNode and app are one machine's

@@ -122,6 +122,37 @@ class AppApprovals:
         write_whole(path, record.to_toml())
         return record
 
+    def others_of(self, bundle: Bundle) -> list[AppApproval]:
+        """Return the approved other versions of an app: same publisher and name, the newest last.
+
+        Raises:
+            ConfigurationError: a record cannot be read.
+        """
+        return [
+            each
+            for each in self.records()
+            if each.holds and each.app_id == bundle.app_id and each.fab_hash != bundle.fab_hash
+        ]
+
+    def replace(
+        self, bundle: Bundle, *, by: str, now: int, again: bool = False
+    ) -> tuple[AppApproval, list[AppApproval]]:
+        """Approve a bundle, and revoke all other versions of its app; return both.
+
+        The new one comes first: what interrupts this leaves both, and the same again ends it.
+
+        Raises:
+            ConfigurationError: as of `approve`; or a record cannot be read or written.
+        """
+        others = self.others_of(bundle)
+        record = self.approve(bundle, by=by, now=now, again=again)
+        return record, [self._revoke(each, by=by, now=now) for each in others]
+
+    def _revoke(self, record: AppApproval, *, by: str, now: int) -> AppApproval:
+        revoked = replace(record, revoked_by=_name(by), revoked_at=now)
+        write_whole(self._record(record.fab_hash), revoked.to_toml())
+        return revoked
+
     def revoke(self, app: str, *, by: str, now: int) -> list[AppApproval]:
         """Let an app run no more; return what was revoked.
 
@@ -138,10 +169,7 @@ class AppApprovals:
             raise ConfigurationError(
                 f"no approved app is {app[:100]!r}", hint="see them: fedenclave node apps"
             )
-        revoked = [replace(each, revoked_by=_name(by), revoked_at=now) for each in meant]
-        for each in revoked:
-            write_whole(self._record(each.fab_hash), each.to_toml())
-        return revoked
+        return [self._revoke(each, by=by, now=now) for each in meant]
 
     def records(self) -> list[AppApproval]:
         """Return all decisions, the newest last.

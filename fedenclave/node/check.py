@@ -1,15 +1,17 @@
 """What of a node is missing or unsafe: one row each, with what to do about it.
 
 Rules:
-  * Nothing is changed, and nobody is asked over the network.
-  * A row that is not `ok` or `note` keeps a node from being run (supervisor.py asks here first).
+  * Nothing is changed, and nobody is asked over the network but the proxy, whether it answers.
+  * A row that is `missing` or `unsafe` keeps a node from being run (supervisor.py asks here first).
+    One that is `unreachable` does not: what does not answer now may do so later.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,8 +21,11 @@ from pathlib import Path
 from fedenclave.client.files import read_file
 from fedenclave.client.folder import ClientFolder
 from fedenclave.node.approvals import AppApprovals
-from fedenclave.node.configuration import NodeConfiguration, read_configuration
+from fedenclave.node.configuration import FILE, NodeConfiguration, read_configuration
+from fedenclave.node.data_check import found_of
+from fedenclave.node.metrics import check_installed
 from fedenclave.node.node_key import check_node_key, check_root_certificate
+from fedenclave.node.proxy import check_proxy, proxy_in_force
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
 from fedenclave.protocol.manifest import approving_members
 
@@ -36,6 +41,7 @@ class State(StrEnum):
     NOTE = "note"
     MISSING = "missing"
     UNSAFE = "unsafe"
+    UNREACHABLE = "unreachable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +58,23 @@ class Row:
         """Whether a node does not run with it."""
         return self.state in (State.MISSING, State.UNSAFE)
 
+    @property
+    def bad(self) -> bool:
+        """Whether somebody should do something about it."""
+        return self.stops or self.state is State.UNREACHABLE
 
-def check(client_folder: Path, now: datetime | None = None) -> list[Row]:
+
+def check(
+    client_folder: Path,
+    now: datetime | None = None,
+    caller: Mapping[str, str] = os.environ,
+) -> list[Row]:
     """Look at everything that a node needs.
 
     Args:
         client_folder: the node's.
         now: with a time zone; by default the present time.
+        caller: the environment that the node is started in.
     """
     client = ClientFolder(client_folder)
     rows = [
@@ -73,7 +89,13 @@ def check(client_folder: Path, now: datetime | None = None) -> list[Row]:
     except FedEnclaveError as error:
         return [*rows, _failed("node.toml", error)]
     rows.append(Row(what="node.toml", state=State.OK, found=configuration.address))
-    return [*rows, *_superlink(configuration, now or datetime.now(UTC)), *_node(configuration)]
+    return [
+        *rows,
+        *_superlink(configuration, now or datetime.now(UTC)),
+        *_data(configuration),
+        _proxy(configuration, caller),
+        *_node(configuration),
+    ]
 
 
 def _row(what: str, look: Callable[[], str]) -> Row:
@@ -185,6 +207,46 @@ def _trusted(configuration: NodeConfiguration) -> str:
     return str(configuration.trusted_entities)
 
 
+def _data(configuration: NodeConfiguration) -> Iterator[Row]:
+    yield _row("sealed data", lambda: found_of(configuration.data))
+    plain = configuration.data.plain_text
+    yield Row(
+        what="data in plain text",
+        state=State.NOTE if plain else State.OK,
+        found="the app may read them" if plain else "not read",
+        hint="whoever gets the disk has them: fedenclave data seal" if plain else "",
+    )
+
+
+def _proxy(configuration: NodeConfiguration, caller: Mapping[str, str]) -> Row:
+    try:
+        proxy = proxy_in_force(configuration.proxy, configuration.address, caller)
+    except FedEnclaveError as error:
+        return _failed("proxy", error)
+    if proxy is None:
+        return Row(what="proxy", state=State.OK, found="none: straight to the SuperLink")
+    file = configuration.folder / FILE
+    if configuration.proxy is proxy and proxy.has_password and file.stat().st_mode & 0o077:
+        found = f"the proxy's password is in {FILE}, which others can read"
+        return Row(what="proxy", state=State.UNSAFE, found=found, hint=f"chmod go= {file}")
+    try:
+        check_proxy(proxy)
+    except FedEnclaveError as error:
+        state = State.UNREACHABLE
+        return Row(what="proxy", state=state, found=error.message, hint=error.hint)
+    return Row(what="proxy", state=State.OK, found=str(proxy))
+
+
+def _metrics(port: int) -> str:
+    version = check_installed()
+    if not _is_free(port):
+        raise ConfigurationError(
+            f"{port} on {HOST} is taken",
+            hint="does this node run already? else choose another port in node.toml, [metrics]",
+        )
+    return f"http://{HOST}:{port}/metrics, prometheus-client {version}"
+
+
 def _node(configuration: NodeConfiguration) -> Iterator[Row]:
     free = _is_free(configuration.port)
     yield Row(
@@ -193,6 +255,9 @@ def _node(configuration: NodeConfiguration) -> Iterator[Row]:
         found=f"{configuration.port} on {HOST} is {'free' if free else 'taken'}",
         hint="" if free else "does this node run already? another node needs another port",
     )
+    if configuration.metrics_port is not None:
+        port = configuration.metrics_port
+        yield _row("metrics", lambda: _metrics(port))
     yield Row(
         what="app's output",
         state=State.NOTE if configuration.app_output else State.OK,

@@ -1,31 +1,39 @@
 """node.toml: how this node reaches the SuperLink, and what its app may know of it.
 
 Rules:
-  * Every key is there and known; a typing error never becomes a default.
+  * Every key is known; a typing error never becomes a default. Every key is there, but for the two
+    that are commented out in `TEXT`: a node without a proxy, and without metrics.
   * There is no key that turns TLS, node authentication or the approval of apps off.
+  * Data in plain text are read only where [data] says so.
   * Paths are relative to the file's folder.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedenclave.client.files import read_file, write_whole
+from fedenclave.datasets.node_data import PLAIN_FILE_KEY, NodeData
+from fedenclave.node.proxy import Proxy, read_proxy
 from fedenclave.node.settings import Setting, write_settings
 from fedenclave.protocol.errors import ConfigurationError
-from fedenclave.protocol.toml_table import parse
+from fedenclave.protocol.toml_table import Table, parse
 
 FILE = "node.toml"
 FOLDER_KEY = "fedenclave-dir"
 INSECURE_KEY = "fedenclave-insecure"
+_OURS = "fedenclave-"
+LOOPBACK = ("127.0.0.1", "localhost")
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 
 TEXT = """\
 # How this node takes part. Check it: fedenclave node check --dir FOLDER
-# Paths are relative to the folder of this file. Every key is needed.
+# Paths are relative to the folder of this file. Every key is needed, but for
+# those that are commented out here.
 
 [superlink]
 # host:port of the operator's SuperLink.
@@ -37,6 +45,9 @@ node-key = "node.key"
 # Flower's YAML file of those who may sign apps, or "". Their signature is asked for beside this
 # node's own approvals (fedenclave node approve), and never instead of them.
 trusted-entities = ""
+# The HTTP proxy on the way there. Without this line those of the environment count: https_proxy
+# and no_proxy.
+# proxy = "http://proxy.example:3128"
 
 [node]
 # The SuperNode's own port on 127.0.0.1; another one for each node of this machine.
@@ -48,9 +59,24 @@ folder = "logs"
 # true keeps all that the app itself writes in app.log beside it. That may hold data: false.
 app-output = false
 
+[data]
+# The sealed dataset that the app reads (fedenclave data seal): its folder or URL, or "".
+dataset = {dataset}
+# What has its key, "keyring:FILE"; and the file with that keyring's passphrase, mode 0600.
+keys = {keys}
+passphrase-file = {passphrase_file}
+# "sha256:...", as seal printed it: then no other state of the dataset is read. "" for any.
+digest = {digest}
+# true also lets the app read data that lies there in plain text: [app]'s data-path.
+plain-text = {plain_text}
+
+# What `fedenclave node status` shows, for Prometheus; it needs the extra fedenclave[metrics].
+# Served on 127.0.0.1 alone, where every user of this machine can read it.
+# [metrics]
+# port = 9464
+
 [app]
-# What the app may know of this node: its data's place, for one. The SuperLink does not see it.
-# data-path = "/path/to/data.csv"
+# What the app may know of this node. The SuperLink does not see it.
 """
 
 
@@ -66,11 +92,14 @@ class NodeConfiguration:
     port: int
     logs: Path
     app_output: bool
+    data: NodeData
+    proxy: Proxy | None
+    metrics_port: int | None
     app: Mapping[str, Setting]
 
     def node_config(self) -> str:
         """Return what the app is told, in Flower's words."""
-        return write_settings({FOLDER_KEY: str(self.folder), **self.app})
+        return write_settings({FOLDER_KEY: str(self.folder), **self.data.settings(), **self.app})
 
 
 def read_configuration(client_folder: Path) -> NodeConfiguration:
@@ -86,7 +115,9 @@ def read_configuration(client_folder: Path) -> NodeConfiguration:
         )
     folder = client_folder.resolve()
     table = parse(read_file(path, "node's configuration"), FILE)
-    link, node, logs = (table.take_table(name) for name in ("superlink", "node", "logs"))
+    link, node, logs, data = (
+        table.take_table(name) for name in ("superlink", "node", "logs", "data")
+    )
     app = table.take_plain("app")
     trusted = link.take_text("trusted-entities")
     read = NodeConfiguration(
@@ -98,12 +129,45 @@ def read_configuration(client_folder: Path) -> NodeConfiguration:
         port=node.take_int("port", low=1024, high=65535),
         logs=folder / logs.take_text("folder"),
         app_output=logs.take_bool("app-output"),
+        data=_data(data).below(folder),
+        proxy=read_proxy(link.take_text("proxy"), FILE) if "proxy" in link else None,
+        metrics_port=_metrics_port(table),
         app=app,
     )
-    for each in (link, node, logs, table):
+    for each in (link, node, logs, data, table):
         each.finish()
+    if read.metrics_port == read.port:
+        raise ConfigurationError(
+            f"{FILE} has port {read.port} twice, in [node] and [metrics]", hint="choose another one"
+        )
     _check_app(app, read)
     return read
+
+
+def _data(table: Table) -> NodeData:
+    return NodeData(
+        dataset=table.take_text("dataset"),
+        keys=table.take_text("keys"),
+        passphrase_file=table.take_text("passphrase-file"),
+        digest=table.take_text("digest"),
+        plain_text=table.take_bool("plain-text"),
+    )
+
+
+def _metrics_port(table: Table) -> int | None:
+    if "metrics" not in table:
+        return None
+    metrics = table.take_table("metrics")
+    address = metrics.take_text("address") if "address" in metrics else LOOPBACK[0]
+    if address not in LOOPBACK:
+        raise ConfigurationError(
+            f"{FILE} [metrics] address is {address[:100]!r}, want {LOOPBACK[0]}",
+            hint="what a node does is nobody else's business: to collect it from elsewhere, have "
+            "an agent on this machine do so",
+        )
+    port = metrics.take_int("port", low=1024, high=65535)
+    metrics.finish()
+    return port
 
 
 def _address(text: str) -> str:
@@ -117,12 +181,20 @@ def _address(text: str) -> str:
 
 
 def _check_app(app: Mapping[str, object], read: NodeConfiguration) -> None:
-    for key in (FOLDER_KEY, INSECURE_KEY):
-        if key in app:
+    for key in app:
+        if key.startswith(_OURS):
             raise ConfigurationError(
                 f"{FILE} [app] sets {key}",
-                hint=f"{FOLDER_KEY} is this folder, and {INSECURE_KEY} is for development",
+                hint=f"{FOLDER_KEY} is this folder, {INSECURE_KEY} is for development, and the "
+                "data stand in [data]",
             )
+    if PLAIN_FILE_KEY in app and not read.data.plain_text:
+        raise ConfigurationError(
+            f"{FILE} [app] names data in plain text, {PLAIN_FILE_KEY}, and [data] plain-text is "
+            "false",
+            hint="seal them (fedenclave data seal) and name the dataset in [data]; or, if they may "
+            "lie there for whoever gets the disk, plain-text = true",
+        )
     wrong = [k for k, v in app.items() if not isinstance(v, str | int | float | bool)]
     if wrong:
         raise ConfigurationError(f"{FILE} [app] {wrong[0]} is no text, number, true or false")
@@ -130,12 +202,14 @@ def _check_app(app: Mapping[str, object], read: NodeConfiguration) -> None:
         read.node_config()
     except ValueError as error:
         raise ConfigurationError(
-            f"{FILE} [app] cannot be given to Flower: {error}",
+            f"{FILE} [app] or [data] cannot be given to Flower: {error}",
             hint="no quotes of both kinds and no line breaks in a value",
         ) from error
 
 
-def write_configuration(client_folder: Path, *, address: str, port: int) -> Path:
+def write_configuration(
+    client_folder: Path, *, address: str, port: int, data: NodeData | None = None
+) -> Path:
     """Write node.toml with its comments, never over one that is there.
 
     Raises:
@@ -144,5 +218,22 @@ def write_configuration(client_folder: Path, *, address: str, port: int) -> Path
     path = client_folder / FILE
     if path.exists():
         raise ConfigurationError(f"{path} exists already", hint="edit it; nothing was changed")
-    write_whole(path, TEXT.format(address=_address(address), port=port).encode(), mode=0o600)
+    given = data or NodeData()
+    text = TEXT.format(
+        address=_address(address),
+        port=port,
+        dataset=_toml(given.dataset),
+        keys=_toml(given.keys),
+        passphrase_file=_toml(given.passphrase_file),
+        digest=_toml(given.digest),
+        plain_text=str(given.plain_text).lower(),
+    )
+    write_whole(path, text.encode(), mode=0o600)
     return path
+
+
+def _toml(text: str) -> str:
+    if not text.isprintable():
+        raise ConfigurationError(f"{text[:100]!a} cannot stand in {FILE}", hint="rename it")
+    # json writes a printable string as TOML's basic string reads it.
+    return json.dumps(text, ensure_ascii=False)

@@ -6,6 +6,8 @@ Every kind of task is taken, so that one that may not run is answered and not wa
 
 Rules:
   * No program is started but `app_process`, whatever a task says.
+  * It ends with its supervisor, and everything that it and its apps have started ends with it: the
+    pipe to it is closed by whatever ends the supervisor. Each app ends with the launcher besides.
   * Of what an app writes, only lines are passed on that FedEnclave writes itself: an app's own
     output may hold data. All of it goes to a file where the owner asked for that.
 """
@@ -88,25 +90,33 @@ def main() -> int:
     parser.add_argument("--runtime-api-address", required=True)
     parser.add_argument("--client-folder", type=Path, required=True)
     parser.add_argument("--secret-file", type=Path, required=True)
-    parser.add_argument("--parent-pid", type=int, required=True)
+    parser.add_argument("--ends-with-stdin", action="store_true")
     parser.add_argument("--app-output", type=Path)
     words = parser.parse_args()
+    if words.ends_with_stdin:
+        threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     kept = LogFile(words.app_output) if words.app_output else None
     launcher = Launcher(words.runtime_api_address, words.client_folder, kept)
     signal.signal(signal.SIGTERM, _leave)
     try:
-        _serve(
-            launcher, words.runtime_api_address, words.secret_file.read_bytes(), words.parent_pid
-        )
+        _serve(launcher, words.runtime_api_address, words.secret_file.read_bytes())
     except KeyboardInterrupt:
         return 0
     finally:
         launcher.end()
 
 
-def _serve(launcher: Launcher, address: str, secret: bytes, parent_pid: int) -> NoReturn:
+def _end_with(pipe: int) -> None:
+    """End this process and all of its group when the pipe is closed: the supervisor is gone."""
+    while os.read(pipe, 1):
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _serve(launcher: Launcher, address: str, secret: bytes) -> NoReturn:
     from flwr.proto.runtime_pb2 import AcquireTaskRequest
-    from flwr.supercore.app_utils import start_parent_process_monitor
     from flwr.supercore.constant import TaskType
     from flwr.supercore.interceptors import (
         RuntimeVersionHttpInterceptor,
@@ -115,7 +125,6 @@ def _serve(launcher: Launcher, address: str, secret: bytes, parent_pid: int) -> 
     from flwr.supercore.retry import make_simple_http_retry_invoker
     from flwr.supercore.runtime import RuntimeHttpClient
 
-    start_parent_process_monitor(parent_pid)
     client = RuntimeHttpClient.from_server_address(
         server_address=address,
         insecure=True,  # loopback

@@ -15,6 +15,18 @@ from fedenclave.protocol.errors import ConfigurationError
 
 _MOD = "confidential"
 _MOD_HOMES = ("fedenclave.flower", "fedenclave.flower.mod")
+# What an app has from us: naming anything else of ours is pointed at.
+_KNOWN = {
+    ("fedenclave.flower", "Confidential"),
+    ("fedenclave.flower", "LINEAGE"),
+    ("fedenclave.flower", "lineage_record"),
+    ("fedenclave.flower", "open_node_dataset"),
+    ("fedenclave.flower", "plain_file"),
+    ("fedenclave.datasets.lineage", "Lineage"),
+    ("fedenclave.datasets.reader", "SealedDataset"),
+    ("fedenclave.datasets.torch_loader", "SealedFiles"),
+    ("fedenclave.datasets.torch_loader", "SealedRows"),
+}
 _APP = "ClientApp"
 _APP_HOMES = ("flwr.clientapp", "flwr.client")
 _TALKS = {"aiohttp", "asyncio", "ftplib", "grpc", "http", "httpx", "requests", "smtplib", "socket"}
@@ -191,9 +203,7 @@ def _noticed(node: ast.AST) -> str:
 def _internal(node: ast.Import | ast.ImportFrom) -> Iterator[bool]:
     if isinstance(node, ast.ImportFrom):
         inner = (node.module or "").startswith("fedenclave")
-        known = node.module in _MOD_HOMES and all(
-            alias.name in (_MOD, "Confidential") for alias in node.names
-        )
-        yield inner and not known
+        known = _KNOWN | {(home, _MOD) for home in _MOD_HOMES}
+        yield inner and not all((node.module, alias.name) in known for alias in node.names)
     else:
         yield any(alias.name.partition(".")[0] == "fedenclave" for alias in node.names)

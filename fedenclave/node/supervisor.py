@@ -1,14 +1,10 @@
 """Runs a SuperNode and its launcher, starts them again when they die, and ends them together.
 
 Rules:
-  * A SuperNode is started in one way only: TLS, its own key, and `--isolation process`, in which it
-    starts no program. Its launcher (launcher.py) starts approved apps and nothing else.
-  * Both get an environment made here: no setting of Flower's that is left in a shell reaches them.
   * One that ends is started again after 1, 2, 4 ... 60 seconds; one that has run for longer than
     that is well again. A SuperNode that was killed is let in again by its SuperLink in a minute.
-  * SIGTERM and Ctrl-C end both, with every app that runs.
-
-Source: flwr 1.41, flwr/supernode/cli/flower_supernode.py.
+  * SIGTERM and Ctrl-C end both, with every app that runs; SIGKILL does, too (programs.py).
+  * One folder is one node's (run_lock.py). What a killed run has left on the disk, the next clears.
 """
 
 from __future__ import annotations
@@ -16,105 +12,35 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
+import shutil
 import signal
+import stat
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from fedenclave.client.files import write_whole
-from fedenclave.node.check import HOST
+from fedenclave.client.events import EventFile, Kind, Part
 from fedenclave.node.configuration import NodeConfiguration
 from fedenclave.node.log_file import LogFile
-from fedenclave.protocol.errors import ConfigurationError, printable
+from fedenclave.node.metrics import serving
+from fedenclave.node.programs import Program, close_pipe, environment, programs_of
+from fedenclave.node.proxy import proxy_in_force, supernode_environment
+from fedenclave.node.run_lock import Run, running_on
+from fedenclave.protocol.errors import printable
 
-FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 60.0
 GRACE_S = 10.0
 _POLL_S = 0.2
 _LONGEST_LINE = 500
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-# What an interpreter and training need of the owner's own environment.
-PASSED_ON = (
-    *("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
-    *("LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"),
-)
-
-
-def environment(folder: Path, caller: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the whole environment of a SuperNode and of its apps.
-
-    Args:
-        folder: a private one of this run, for everything that is gone when the run ends.
-        caller: where the names in `PASSED_ON` and PATH are taken from.
-    """
-    kept = {name: caller[name] for name in PASSED_ON if name in caller}
-    own_programs = str(Path(sys.executable).parent)
-    return kept | {
-        "PATH": os.pathsep.join([own_programs, caller.get("PATH", os.defpath)]),
-        # A fresh one: apps that other runs have installed are not there to be found.
-        "FLWR_HOME": str(folder / "flower"),
-        # Also what an app that is killed leaves behind is gone then.
-        "TMPDIR": str(folder),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-def supernode_command(configuration: NodeConfiguration, secret_file: Path) -> list[str]:
-    """Return how the SuperNode is started."""
-    command = [str(Path(sys.executable).with_name("flower-supernode"))]
-    command += ["--superlink", configuration.address]
-    command += ["--root-certificates", str(configuration.root_certificate)]
-    command += ["--auth-supernode-private-key", str(configuration.node_key)]
-    command += ["--host", HOST, "--port", str(configuration.port)]
-    command += ["--isolation", "process", "--superexec-auth-secret-file", str(secret_file)]
-    command += ["--node-config", configuration.node_config()]
-    if configuration.trusted_entities is not None:
-        command += ["--trusted-entities", str(configuration.trusted_entities)]
-    return command
-
-
-def launcher_command(configuration: NodeConfiguration, secret_file: Path) -> list[str]:
-    """Return how its launcher is started."""
-    command = [sys.executable, "-P", "-m", "fedenclave.node.launcher"]
-    command += ["--runtime-api-address", f"{HOST}:{configuration.port}"]
-    command += ["--client-folder", str(configuration.folder)]
-    command += ["--secret-file", str(secret_file), "--parent-pid", str(os.getpid())]
-    if configuration.app_output:
-        command += ["--app-output", str(configuration.logs / "app.log")]
-    return command
-
-
-@dataclass(kw_only=True)
-class Program:
-    """One program that is to run, and when it is started next."""
-
-    name: str
-    command: Sequence[str]
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    wait: float = FIRST_WAIT_S
-    due: float = field(default=0.0)
-
-    def ended(self, now: float) -> int | None:
-        """Return the exit code of one that has ended since, and set when it is due again."""
-        if self.process is None or (code := self.process.poll()) is None:
-            return None
-        self.process = None
-        if now - self.started > LONGEST_WAIT_S:
-            self.wait = FIRST_WAIT_S
-        self.due, self.wait = now + self.wait, min(2 * self.wait, LONGEST_WAIT_S)
-        return code
+_PREFIX = "fedenclave-node-"
+# What a SuperNode of Flower's writes of its connection.
+_CONNECTED = re.compile(r"SuperNode ID: |Connection successful after ")
+_LOST = re.compile(r"Connection attempt failed, retrying|Failed to initialize the connection")
 
 
 class Supervisor:
@@ -126,11 +52,13 @@ class Supervisor:
         environment: Mapping[str, str],
         log: LogFile,
         folder: Path,
+        events: EventFile,
     ) -> None:
         """Take what is to run; nothing is started yet."""
         self._programs, self._environment = programs, dict(environment)
-        self._log, self._folder = log, folder
+        self._log, self._folder, self._events = log, folder, events
         self._ending = threading.Event()
+        self._connected: bool | None = None
 
     def end(self) -> None:
         """Let `run` return, from a signal's handler or another thread."""
@@ -147,20 +75,26 @@ class Supervisor:
             self._end_all()
 
     def _keep(self, program: Program, now: float) -> None:
+        if program.process is not None and _has_ended(program.process):
+            _send(program.process, signal.SIGKILL)  # what it has started and left behind
         code = program.ended(now)
         if code is not None:
             wait = program.due - now
             self._log.write(f"{program.name}: ended ({code}); starts again in {wait:.0f} s")
+            self._events.write(Kind.DIED, part=program.name, code=code)
+            if program.name is Part.SUPERNODE and self._connected:
+                self._is_connected(False)
         if program.process is None and now >= program.due:
             self._start(program, now)
 
     def _start(self, program: Program, now: float) -> None:
         program.process = subprocess.Popen(
             program.command,
-            stdin=subprocess.DEVNULL,
+            # Held open by nobody else, and never written to: its end is ours.
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=self._environment,
+            env={**self._environment, **program.more_environment},
             cwd=self._folder,
             # Signals of the terminal are ours to pass on, and what a program starts ends with it.
             start_new_session=True,
@@ -170,12 +104,19 @@ class Supervisor:
         arguments = (program.name, program.process.stdout)
         threading.Thread(target=self._follow, args=arguments, daemon=True).start()
 
-    def _follow(self, name: str, output: IO[bytes]) -> None:
+    def _follow(self, name: Part, output: IO[bytes]) -> None:
         with contextlib.suppress(ValueError, OSError), output:
             while line := output.readline(_LONGEST_LINE):
                 text = _COLOURS.sub("", line.decode(errors="replace")).strip()
                 if text:
                     self._log.write(f"{name}: {printable(text)}")
+                if name is Part.SUPERNODE and (_CONNECTED.search(text) or _LOST.search(text)):
+                    self._is_connected(_CONNECTED.search(text) is not None)
+
+    def _is_connected(self, connected: bool) -> None:
+        if connected is not self._connected:
+            self._connected = connected
+            self._events.write(Kind.CONNECTED if connected else Kind.DISCONNECTED)
 
     def _end_all(self) -> None:
         running = [each.process for each in self._programs if each.process is not None]
@@ -188,7 +129,13 @@ class Supervisor:
         for process in running:
             _send(process, signal.SIGKILL)
             process.wait()
+            close_pipe(process)
         self._log.write("node: ended")
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Return whether a program has, without taking its exit code: so its number stays its own."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -197,35 +144,57 @@ def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         os.killpg(process.pid, number)
 
 
-def run_node(configuration: NodeConfiguration) -> None:
+def run_node(configuration: NodeConfiguration, caller: Mapping[str, str] = os.environ) -> None:
     """Run a node until SIGTERM or Ctrl-C. The caller has checked it (check.py).
 
+    Args:
+        configuration: the node's.
+        caller: the environment that it is started in.
+
     Raises:
-        ConfigurationError: a log or a private folder cannot be made, or Flower is not installed.
+        ConfigurationError: one runs on the folder already, a log or a private folder cannot be
+            made, the port of the metrics is taken, or Flower is not installed.
     """
-    log = LogFile(configuration.logs / "node.log")
-    with tempfile.TemporaryDirectory(prefix="fedenclave-node-") as name:
-        folder = Path(name)
-        secret = folder / "launcher-secret"
-        write_whole(secret, secrets.token_bytes(32), mode=0o600)
-        programs = [
-            Program(name="supernode", command=supernode_command(configuration, secret)),
-            Program(name="launcher", command=launcher_command(configuration, secret)),
-        ]
-        if not Path(programs[0].command[0]).exists():
-            raise ConfigurationError(
-                f"{programs[0].command[0]} is not there", hint="pip install 'fedenclave[flower]'"
-            )
-        supervisor = Supervisor(programs, environment(folder), log, folder)
+    events = EventFile(configuration.folder)
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX) as name,
+        running_on(configuration.folder, Path(name)) as before,
+    ):
+        _clear_left_by(before)
+        log = LogFile(configuration.logs / "node.log")
+        proxy = proxy_in_force(configuration.proxy, configuration.address, caller)
+        programs = programs_of(configuration, Path(name), supernode_environment(proxy))
+        made = environment(Path(name), caller)
+        supervisor = Supervisor(programs, made, log, Path(name), events)
+        with serving(configuration), _ended_by_signals(supervisor):
+            events.write(Kind.STARTED, pid=os.getpid())
+            try:
+                supervisor.run()
+            finally:
+                events.write(Kind.ENDED)
 
-        def leave(_number: int, _frame: FrameType | None) -> None:
-            supervisor.end()
 
-        before = {
-            number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        try:
-            supervisor.run()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+def _clear_left_by(run: Run | None) -> None:
+    """Remove the private folder of a run that was killed, if it is one, and ours."""
+    if run is None:
+        return
+    folder = Path(run.folder)
+    with contextlib.suppress(OSError):
+        facts = folder.lstat()
+        made_here = folder.parent == Path(tempfile.gettempdir())
+        ours = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid()
+        if made_here and ours and folder.name.startswith(_PREFIX):
+            shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _ended_by_signals(supervisor: Supervisor) -> Iterator[None]:
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        supervisor.end()
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

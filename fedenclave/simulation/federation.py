@@ -30,7 +30,7 @@ from fedenclave.client.state import MemoryStore
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.host.rounds import RoundCoordinator
-from fedenclave.protocol.digests import from_text
+from fedenclave.protocol.digests import Digest, from_text
 from fedenclave.protocol.errors import EnclaveRefused, Reason
 from fedenclave.protocol.evidence import INSECURE
 from fedenclave.protocol.exchange import Delivery
@@ -38,7 +38,7 @@ from fedenclave.protocol.manifest import Client, Manifest, Member, Rules
 from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.signing import PublicKey, public_key, sign
-from fedenclave.protocol.statements import VERSION, Approval, Suite
+from fedenclave.protocol.statements import NO_DATA, VERSION, Approval, Suite
 from fedenclave.protocol.tensors import pack, schema_of, unpack
 from fedenclave.protocol.training_config import NO_TRAINING_CONFIG
 from fedenclave.simulation.cheating import seal_unchecked
@@ -52,6 +52,9 @@ CheatFn = TrainFn
 """Make one client's update itself, of any content, not the trained arrays; the rest is the same."""
 
 NO_CHEATS: Mapping[str, CheatFn] = {}
+
+SAYS_NOTHING: Mapping[str, Digest] = {}
+"""No client says which data it trains on."""
 
 EACH_ITS_OWN: Mapping[str, str] = {}
 """Every client is an organisation of its own."""
@@ -233,6 +236,7 @@ class SimulatedFederation:
         cohort: Sequence[str] | None = None,
         *,
         cheats: Mapping[str, CheatFn] = NO_CHEATS,
+        data: Mapping[str, Digest] = SAYS_NOTHING,
     ) -> Outcome:
         """Run one round with every step that a real one has.
 
@@ -240,11 +244,12 @@ class SimulatedFederation:
             train: what an honest client does.
             cohort: who is asked; None for everybody.
             cheats: what each client does that cheats.
+            data: the digest of what each client trains on, where it says so.
 
         Raises:
             RequestRefused: the enclave opens or releases no such round.
         """
-        outcome = self.collect(train, cohort, cheats=cheats)
+        outcome = self.collect(train, cohort, cheats=cheats, data=data)
         self.release(outcome)
         return outcome
 
@@ -254,6 +259,7 @@ class SimulatedFederation:
         cohort: Sequence[str] | None = None,
         *,
         cheats: Mapping[str, CheatFn] = NO_CHEATS,
+        data: Mapping[str, Digest] = SAYS_NOTHING,
     ) -> Outcome:
         """Open a round and submit everybody's update; `release` or `abort` must follow.
 
@@ -277,7 +283,8 @@ class SimulatedFederation:
                     key = self.keys[name]
                     sealed = seal_unchecked(session, key, accepted, payload, examples, *metrics)
                 else:
-                    sealed = session.seal(accepted, payload, examples, *metrics)
+                    said = data.get(name, NO_DATA)
+                    sealed = session.seal(accepted, payload, examples, *metrics, data=said)
             except EnclaveRefused as refused:
                 outcome.refusals[name] = refused.message
                 continue

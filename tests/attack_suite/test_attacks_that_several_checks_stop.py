@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import fedenclave
 from fedenclave.attack_suite import ATTACKS, enclave_socket
-from fedenclave.attack_suite.runner import setting
+from fedenclave.attack_suite.changed_code import change
+from fedenclave.attack_suite.runner import Ending, setting
+from fedenclave.attack_suite.world import Setting
 from fedenclave.audit import receipt, shared_parts
 from fedenclave.client import session
 from fedenclave.protocol import sealing
@@ -20,7 +23,14 @@ from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.statements import Checkpoint
 from tests.attack_suite.test_an_attack_can_fail import ADMISSION, CLIENT, ENCLAVE, ROUND, any_log
 from tests.attack_suite.test_an_attack_can_fail import OPENED as DECRYPTED
-from tests.attack_suite.weakening import Change, Patch, no_check, see_it_get_through, weakened
+from tests.attack_suite.weakening import (
+    Change,
+    Patch,
+    no_check,
+    played,
+    see_it_get_through,
+    weakened,
+)
 
 FIXED_POINT, JOURNAL = "enclave/fixed_point.py", "enclave/journal.py"
 HARDENING, NORMS, UPDATES = "enclave/hardening.py", "enclave/norms.py", "enclave/updates.py"
@@ -246,7 +256,27 @@ def test_core_file_of_an_enclave_that_does_not_forbid_one_is_found(tmp_path: Pat
     see_it_get_through("T01-core-file", setting(weakened(tmp_path, allowed)))
 
 
-HAS_A_TEST_OF_ITS_OWN = {"T01-core-file"}
+@pytest.mark.slow
+def test_node_that_does_not_ask_its_owner_runs_what_it_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: Setting
+) -> None:
+    code = tmp_path / "weak" / "fedenclave"
+    ignored = shutil.ignore_patterns("__pycache__", "apps")
+    shutil.copytree(Path(fedenclave.__file__).parent, code, ignore=ignored)
+    change(code.parent, "node/admitted.py", *UNASKED)
+    # The node is programs of its own, which find the copy first.
+    monkeypatch.setenv("PYTHONPATH", str(code.parent))
+    result = played("T12-another-app", installed)
+    assert result.ending is Ending.NOT_STOPPED
+    assert result.why.startswith("ship an app without the sealing mod: a first line ran: ")
+    assert {"unsealed", "shadow"} <= set(result.why.rpartition(": ")[2].split(", "))
+
+
+UNASKED = (
+    "    record, copy = approvals.require(fab_hash(sent))\n",
+    "    from fedenclave.node.bundle import read_bundle\n\n    return read_bundle(sent)\n",
+)
+HAS_A_TEST_OF_ITS_OWN = {"T01-core-file", "T12-another-app"}
 
 
 def test_every_attack_that_is_stopped_has_been_seen_to_get_through() -> None:

@@ -10,19 +10,24 @@ from typing import Any
 
 import pytest
 
-from fedenclave.attack_suite import ATTACKS, OPEN, Attack
+from fedenclave.attack_suite import ATTACKS, OPEN, Attack, t12_another_app
 from fedenclave.attack_suite.registry import chosen, everything
 from fedenclave.attack_suite.runner import Ending, play
 from fedenclave.attack_suite.world import Setting
 from fedenclave.protocol.errors import ConfigurationError
 from tests.house.test_threat_model import ROWS
 
+SLOW = {"T12"}
+"""Whole programs of Flower's: half a minute."""
+
 
 def first_of_each_row_quickly() -> list[Any]:
     rows = [attack.row for attack in ATTACKS]
     return [
         pytest.param(
-            attack, id=attack.id, marks=[pytest.mark.slow] if attack.row in rows[:place] else []
+            attack,
+            id=attack.id,
+            marks=[pytest.mark.slow] if attack.row in {*rows[:place], *SLOW} else [],
         )
         for place, attack in enumerate(ATTACKS)
     ]
@@ -34,6 +39,15 @@ def test_attack_is_stopped(attack: Attack, installed: Setting) -> None:
     assert played.ending is Ending.STOPPED, played.why
     assert played.stopped_by
     assert all(each.tried and each.stopped_by for each in played.tries)
+
+
+def test_an_attack_that_needs_what_is_not_installed_is_open_and_says_so(
+    installed: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(t12_another_app, "find_spec", lambda name: None)
+    played = play(t12_another_app.another_app, installed)
+    assert played.ending is Ending.OPEN
+    assert played.why.startswith("not played: Flower is not installed here")
 
 
 def test_every_row_of_the_threat_model_has_an_attack_or_is_open() -> None:

@@ -188,6 +188,17 @@ def test_compare_says_what_cannot_be_changed(
     assert says in done.err
 
 
+def test_of_two_files_the_one_that_is_no_manifest_is_named(
+    federation: Path, fedenclave: Command
+) -> None:
+    junk = federation / "junk.toml"
+    junk.write_text("not toml at all")
+    for pair in ((federation / MANIFEST, junk), (junk, federation / MANIFEST)):
+        done = fedenclave("federation", "compare", *pair)
+        assert done.status == 1
+        assert done.err.startswith(f"error: {junk}: manifest is not valid toml")
+
+
 def test_amend_writes_over_nothing_and_replaces_what_was_continued(
     federation: Path, fedenclave: Command
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fedenclave.cli import demo
+from fedenclave.demo.changed_app import ChangedApp
 from fedenclave.demo.tee import Tee
 from tests.cli.conftest import Command
 
@@ -37,6 +38,12 @@ def test_folders_and_refusals_print_as_they_are(
             receipts={},
             contradictions=[],
             swapped_file="enclave/admission.py",
+            changed_app=ChangedApp(
+                taken_out="app = ClientApp(mods=[confidential()])",
+                refusals={"a": "app [red]12[/red] is not approved"},
+                answered=0,
+                has_run=False,
+            ),
             refusals=[REFUSAL],
             sealed_for_swapped=[],
             holds=True,
@@ -47,5 +54,8 @@ def test_folders_and_refusals_print_as_they_are(
     assert done.status == 0
     assert "left in [bold] demo" in done.err
     assert REFUSAL in done.out
+    assert "app = ClientApp(mods=[confidential()])" in done.out
+    assert "app [red]12[/red] is not approved" in done.out
+    assert "no line of it ran" in done.out
     assert f" in {folder}:\n" in done.out
     assert f"receipts verify {shlex.quote(f'{folder}/hospitals/cleveland')}\n" in done.out

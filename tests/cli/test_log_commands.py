@@ -98,11 +98,21 @@ def test_a_log_with_a_changed_byte_ends_with_one(log_file: Path, fedenclave: Com
     assert "\nhint: " in done.err
 
 
+def test_of_two_files_the_one_that_is_no_statement_is_named(
+    log_file: Path, tmp_path: Path, fedenclave: Command
+) -> None:
+    junk = tmp_path / "junk"
+    junk.write_bytes(b"junk")
+    done = fedenclave("log", "denounce", log_file, junk, "--key", NAMED, "--out", tmp_path / "p")
+    assert done.status == 1
+    assert done.err.startswith(f"error: {junk}: ")
+
+
 def test_a_torn_log_is_said_to_be_torn(log_file: Path, fedenclave: Command) -> None:
     log_file.write_bytes(log_file.read_bytes()[:-1])
     done = fedenclave("log", "verify", log_file, "--key", NAMED)
     assert done.status == 1
-    assert "error: log ends within entry 15" in done.err
+    assert f"error: {log_file}: log ends within entry 15" in done.err
     assert "hint: a write was interrupted" in done.err
 
 

@@ -36,6 +36,36 @@ def test_an_app_is_shown_approved_listed_and_revoked(
     assert "hint: --again" in refused.err
 
 
+def test_a_new_version_replaces_the_approved_one_in_one_step(
+    federation: Path, tmp_path: Path, fedenclave: Command
+) -> None:
+    node = federation / "alpha"
+    old = written(tmp_path / "old.fab", fab(files(version="0.9.0")))
+    new = written(tmp_path / "new.fab", fab(files(version="1.0.0")))
+    words = ("node", "approve", new, "--dir", node, "--yes", "--replace")
+    refused = fedenclave(*words)
+    assert refused.status == 1
+    assert "none to replace" in refused.err
+    assert "hint: " in refused.err
+    assert not (node / "apps").exists()
+    assert fedenclave("node", "approve", old, "--dir", node, "--yes").status == 0
+    done = fedenclave(*words)
+    assert done.status == 0, done.err
+    assert "pyproject.toml" in done.out
+    assert "revoked: clinic/small 0.9.0" in done.out
+    listed = json.loads(fedenclave("node", "apps", "--dir", node, "--json").out)
+    held = {each["version"]: each["may_run"] for each in listed}
+    assert held == {"0.9.0": False, "1.0.0": True}
+    back = fedenclave("node", "approve", old, "--dir", node, "--yes", "--replace", "--json")
+    assert back.status == 1
+    assert "hint: --again" in back.err
+    back = fedenclave(
+        "node", "approve", old, "--dir", node, "--yes", "--replace", "--again", "--json"
+    )
+    assert json.loads(back.out)["replaces"]["replaced"][0]["version"] == "1.0.0"
+    assert list(json.loads(back.out)["replaces"]["changed"]) == ["pyproject.toml"]
+
+
 def test_an_app_with_something_against_it_is_never_approved(
     federation: Path, tmp_path: Path, fedenclave: Command
 ) -> None:
@@ -65,6 +95,22 @@ def test_bad_input_is_one_error_with_a_hint(
         assert done.status == 1
         assert done.err.startswith("error: ")
         assert "hint: " in done.err
+
+
+def test_an_app_is_approved_unasked_by_the_hash_that_was_read_and_no_other(
+    federation: Path, tmp_path: Path, fedenclave: Command
+) -> None:
+    node, app = federation / "alpha", written(tmp_path / "small.fab", fab(files()))
+    read = json.loads(fedenclave("node", "show", app, "--dir", node, "--json").out)["fab_hash"]
+    newer = written(tmp_path / "newer.fab", fab(files(version="1.0.1")))
+    for words in ((newer, "--hash", read), (app, "--hash", read[:-1]), (newer, "--hash", read)):
+        done = fedenclave("node", "approve", *words, "--dir", node, "--yes")
+        assert done.status == 1
+        assert "error: app has hash" in done.err
+        assert not (node / "apps").exists()
+    done = fedenclave("node", "approve", app, "--dir", node, "--hash", read)
+    assert done.status == 0, done.err
+    assert f"approved: clinic/small 1.0.0, {read}" in done.out
 
 
 def test_an_app_may_name_the_manifest_that_it_is_for(

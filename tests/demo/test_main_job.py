@@ -66,13 +66,46 @@ def test_four_hospitals_train_get_receipts_and_refuse_the_changed_enclave(
     assert len(result["attack"]["refusals"]) == 4
     assert all("measurement is" in refusal for refusal in result["attack"]["refusals"])
     assert (folder / "results.png").read_bytes().startswith(b"\x89PNG")
+    # T12: the app without its mod ran nowhere, and got nothing.
+    shipped = result["changed_app"]
+    assert set(shipped["refusals"]) == set(result["receipts"])
+    assert all(
+        "is not approved by this node's owner" in each for each in shipped["refusals"].values()
+    )
+    assert (shipped["answered"], shipped["has_run"]) == (0, False)
     assert not processes_in(folder)
     assert not list((folder / "aggregator").rglob("*.feu"))
+    the_rows_lie_sealed_and_are_proved(folder)
     proof = json.loads((folder / "evidence" / "round-000002-hungary.json").read_text())
     assert (proof["format"], proof["evidence_status"]) == (tee, "warning")
     verify = [*FEDENCLAVE, "receipts", "verify", str(folder / "hospitals" / "cleveland")]
     again = subprocess.run(verify, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
+
+
+def the_rows_lie_sealed_and_are_proved(folder: Path) -> None:
+    hospital = folder / "hospitals" / "cleveland"
+    keys = ["--keyring", str(hospital / "keyring")]
+    keys += ["--passphrase-file", str(hospital / "keyring.passphrase")]
+
+    def data(*words: object) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*FEDENCLAVE, "data", *map(str, words), *keys], capture_output=True, check=False
+        )
+
+    rows = data("open", hospital / "sealed", "cleveland.csv").stdout.splitlines()
+    assert len(rows) == 304
+    # No row of a patient, and no part of one, is anywhere else, the logs of every program included.
+    row = rows[100].removeprefix(b"cleveland,")
+    for path in folder.rglob("*"):
+        assert not path.is_file() or row not in path.read_bytes(), path
+    proved = data("prove", hospital / "sealed", "--round", 1, "--client", hospital, "--json")
+    assert proved.returncode == 0, proved.stderr
+    assert json.loads(proved.stdout)["stages"] == ["read-rows", "scale-as-agreed"]
+    other = folder / "hospitals" / "hungary"
+    wrong = data("prove", hospital / "sealed", "--round", 1, "--client", other)
+    assert wrong.returncode == 1
+    assert b"other data, or another salt" in wrong.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

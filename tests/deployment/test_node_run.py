@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import pytest
 
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'fedenclave[flower]'")
 
+from fedenclave.client.events import Kind
 from fedenclave.demo import family
 from fedenclave.demo.certificates import NodeKey, ServerCertificate
 from fedenclave.demo.deployment import FlowerDeployment
@@ -19,6 +21,7 @@ from fedenclave.node.bundle import read_app
 from fedenclave.node.check import check
 from fedenclave.node.configuration import write_configuration
 from fedenclave.node.inspection import inspect
+from fedenclave.node.status import StatusReader
 from tests.deployment import federation
 from tests.deployment.federation import STEPS, Deployment, Programs, wait_until
 
@@ -40,6 +43,7 @@ class OwnersNodes(FlowerDeployment):
             text = path.read_text()
             text = text.replace('"superlink-ca.pem"', json.dumps(str(server.ca_certificate)))
             text = text.replace('"node.key"', json.dumps(str(key.private_key)))
+            text = text.replace("app-output = false", "app-output = true")
             for name in ("hold", "step"):
                 text += f"{name} = {json.dumps(node.config[name])}\n"
             path.write_text(text)
@@ -72,3 +76,48 @@ def test_owners_nodes_seal_train_and_get_their_receipts(
             assert "round 1: included; receipt kept" in log
             # What the app itself prints stays out of it.
             assert "training" not in log
+            status = StatusReader(tmp_path / name).read()
+            assert status.run is not None
+            assert status.connected
+            assert status.last_round[0] == 2
+            assert status.outcomes["released"] == 2
+            assert status.events.count(Kind.APPRAISED, "warning") == 2
+            assert status.events.count(Kind.RECEIPT, "included") == 2
+            assert status.insecure
+            assert not any(status.refusals.values())
+            assert [each.what for each in status.attention()] == ["root certificate"]
+        _killed_and_started_again(deployment, programs, tmp_path / "alpha")
+
+
+def _killed_and_started_again(deployment: Deployment, programs: Programs, node: Path) -> None:
+    """A node whose supervisor is killed leaves no process, and starts again: with its rounds."""
+    deployment.hold.touch()
+    deployment.start_run(1)
+    app_log = node / "logs" / "app.log"
+    wait_until(lambda: app_log.read_text().count("training") == 3, "it trains a third time")
+    started = descendants(programs.newest("supernode-alpha").process.pid)
+    names = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started]
+    for name in (b"flower-supernode", b"node.launcher", b"node.app_process"):
+        assert any(name in each for each in names), names
+    programs.kill("supernode-alpha")
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), "all of it ends")
+    status = StatusReader(node).read()
+    assert status.run is None
+    assert not status.connected
+    deployment.hold.unlink()
+    programs.again("supernode-alpha").may_end = False
+    wait_until(lambda: StatusReader(node).read().connected, "it connects again", 150)
+
+
+def descendants(pid: int) -> set[int]:
+    """Return all processes that came of one."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            stat = (entry / "stat").read_text()
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    found, new = set(), {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new} - found
+        found |= new
+    return found

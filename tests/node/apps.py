@@ -12,7 +12,7 @@ from fedenclave.node.bundle import Bundle, read_bundle
 
 PYPROJECT = """
 [project]
-name = "small"
+name = "{name}"
 version = "{version}"
 description = "adds a number"
 license = "Apache-2.0"
@@ -85,12 +85,13 @@ def files(
     *,
     client_app: str = CLIENT_APP,
     version: str = "1.0.0",
+    name: str = "small",
     dependencies: str = "",
     manifest: str | None = None,
     more: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """Return an app's files."""
-    project = PYPROJECT.format(version=version, dependencies=dependencies)
+    project = PYPROJECT.format(name=name, version=version, dependencies=dependencies)
     if manifest is not None:
         project += f'[tool.fedenclave]\nmanifest = "{manifest}"\n'
     texts = {

@@ -8,12 +8,20 @@ from pathlib import Path
 import pytest
 
 from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.datasets.local_store import LocalStore
+from fedenclave.datasets.node_data import NodeData
+from fedenclave.datasets.source import LocalFiles
+from fedenclave.datasets.writer import Options, seal
 from fedenclave.demo.certificates import make_server_certificate
+from fedenclave.keys.audit import read_events
+from fedenclave.keys.keyring import create_keyring, open_keyring
 from fedenclave.node.approvals import AppApprovals
 from fedenclave.node.check import Row, State, check
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.node_key import make_node_key
+from fedenclave.protocol.digests import sha256, to_text
 from fedenclave.protocol.errors import ConfigurationError
+from tests.keys.conftest import CHEAP, PASSPHRASE
 from tests.node.apps import bundle
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -81,6 +89,15 @@ def test_a_changed_copy_of_an_approved_app_is_said(node: Path) -> None:
         ("app-output = false", ""),
         ("[logs]", "insecure = true\n[logs]"),
         ("[app]", '[app]\nfedenclave-dir = "/elsewhere"'),
+        ("[app]", '[app]\nfedenclave-dataset = "/elsewhere"'),
+        ("[app]", "[app]\nfedenclave-plain-text = true"),
+        ("[app]", '[app]\ndata-path = "/ward.csv"'),
+        ("plain-text = false", ""),
+        ("plain-text = false", 'plain-text = "false"'),
+        ('dataset = ""', 'dataset = "sealed"'),
+        ('keys = ""', 'keys = "keyring:ring"'),
+        ('digest = ""', 'digest = "sha256:0"'),
+        ("[data]", "[date]"),
         ("[app]", "[app]\nfedenclave-insecure = true"),
         ("[app]", "[app]\nx = [1]"),
         ("[app]", '[app]\nx = "a\\nb"'),
@@ -106,7 +123,63 @@ def test_neither_configuration_nor_key_is_overwritten(node: Path) -> None:
 
 def test_what_the_app_is_told_is_what_the_file_says(node: Path) -> None:
     path = node / "node.toml"
-    path.write_text(path.read_text() + 'data-path = "/data/a b.csv"\nsites = 2\n')
+    text = path.read_text().replace("plain-text = false", "plain-text = true")
+    path.write_text(text + 'data-path = "/data/a b.csv"\nsites = 2\n')
     words = read_configuration(node).node_config()
-    assert f"fedenclave-dir='{node.resolve()}'" in words
+    assert f"fedenclave-dir='{node.resolve()}' fedenclave-plain-text=true" in words
     assert "data-path='/data/a b.csv' sites=2" in words
+    assert row(node, "data in plain text").state is State.NOTE
+
+
+@pytest.fixture
+def sealed(node: Path) -> Path:
+    """The node with a sealed dataset, which its node.toml names by paths of the folder."""
+    ring = create_keyring(node / "ring", PASSPHRASE, cost=CHEAP)
+    ring.create("node")
+    (node / "passphrase").write_bytes(PASSPHRASE)
+    (node / "passphrase").chmod(0o600)
+    (node / "rows.csv").write_text("1,2\n")
+    options = Options(clock=lambda: 1000.0)
+    seal(LocalFiles(node / "rows.csv"), LocalStore(node / "sealed"), ring, "node", options)
+    (node / "node.toml").unlink()
+    data = NodeData(dataset="sealed", keys="keyring:ring", passphrase_file="passphrase")
+    write_configuration(node, address="superlink.example:9092", port=29094, data=data)
+    return node
+
+
+def test_a_sealed_dataset_is_looked_at_and_nothing_is_unwrapped(sealed: Path) -> None:
+    found = row(sealed, "sealed data")
+    assert found.state is State.OK
+    assert found.found.startswith("sealed, sha256:")
+    assert {e["event"] for e in read_events(sealed / "ring.audit.jsonl")} == {
+        *("keyring-created", "key-created", "key-wrapped")
+    }
+    words = read_configuration(sealed).node_config()
+    assert f"fedenclave-dataset='{sealed.resolve()}/sealed'" in words
+    assert f"fedenclave-keys='keyring:{sealed.resolve()}/ring'" in words
+    assert "plain-text" not in words
+    assert PASSPHRASE.decode() not in words
+
+
+def test_each_thing_that_is_wrong_with_the_data_is_said(sealed: Path) -> None:
+    path, text = sealed / "node.toml", (sealed / "node.toml").read_text()
+    for old, new, what in (
+        ('"sealed"', '"none"', "there is no "),
+        ("keyring:ring", "keyring:none", "cannot read the keyring"),
+        ('"passphrase"', '"none"', "cannot read the passphrase file"),
+        ('digest = ""', f'digest = "{to_text(sha256(b"x"))}"', "want sha256:"),
+    ):
+        assert old in text
+        path.write_text(text.replace(old, new))
+        found = row(sealed, "sealed data")
+        assert found.stops
+        assert what in found.found
+        assert found.hint
+    path.write_text(text)
+    (sealed / "passphrase").write_bytes(b"wrong")
+    assert row(sealed, "sealed data").stops
+    (sealed / "passphrase").write_bytes(PASSPHRASE)
+    open_keyring(sealed / "ring", PASSPHRASE).rotate("node")
+    assert not row(sealed, "sealed data").stops
+    open_keyring(sealed / "ring", PASSPHRASE).destroy("node", 1)
+    assert "version 1, which ring has not" in row(sealed, "sealed data").found

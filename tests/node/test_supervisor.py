@@ -11,27 +11,30 @@ from pathlib import Path
 
 import pytest
 
+from fedenclave.client.events import EventFile, Kind, Part
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.log_file import LogFile
-from fedenclave.node.supervisor import (
+from fedenclave.node.programs import (
     LONGEST_WAIT_S,
     Program,
-    Supervisor,
     environment,
     launcher_command,
     supernode_command,
 )
+from fedenclave.node.supervisor import Supervisor
 
 
 class Ended:
     """A process that has."""
+
+    stdin = None
 
     def poll(self) -> int:
         return 1
 
 
 def test_waits_grow_and_are_short_again_after_a_good_run() -> None:
-    program, now, waits = Program(name="x", command=["x"]), 0.0, []
+    program, now, waits = Program(name=Part.LAUNCHER, command=["x"]), 0.0, []
     for _ in range(8):
         program.process, program.started = Ended(), now  # type: ignore[assignment]
         assert program.ended(now + 1) == 1
@@ -83,11 +86,11 @@ def test_what_dies_starts_again_and_everything_ends_at_the_end(tmp_path: Path) -
         "time.sleep(600)"
     )
     programs = [
-        Program(name="lasting", command=[sys.executable, "-c", lasting]),
-        Program(name="dying", command=[sys.executable, "-c", "print('once')"]),
+        Program(name=Part.SUPERNODE, command=[sys.executable, "-c", lasting]),
+        Program(name=Part.LAUNCHER, command=[sys.executable, "-c", "print('once')"]),
     ]
     log = tmp_path / "node.log"
-    supervisor = Supervisor(programs, dict(os.environ), LogFile(log), tmp_path)
+    supervisor = Supervisor(programs, dict(os.environ), LogFile(log), tmp_path, EventFile(tmp_path))
     thread = threading.Thread(target=supervisor.run)
     thread.start()
     try:
@@ -102,4 +105,5 @@ def test_what_dies_starts_again_and_everything_ends_at_the_end(tmp_path: Path) -
     time.sleep(0.2)
     status = Path(f"/proc/{pid}/stat")
     assert not status.exists() or status.read_text().split()[2] == "Z"
-    assert "dying: ended (0); starts again in 1 s" in log.read_text()
+    assert "launcher: ended (0); starts again in 1 s" in log.read_text()
+    assert EventFile(tmp_path).read().count(Kind.DIED, Part.LAUNCHER) >= 1

@@ -1,7 +1,8 @@
 """One hospital's rows: how its file is read and written, and how it is normalised.
 
 Rules:
-  * A hospital node reads one file: its own. `load_hospital` takes that file's path.
+  * A hospital node reads one file: its own, out of its sealed dataset or, where its owner lets it,
+    in plain text. It is given as an open text file: where it lies is not known here.
   * Features come in one of two scales. "own": the mean and standard deviation of the hospital's
     own training rows, as FLamby has it; the pooled model and the pooled test use pooled ones.
     "agreed": constants written below, the same for everyone, which no patient's row entered.
@@ -18,7 +19,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +34,11 @@ COLUMNS = ("hospital", "split", *FEATURES, "disease")
 Scale = Literal["own", "agreed"]
 # Centre and width of each feature in round clinical numbers (years, mmHg, mg/dl, beats a minute,
 # mm); an indicator becomes -1 or 1.
-_AGREED_CENTRE = np.array([55, 0.5, 130, 200, 0.5, 140, 0.5, 1, *[0.5] * 5])
-_AGREED_WIDTH = np.array([10, 0.5, 20, 100, 0.5, 25, 0.5, 1, *[0.5] * 5])
+AGREED_CENTRE = np.array([55, 0.5, 130, 200, 0.5, 140, 0.5, 1, *[0.5] * 5])
+AGREED_WIDTH = np.array([10, 0.5, 20, 100, 0.5, 25, 0.5, 1, *[0.5] * 5])
 # FLamby adds this to a standard deviation: Switzerland's cholesterol is 0 in every row.
-_EPSILON = 1e-9
+EPSILON = 1e-9
+_HINT = "write the hospitals' files with: python -m hospital.uci --out DIR"
 
 
 class HeartDataError(Exception):
@@ -74,10 +76,10 @@ class HospitalData:
 def normalise(rows: HospitalRows, scale: Scale = "own") -> HospitalData:
     """Return the rows in units of their own training statistics, or in the agreed units."""
     if scale == "agreed":
-        features = ((rows.features - _AGREED_CENTRE) / _AGREED_WIDTH).astype(np.float32)
+        features = ((rows.features - AGREED_CENTRE) / AGREED_WIDTH).astype(np.float32)
     elif scale == "own":
         train = rows.features[rows.in_train]
-        width = train.std(axis=0, ddof=1) + _EPSILON
+        width = train.std(axis=0, ddof=1) + EPSILON
         features = ((rows.features - train.mean(axis=0)) / width).astype(np.float32)
     else:
         raise ValueError(f"scale is {scale!r}, want own or agreed")
@@ -115,29 +117,40 @@ def load_rows(path: Path) -> HospitalRows:
     Raises:
         HeartDataError: as `load_hospital`.
     """
-    hint = "write the hospitals' files with: python -m hospital.uci --out DIR"
     if not path.is_file():
-        raise HeartDataError(f"hospital file not found: {path}", hint)
+        raise HeartDataError(f"hospital file not found: {path}", _HINT)
     with path.open(newline="", encoding="utf-8") as file:
+        return read_rows(file, path.name)
+
+
+def read_rows(file: TextIO, name: str) -> HospitalRows:
+    """Read one hospital's open file; `name` is what messages call it.
+
+    Raises:
+        HeartDataError: it is not of that form.
+    """
+    try:
         header, *lines = list(csv.reader(file)) or [[]]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise HeartDataError(f"{name} is no csv file of text", _HINT) from error
     if tuple(header) != COLUMNS:
-        raise HeartDataError(f"{path.name} has other columns than {','.join(COLUMNS)}", hint)
+        raise HeartDataError(f"{name} has other columns than {','.join(COLUMNS)}", _HINT)
     if not lines:
-        raise HeartDataError(f"{path.name} has no rows", hint)
+        raise HeartDataError(f"{name} has no rows", _HINT)
     values = np.empty((len(lines), len(FEATURES) + 1))
     for number, line in enumerate(lines):
         if len(line) != len(COLUMNS):
-            where = f"{path.name} line {number + 2}"
-            raise HeartDataError(f"{where} has {len(line)} columns, want {len(COLUMNS)}", hint)
+            where = f"{name} line {number + 2}"
+            raise HeartDataError(f"{where} has {len(line)} columns, want {len(COLUMNS)}", _HINT)
         for place, column in enumerate(COLUMNS[2:]):
-            values[number, place] = _number(line[place + 2], path.name, number + 2, column, hint)
+            values[number, place] = _number(line[place + 2], name, number + 2, column)
     names, splits = {line[0] for line in lines}, [line[1] for line in lines]
     if len(names) != 1 or not names <= set(HOSPITALS):
-        raise HeartDataError(f"{path.name} must hold the rows of one of {HOSPITALS}", hint)
+        raise HeartDataError(f"{name} must hold the rows of one of {HOSPITALS}", _HINT)
     if set(splits) != {"train", "test"}:
-        raise HeartDataError(f"{path.name} must hold train and test rows and no others", hint)
+        raise HeartDataError(f"{name} must hold train and test rows and no others", _HINT)
     if not np.isin(values[:, -1], (0, 1)).all():
-        raise HeartDataError(f"{path.name} column disease must be 0 or 1", hint)
+        raise HeartDataError(f"{name} column disease must be 0 or 1", _HINT)
     return HospitalRows(
         name=names.pop(),
         features=values[:, :-1],
@@ -162,11 +175,11 @@ def write_hospital(rows: HospitalRows, folder: Path) -> Path:
     return path
 
 
-def _number(text: str, file: str, line: int, column: str, hint: str) -> float:
+def _number(text: str, file: str, line: int, column: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
-        raise HeartDataError(f"{file} line {line} column {column} is not a number", hint)
+        raise HeartDataError(f"{file} line {line} column {column} is not a number", _HINT)
     return value

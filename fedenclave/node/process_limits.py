@@ -1,0 +1,62 @@
+"""What a process of a node asks of Linux about itself, by prctl(2).
+
+Each is asked for by the process itself, after it was started: between fork and exec, where
+`preexec_fn` would do it, another thread's locks are held for ever.
+
+On another system than Linux nothing is asked, and the caller is told so.
+
+Source: prctl(2), PR_SET_PDEATHSIG and PR_SET_NO_NEW_PRIVS; include/uapi/linux/prctl.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def end_with_parent(parent_pid: int) -> bool:
+    """Have this process killed when the thread that started it is gone, whatever ended that.
+
+    It holds across exec, but not for what this process itself starts.
+
+    Args:
+        parent_pid: who started it. If that one is gone already, this process ends here.
+
+    Returns:
+        Whether the system can do it.
+    """
+    if not _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL):
+        return False
+    if os.getppid() != parent_pid:  # it was gone before we asked
+        os.kill(os.getpid(), signal.SIGKILL)
+    return True
+
+
+def gain_nothing() -> bool:
+    """Keep this process, and all that it starts, from gaining rights, and from leaving core dumps.
+
+    Files that it makes are its owner's alone.
+
+    Returns:
+        Whether the system can do all of it.
+    """
+    os.umask(0o077)
+    # A core dump would hold the data that the app was training on.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _prctl(option: int, value: int) -> bool:
+    if sys.platform != "linux":
+        return False
+    library = ctypes.CDLL(None, use_errno=True)
+    # The kernel looks at all five, and wants zeros behind the second.
+    zero = ctypes.c_ulong(0)
+    done: int = library.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero)
+    return done == 0
