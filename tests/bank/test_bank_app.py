@@ -12,10 +12,11 @@ import pytest
 
 pytest.importorskip("flwr", reason="needs Flower: pip install flwr")
 
-from bank.data import write_bank
+from bank.data import load_bank, write_bank
 from bank.parameters import initial
+from fedenclave.protocol.errors import ConfigurationError
 from tests.bank.made_up import bank_rows
-from tests.hospital.test_hospital_app import HEAVY
+from tests.hospital.test_hospital_app import HEAVY, sealed_ward
 
 APP = Path(__file__).parents[2] / "clients" / "bank"
 
@@ -58,7 +59,7 @@ def test_the_apps_settings_are_those_of_the_comparison() -> None:
     assert RULES.metrics == (records.VALIDATION_LOSS,)
 
 
-def context(node: dict[str, str | int]) -> object:
+def context(node: dict[str, str | bool] | dict[str, str | int]) -> object:
     from flwr.app import Context, RecordDict
 
     config = tomllib.loads((APP / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
@@ -67,7 +68,11 @@ def context(node: dict[str, str | int]) -> object:
 
 @pytest.mark.parametrize(
     "node",
-    [{"data-path": "/secret-desk/absent.csv"}, {"partition-id": 0, "num-partitions": 3}, {}],
+    [
+        {"data-path": "/secret-desk/absent.csv", "fedenclave-plain-text": True},
+        {"partition-id": 0, "num-partitions": 3},
+        {},
+    ],
 )
 def test_server_learns_nothing_from_a_data_error(
     node: dict[str, str | int], caplog: pytest.LogCaptureFixture
@@ -82,17 +87,57 @@ def test_server_learns_nothing_from_a_data_error(
     assert "hint:" in caplog.text
 
 
-def test_node_reads_its_own_file_and_never_the_federation(
+def test_node_reads_its_own_file_where_its_owner_allows_it_and_never_the_federation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bank import client_app, lending_club
 
-    rows = bank_rows("north", 60, seed=4)
-    path = write_bank(rows, tmp_path)
+    path = write_bank(bank_rows("north", 60, seed=4), tmp_path)
     monkeypatch.setattr(lending_club, "read_federation", lambda: pytest.fail("read every bank"))
-    bank = client_app.load(context({"data-path": str(path), "partition-id": 0}))
+    node = {"data-path": str(path), "partition-id": 0}
+    with pytest.raises(ConfigurationError, match="which its owner has not allowed"):
+        client_app.load(context(node))
+    held = client_app.load(context(node | {"fedenclave-plain-text": True}))
+    bank = held.data
     assert bank.name == "north"
     assert sum(len(part.labels) for part in (bank.train, bank.validation, bank.test)) == 60
+    assert held.lineage is None
+
+
+def test_node_reads_its_sealed_loans_and_says_which_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bank import client_app, holdings, lending_club
+
+    monkeypatch.setattr(lending_club, "read_federation", lambda: pytest.fail("read every bank"))
+    path = write_bank(bank_rows("north", 60, seed=4), tmp_path)
+    plain = load_bank(path)
+    settings = sealed_ward(tmp_path, path).settings()
+    path.unlink()
+    held = client_app.load(context(settings))
+    assert held.data.name == "north"
+    assert np.array_equal(held.data.train.features, plain.train.features)
+    assert np.array_equal(held.data.test.labels, plain.test.labels)
+    assert held.lineage is not None
+    assert [stage.name for stage in held.lineage.stages] == [
+        *("dataset", "read-loans", "scale-as-agreed")
+    ]
+    first = held.lineage.stages[0].digest
+    again = {holdings.lineage(first, "north.csv").digest}
+    assert held.lineage.digest in again
+    others = {holdings.lineage(first, "south.csv").digest}
+    monkeypatch.setattr(holdings, "_code", lambda file: bytes(32))
+    others.add(holdings.lineage(first, "north.csv").digest)
+    assert len(again | others) == 3
+
+
+def test_two_files_in_a_dataset_are_not_one_bank(tmp_path: Path) -> None:
+    from bank.client_app import load
+
+    for seed, name in enumerate(("north", "south")):
+        write_bank(bank_rows(name, 60, seed=seed), tmp_path / "banks")
+    with pytest.raises(RuntimeError, match="could not be loaded"):
+        load(context(sealed_ward(tmp_path, tmp_path / "banks").settings()))
 
 
 def test_a_record_holds_the_four_arrays_under_their_names() -> None:

