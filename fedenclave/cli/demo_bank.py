@@ -42,7 +42,7 @@ def bank(
         "fedenclave-demo-bank"
     ),
     rounds: Annotated[
-        int, typer.Option(min=2, max=100, help="Rounds; the first is for means and squares.")
+        int, typer.Option(min=3, max=100, help="Rounds; the first is for means and squares.")
     ] = 12,
     splits: Annotated[
         int, typer.Option(min=2, max=100, help="Splits of the loans that the comparison is over.")

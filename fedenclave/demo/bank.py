@@ -118,7 +118,7 @@ def run_bank_demo(
 
     Args:
         folder: for everything that is made; see `prepare_folder`.
-        rounds: at least 2, of which the first is for the moments.
+        rounds: at least 3: the first is for the moments, and the last model is not judged.
         splits: how many splits of the loans the comparison is over.
         processes: run SuperLink and nine SuperNodes as processes, where Flower's engine would
             simulate them.

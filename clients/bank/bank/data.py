@@ -90,14 +90,19 @@ def prepared(rows: BankRows) -> BankData:
 
 def pool(banks: Sequence[BankData]) -> BankData:
     """Return all banks' loans as one bank's: what federated learning is there to avoid."""
-    parts = {
-        part: Rows(
-            features=np.concatenate([getattr(bank, part).features for bank in banks]),
-            labels=np.concatenate([getattr(bank, part).labels for bank in banks]),
-        )
-        for part in SPLITS
-    }
-    return BankData(name="pooled", **parts)
+    return BankData(
+        name="pooled",
+        train=_together([bank.train for bank in banks]),
+        validation=_together([bank.validation for bank in banks]),
+        test=_together([bank.test for bank in banks]),
+    )
+
+
+def _together(parts: Sequence[Rows]) -> Rows:
+    return Rows(
+        features=np.concatenate([rows.features for rows in parts]),
+        labels=np.concatenate([rows.labels for rows in parts]),
+    )
 
 
 def deal(labels: NDArray[np.float32], seed: int | Sequence[int]) -> NDArray[np.int8]:
