@@ -9,17 +9,29 @@ import typer
 from rich.table import Table
 
 from fedenclave.attestation.collateral import iso
+from fedenclave.cli.keys_option import pin_prompt
 from fedenclave.cli.terminal import cell, err, out, print_insecure, print_json, say
 from fedenclave.client.dry_run import dry_run
 from fedenclave.client.files import read_file, write_whole
-from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.client.folder import ClientFolder
+from fedenclave.client.identity import KEY_FILE, Identity
+from fedenclave.keys.pkcs11_signing import is_token, without_access
 from fedenclave.membership.enrolment import Enrolment
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.manifest import approving_members
 from fedenclave.protocol.model import Model
+from fedenclave.protocol.signing import PublicKey, public_key
 
 app = typer.Typer(help="A data holder's keys, approvals and records.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Option("--dir", help="The client folder.")]
+SigningKey = Annotated[
+    str | None,
+    typer.Option(
+        "--signing-key",
+        metavar="pkcs11:…",
+        help="Make the signing key in this token, under the label in object=; default: in a file.",
+    ),
+]
 
 
 @app.command()
@@ -27,19 +39,53 @@ def enroll(
     folder: Folder,
     organisation: Annotated[str, typer.Option(help="The organisation that owns the client.")],
     client: Annotated[str | None, typer.Option(help="The client's name.")] = None,
+    signing_key: SigningKey = None,
 ) -> None:
     """Make keys and write enrolment.json for the coordinator."""
-    identity = Identity(client=client or organisation, member=organisation)
-    made = ClientFolder.create(folder, identity)
+    identity = Identity(
+        client=client or organisation,
+        member=organisation,
+        signing_key=_token_key(signing_key) or KEY_FILE,
+    )
+    made = ClientFolder.create(folder, identity, pin_prompt())
     client_key, member_key = made.public_keys()
+    _write_enrolment(folder / "enrolment.json", identity, client_key, member_key)
+    where = f"; the signing key is in {without_access(signing_key)}" if signing_key else ""
+    say(f"keys made in {folder} (mode 0600){where}; send the coordinator only enrolment.json")
+
+
+@app.command("new-key")
+def new_key(folder: Folder, signing_key: SigningKey = None) -> None:
+    """Make the client's next signing key; the one in use goes on until the members exchange it."""
+    client = ClientFolder(folder)
+    with client.lock():
+        made = client.keys.make_next(_token_key(signing_key), pin_prompt())
+        file = folder / "next-enrolment.json"
+        _write_enrolment(file, client.identity(), public_key(made), client.public_keys()[1])
+    say(f"next signing key made; send the coordinator {file}")
+    say(f"then: fedenclave federation amend federation.toml --new-key {file} --out next.toml")
+    say("members review and approve that; once the enclave goes by it, it refuses the former key")
+
+
+def _token_key(signing_key: str | None) -> str | None:
+    if signing_key is not None and not is_token(signing_key):
+        raise ConfigurationError(
+            f"--signing-key is {signing_key[:80]!r}, want a token's key as pkcs11:token=…;object=…",
+            hint="without the option the key is made in a file of the folder",
+        )
+    return signing_key
+
+
+def _write_enrolment(
+    path: Path, identity: Identity, client_key: PublicKey, member_key: PublicKey
+) -> None:
     enrolment = Enrolment(
         client=identity.client,
         member=identity.member,
         client_key=client_key,
         member_key=member_key,
     )
-    write_whole(folder / "enrolment.json", enrolment.to_json().encode())
-    say(f"keys made in {folder} (mode 0600); send the coordinator only enrolment.json")
+    write_whole(path, enrolment.to_json().encode())
 
 
 @app.command("add-approvals")

@@ -15,12 +15,13 @@ from rich.table import Table
 
 from fedenclave.attestation.collateral import iso
 from fedenclave.cli import data_lineage
-from fedenclave.cli.keyring_option import (
-    DEFAULT_KEY,
+from fedenclave.cli.keys_option import (
+    AuditFile,
     KeyName,
     KeyringPath,
+    KeysUri,
     PassphraseFile,
-    unlocked,
+    chosen,
 )
 from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.datasets.errors import SourceRefused
@@ -60,19 +61,21 @@ def seal(
             metavar="DATASET", help="The folder to make, or a URL such as s3://bucket/name."
         ),
     ],
-    keyring: KeyringPath,
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
     passphrase_file: PassphraseFile = None,
-    key: KeyName = DEFAULT_KEY,
+    audit: AuditFile = None,
+    key: KeyName = None,
     as_json: AsJson = False,
 ) -> None:
     """Seal a file or a folder of files. The plaintext stays where it is: deleting it is yours."""
     _refuse_inside(source, dataset)
-    ring = unlocked(keyring, passphrase_file)
+    at = chosen(keys, keyring, passphrase_file, audit, key)
     files = LocalFiles(source)
     size = sum(file.size for file in files.files)
     with _progress("sealing", size) as progress:
         options = Options(clock=time.time, progress=progress)
-        head = seal_dataset(files, store_at(dataset), ring, key, options)
+        head = seal_dataset(files, store_at(dataset), at.provider, at.key, options)
     if as_json:
         print_json({**_facts(dataset, head), "files": len(files.files), "bytes": size})
         return
@@ -84,11 +87,13 @@ def seal(
 @app.command("open")
 def open_(
     dataset: Dataset,
-    keyring: KeyringPath,
     file: Annotated[
         str | None, typer.Argument(help="Which of its files to write to stdout.")
     ] = None,
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
     passphrase_file: PassphraseFile = None,
+    audit: AuditFile = None,
     as_tar: Annotated[
         bool, typer.Option("--tar", help="Write all files to stdout, as a tar archive.")
     ] = False,
@@ -97,7 +102,8 @@ def open_(
     """List what is in a sealed dataset, or write one of its files, or all, to stdout."""
     if as_tar and (file is not None or as_json):
         raise typer.BadParameter("--tar takes neither a file nor --json")
-    with open_dataset(store_at(dataset), unlocked(keyring, passphrase_file)) as opened:
+    at = chosen(keys, keyring, passphrase_file, audit)
+    with open_dataset(store_at(dataset), at.provider) as opened:
         if as_tar:
             write_tar(opened, sys.stdout.buffer)
             return
@@ -148,8 +154,10 @@ def list_datasets(
 @app.command()
 def verify(
     dataset: Dataset,
-    keyring: KeyringPath,
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
     passphrase_file: PassphraseFile = None,
+    audit: AuditFile = None,
     digest: Annotated[
         str | None,
         typer.Option(metavar="sha256:…", help="The digest that it must have, as seal printed it."),
@@ -157,8 +165,8 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Read all of a sealed dataset; name every place that is not as sealed, and exit 1 then."""
-    ring = unlocked(keyring, passphrase_file)
-    with open_dataset(store_at(dataset), ring, purpose="verify") as opened:
+    at = chosen(keys, keyring, passphrase_file, audit)
+    with open_dataset(store_at(dataset), at.provider, purpose="verify") as opened:
         if digest is not None:
             require_digest(opened, from_text(digest))
         size = sum(member.size for member in opened.members.values())
@@ -187,22 +195,39 @@ def verify(
 @app.command()
 def rotate(
     dataset: Dataset,
-    keyring: KeyringPath,
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
     passphrase_file: PassphraseFile = None,
-    key: KeyName = DEFAULT_KEY,
+    audit: AuditFile = None,
+    key: KeyName = None,
+    to_keys: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="KIND:WHERE", help="Other keys to bring it under, such as an HSM's."
+        ),
+    ] = None,
+    to_passphrase_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the passphrase of the keyring in --to, mode 0600."),
+    ] = None,
     reencrypt_all: Annotated[
         bool, typer.Option("--reencrypt", help="Also a new data key: everything is sealed anew.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Wrap a dataset's data key under the newest version of the key."""
-    ring, store = unlocked(keyring, passphrase_file), store_at(dataset)
+    """Wrap a dataset's data key under the newest version of the key, or under other keys."""
+    if to_keys is None:
+        at = into = chosen(keys, keyring, passphrase_file, audit, key)
+    else:
+        at = chosen(keys, keyring, passphrase_file, audit)
+        into = chosen(to_keys, None, to_passphrase_file, audit, key)
+    store = store_at(dataset)
     if reencrypt_all:
         with _progress("sealing anew", _sealed_size(dataset)) as progress:
             options = Options(clock=time.time, progress=progress)
-            head = reencrypt(store, ring, key, options)
+            head = reencrypt(store, at.provider, into.key, options, into.provider)
     else:
-        head = rewrap(store, ring, key)
+        head = rewrap(store, at.provider, into.key, into.provider)
     if as_json:
         print_json(_facts(dataset, head))
         return
@@ -233,7 +258,7 @@ def _sealed_size(dataset: str) -> int:
 
 
 def _key(head: Head) -> str:
-    return f"{head.key.key} version {head.key.version}"
+    return f"{head.key.key} version {head.key.version} ({head.key.provider})"
 
 
 def _facts(place: str, head: Head) -> dict[str, object]:

@@ -6,6 +6,7 @@ them again; nobody can find other data that give the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,7 @@ from fedenclave.cli.enclave_key import (
     receipts_of,
     trusted_manifest,
 )
-from fedenclave.cli.keyring_option import KeyringPath, PassphraseFile, unlocked
+from fedenclave.cli.keys_option import AuditFile, KeyringPath, KeysUri, PassphraseFile, chosen
 from fedenclave.cli.terminal import print_json, say
 from fedenclave.client.files import write_whole
 from fedenclave.client.folder import LOG_FILE, ClientFolder
@@ -34,6 +35,7 @@ from fedenclave.datasets.locations import is_remote, store_at
 from fedenclave.datasets.reader import open_dataset
 from fedenclave.datasets.source import LocalFiles
 from fedenclave.datasets.verify import verify as verify_dataset
+from fedenclave.keys.provider import KeyProvider
 from fedenclave.protocol.digests import Digest, equal, to_text
 from fedenclave.protocol.errors import ConfigurationError
 
@@ -41,28 +43,24 @@ LineageFile = Annotated[
     Path | None,
     typer.Option("--lineage", help="The stages; default: the client folder's own."),
 ]
-Keyring = Annotated[
-    Path | None,
-    typer.Option(
-        "--keyring", envvar="FEDENCLAVE_KEYRING", help="The keyring's file, for a sealed dataset."
-    ),
-]
 
 
 def disclose(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The sealed dataset.")],
     lineage: Annotated[Path, typer.Option(help="The client folder's lineage/DIGEST.json.")],
     target: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where it goes.")],
-    keyring: KeyringPath,
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
     passphrase_file: PassphraseFile = None,
+    audit: AuditFile = None,
 ) -> None:
     """Write what an auditor needs beside the data: salt and stages, as secret as they are.
 
     With it `fedenclave data prove` needs no key of this node's.
     """
     kept = read_lineage(lineage)
-    ring = unlocked(keyring, passphrase_file)
-    with open_dataset(store_at(dataset), ring, purpose="disclose the salt of") as opened:
+    provider = chosen(keys, keyring, passphrase_file, audit).provider
+    with open_dataset(store_at(dataset), provider, purpose="disclose the salt of") as opened:
         _require_same(kept, opened.digest, kept.digest, "the file")
         salt = opened.salt
     if target.exists():
@@ -90,8 +88,10 @@ def prove(
     lineage: LineageFile = None,
     manifest: ManifestPath = None,
     key: Key = None,
-    keyring: Keyring = None,
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
     passphrase_file: PassphraseFile = None,
+    audit: AuditFile = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Prove, offline, that these data are what a client trained on in a round; exit 1 if not.
@@ -103,7 +103,9 @@ def prove(
     name = of or _client_of(client)
     named = _named_in(verified, number, name)
     kept = read_lineage(lineage or _kept_by(client, named))
-    digest = _digest_of(source, kept, keyring, passphrase_file)
+    digest = _digest_of(
+        source, kept, lambda: chosen(keys, keyring, passphrase_file, audit).provider
+    )
     _require_same(kept, digest, named, f"round {number} of the log")
     stages = [stage for stage, _ in kept.stages]
     if as_json:
@@ -180,18 +182,10 @@ def _kept_by(client: Path | None, named: Digest) -> Path:
     return client / FOLDER / f"{named.hex()}.json"
 
 
-def _digest_of(
-    source: str, kept: KeptLineage, keyring: Path | None, passphrase_file: Path | None
-) -> Digest:
+def _digest_of(source: str, kept: KeptLineage, provider: Callable[[], KeyProvider]) -> Digest:
     """Return the digest of the data, every byte of which has been read."""
     if is_remote(source) or (Path(source) / HEAD).is_file():
-        if keyring is None:
-            raise ConfigurationError(
-                f"{source} is sealed, and no keyring is named",
-                hint="--keyring FILE; or the data in plain text, with what disclose has written",
-            )
-        ring = unlocked(keyring, passphrase_file)
-        with open_dataset(store_at(source), ring, purpose="prove") as opened:
+        with open_dataset(store_at(source), provider(), purpose="prove") as opened:
             if problems := verify_dataset(opened).problems:
                 raise DatasetDamaged(
                     problems[0], hint="fedenclave data verify names every such place"

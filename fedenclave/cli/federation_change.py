@@ -14,6 +14,8 @@ from fedenclave.cli.manifest_facts import manifest_facts, plain
 from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.client.files import write_whole
 from fedenclave.client.manifest_files import read_manifest
+from fedenclave.membership.enrolment import read_enrolment
+from fedenclave.membership.roster_change import exchange_keys, remove_clients
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.manifest import Manifest
@@ -25,6 +27,17 @@ _CONTINUES = re.compile(r"^continues\s*=[^\n]*\n", re.MULTILINE)
 def amend(
     manifest: Annotated[Path, typer.Argument(help="The federation.toml that is in force.")],
     out_file: Annotated[Path, typer.Option("--out", help="The new file, for you to edit.")],
+    new_key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A client's next-enrolment.json: its new signing key takes the former one's "
+            "place; once per client."
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="A client to take off the roster: its key counts no more."),
+    ] = None,
 ) -> None:
     """Write a copy of a manifest that takes its place; change members, clients or rules in it."""
     before = read_manifest(manifest)
@@ -35,12 +48,17 @@ def amend(
     text = _CONTINUES.sub("", before.source.decode())
     line = f'continues = "{to_text(before.digest)}"\n'
     after = _TABLE.sub(lambda found: found.group() + line, text, count=1).encode()
-    if Manifest.from_bytes(after).continues != before.digest:
+    written = Manifest.from_bytes(after)
+    if written.continues != before.digest:
         raise ConfigurationError(
             f"{manifest} has no line [federation] of its own",
             hint=f"write this into its table federation by hand: {line.strip()}",
         )
+    after, changes = exchange_keys(written, [read_enrolment(path) for path in new_key or []])
+    after, gone = remove_clients(Manifest.from_bytes(after), without or [])
     write_whole(out_file, after)
+    for change in (*changes, *gone):
+        say(change)
     say(f"wrote {out_file}: edit it; federation, tensors and first model must stay")
     say(f"next: members review it (`fedenclave federation compare {manifest} {out_file}`)")
     say("and approve it: enough of those before the change, and enough of those after it")

@@ -9,109 +9,158 @@ import typer
 from rich.table import Table
 
 from fedenclave.attestation.collateral import iso
-from fedenclave.cli.keyring_option import (
+from fedenclave.cli.keys_destroy import destroy
+from fedenclave.cli.keys_option import (
     DEFAULT_KEY,
+    AuditFile,
     KeyName,
     KeyringPath,
+    KeysUri,
     PassphraseFile,
+    chosen,
+    keyring_of,
     passphrase,
-    unlocked,
 )
-from fedenclave.cli.terminal import cell, out, print_json, say
-from fedenclave.keys.keyring import audit_path, create_keyring
-from fedenclave.keys.provider import KeyVersion
+from fedenclave.cli.keys_show import facts_of, show
+from fedenclave.cli.terminal import cell, err, out, print_json, say
+from fedenclave.cli.time_option import Expires, expiry
+from fedenclave.keys.backup import restore_backup, write_backup
+from fedenclave.keys.keyring import audit_path, create_keyring, open_keyring
 
 app = typer.Typer(help="The keys that data at rest is sealed under.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json")]
+BackupPassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with the backup's own passphrase, mode 0600; else it is asked for.",
+    ),
+]
+app.command()(show)
+app.command()(destroy)
 
 
 @app.command()
 def init(
-    keyring: KeyringPath, passphrase_file: PassphraseFile = None, key: KeyName = DEFAULT_KEY
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
+    passphrase_file: PassphraseFile = None,
+    key: KeyName = DEFAULT_KEY,
+    expires: Expires = None,
 ) -> None:
     """Make a keyring with one key. Whoever loses its passphrase loses what it has sealed."""
-    secret = passphrase(passphrase_file, f"new passphrase of {keyring}", twice=True)
-    create_keyring(keyring, secret).create(key)
-    say(f"{keyring} made (mode 0600) with key {key} version 1; its events: {audit_path(keyring)}")
+    path = keyring_of(keys, keyring)
+    secret = passphrase(passphrase_file, f"new passphrase of {path}", twice=True)
+    until = expiry(expires)
+    create_keyring(path, secret).create(key or DEFAULT_KEY, expires=until)
+    say(f"{path} made (mode 0600) with key {key} version 1; its events: {audit_path(path)}")
 
 
 @app.command()
 def create(
     key: Annotated[str, typer.Argument(help="Its name.")],
-    keyring: KeyringPath,
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
     passphrase_file: PassphraseFile = None,
+    audit: AuditFile = None,
+    expires: Expires = None,
 ) -> None:
     """Make another key."""
-    made = unlocked(keyring, passphrase_file).create(key)
-    say(f"key {made.key} version {made.version} made")
+    until = expiry(expires)
+    at = chosen(keys, keyring, passphrase_file, audit, key)
+    made = at.provider.create(key, expires=until)
+    say(f"key {made.key} version {made.version} made at {at.provider.place}{_until(until)}")
 
 
 @app.command()
 def rotate(
-    keyring: KeyringPath, passphrase_file: PassphraseFile = None, key: KeyName = DEFAULT_KEY
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
+    passphrase_file: PassphraseFile = None,
+    audit: AuditFile = None,
+    key: KeyName = None,
+    expires: Expires = None,
 ) -> None:
     """Add a version, which wraps from now on; `fedenclave data rotate` brings datasets to it."""
-    made = unlocked(keyring, passphrase_file).rotate(key)
-    say(f"key {made.key} version {made.version} made; older ones stay readable")
+    until = expiry(expires)
+    at = chosen(keys, keyring, passphrase_file, audit, key)
+    made = at.provider.rotate(at.key, expires=until)
+    say(
+        f"key {made.key} version {made.version} made at {at.provider.place}{_until(until)}; older "
+        "ones stay readable"
+    )
 
 
 @app.command("list")
 def list_keys(
-    keyring: KeyringPath, passphrase_file: PassphraseFile = None, as_json: AsJson = False
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
+    passphrase_file: PassphraseFile = None,
+    audit: AuditFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """List all versions of all keys; never their bytes."""
-    versions = unlocked(keyring, passphrase_file).versions()
+    at = chosen(keys, keyring, passphrase_file, audit)
+    versions = at.provider.versions()
     if as_json:
-        print_json([_as_json(version) for version in versions])
+        print_json([facts_of(version) for version in versions])
         return
-    table = Table(title=f"keys of {keyring}")
-    for heading in ("key", "version", "state", "created", "destroyed"):
+    table = Table(title=cell(f"keys of {at.provider.place}"))
+    for heading in ("key", "version", "state", "created", "expires", "destroyed"):
         table.add_column(heading)
     for version in versions:
-        row = _as_json(version)
+        row = facts_of(version)
         table.add_row(*(cell(row[name]) for name in row))
     out.print(table)
 
 
-@app.command()
-def destroy(
-    key: Annotated[str, typer.Argument(help="Its name.")],
-    version: Annotated[int, typer.Argument(help="Its version.")],
-    keyring: KeyringPath,
-    passphrase_file: PassphraseFile = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Destroy one version: every dataset that is still sealed under it is erased by that."""
-    ring = unlocked(keyring, passphrase_file)
-    if not yes:
-        typer.confirm(
-            f"every dataset under key {key} version {version} can never be read again. destroy it?",
-            abort=True,
-            err=True,
-        )
-    ring.destroy(key, version)
-    say(f"key {key} version {version} destroyed; backups of {keyring} may still hold it")
-
-
 @app.command("change-passphrase")
 def change_passphrase(
-    keyring: KeyringPath,
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
     passphrase_file: PassphraseFile = None,
     new_passphrase_file: Annotated[
         Path | None, typer.Option(help="File with the new one, mode 0600; else it is asked for.")
     ] = None,
 ) -> None:
     """Seal the keyring by another passphrase; backups of it still open by the old one."""
-    ring = unlocked(keyring, passphrase_file)
+    path = keyring_of(keys, keyring)
+    ring = open_keyring(path, passphrase(passphrase_file, f"passphrase of {path}"))
     ring.change_passphrase(passphrase(new_passphrase_file, "new passphrase", twice=True))
-    say(f"{keyring} opens by the new passphrase now")
+    say(f"{path} opens by the new passphrase now")
 
 
-def _as_json(version: KeyVersion) -> dict[str, object]:
-    return {
-        "key": version.key,
-        "version": version.version,
-        "state": version.state.value,
-        "created": iso(version.created),
-        "destroyed": iso(version.destroyed) if version.destroyed else "",
-    }
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to make; never over another.")],
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
+    passphrase_file: PassphraseFile = None,
+    backup_passphrase_file: BackupPassphraseFile = None,
+) -> None:
+    """Copy a keyring into a file under a passphrase of its own, and read that again."""
+    path = keyring_of(keys, keyring)
+    secret = passphrase(passphrase_file, f"passphrase of {path}")
+    own = passphrase(backup_passphrase_file, f"new passphrase of the backup {file}", twice=True)
+    versions = write_backup(path, secret, file, own)
+    say(f"{file} holds {versions} versions of keys, and was read again: keep it elsewhere")
+    err.print("warning: what is destroyed in the keyring later is still in this file", markup=False)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `keys backup` has made.")],
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
+    passphrase_file: PassphraseFile = None,
+    backup_passphrase_file: BackupPassphraseFile = None,
+) -> None:
+    """Make a keyring of a backup; never over another one."""
+    path = keyring_of(keys, keyring)
+    own = passphrase(backup_passphrase_file, f"passphrase of the backup {file}")
+    secret = passphrase(passphrase_file, f"new passphrase of {path}", twice=True)
+    versions = restore_backup(file, own, path, secret)
+    say(f"{path} made (mode 0600) with {versions} versions of keys, and was read again")
+
+
+def _until(expires: int) -> str:
+    return f", and seals until {iso(expires)}" if expires else ""

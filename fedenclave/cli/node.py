@@ -17,11 +17,12 @@ from fedenclave.client.folder import ClientFolder
 from fedenclave.datasets.node_data import NodeData
 from fedenclave.node.approvals import AppApproval, AppApprovals
 from fedenclave.node.bundle import read_app
-from fedenclave.node.check import Row, check
+from fedenclave.node.check import check
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.inspection import Inspection, inspect
 from fedenclave.node.node_key import make_node_key
 from fedenclave.node.replacement import Replacement, replacement
+from fedenclave.node.row import Row
 from fedenclave.node.status import StatusReader
 from fedenclave.node.supervisor import run_node
 from fedenclave.protocol.errors import ConfigurationError, printable
@@ -196,9 +197,25 @@ def init(
     if configuration.node_key.exists():
         say(f"{path} written; the key {configuration.node_key} is kept")
     else:
-        public = make_node_key(configuration.node_key, name)
+        try:
+            public = make_node_key(configuration.node_key, name)
+        except ConfigurationError:
+            path.unlink(missing_ok=True)  # written just now: the same command may be given again
+            raise
         say(f"{path} written; send the operator {public}")
     say(f"put the SuperLink's root certificate at {configuration.root_certificate}")
+
+
+@app.command("renew-key")
+def renew_key(folder: Folder) -> None:
+    """Make the next key by which the SuperLink will know this node; the present one stays."""
+    name = ClientFolder(folder).identity().client
+    key = read_configuration(folder).node_key
+    public = make_node_key(key.with_name(f"{key.name}.new"), name)
+    say(f"send the operator {public}; when it is registered, and this node has ended:")
+    for path in (key, key.with_name(f"{key.name}.pub")):
+        new = f"{key.name}.new" if path == key else f"{key.name}.new.pub"
+        say(f"mv {path.with_name(new)} {path}")
 
 
 @app.command("check")

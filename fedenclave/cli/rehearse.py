@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fedenclave.cli import demo
-from fedenclave.cli.terminal import err, print_error, print_insecure
+from fedenclave.cli.demo_progress import following
+from fedenclave.cli.terminal import print_error, print_insecure
 from fedenclave.demo.tee import WORDS, Tee
 
 
@@ -24,28 +23,16 @@ def rehearse(
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds of training.")] = 3,
 ) -> None:
     """Play the operator and three hospitals; your own node is the fourth (clients/README.md)."""
-    demo._load()
+    demo.load_hospital()
     from fedenclave.demo import rehearsal
 
     print_insecure(WORDS[Tee.INSECURE].warning)
-    progress = Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-    )
-    with progress:
-        task = progress.add_task("rounds", total=rounds, visible=False)
-
-        def tell(step: str, what: str) -> None:
-            progress.console.print(f"[cyan]{step:<9}[/] {escape(what)}")
-
-        def advance(done: int, total: int) -> None:
-            shown = f"round {min(done + 1, total)}"
-            progress.update(task, completed=done, total=total, visible=True, description=shown)
-
+    with following(rounds) as shown:
         rehearsal.rehearse(
-            folder, port=port, rounds=rounds, say=tell, refuse=print_error, advance=advance
+            folder,
+            port=port,
+            rounds=rounds,
+            say=shown.say,
+            refuse=print_error,
+            advance=shown.advance,
         )

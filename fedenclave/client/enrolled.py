@@ -9,8 +9,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from fedenclave.attestation.endorsements import NO_ENDORSEMENTS, Endorsements
 from fedenclave.attestation.policy import read_policies
 from fedenclave.client.state import (
@@ -30,6 +28,7 @@ from fedenclave.protocol.exchange import (
 from fedenclave.protocol.manifest import Manifest, approving_members
 from fedenclave.protocol.signing import (
     Signed,
+    Signer,
     public_key,
     sign,
 )
@@ -50,7 +49,7 @@ class EnrolledClient:
         manifest: Manifest,
         approvals: Sequence[bytes],
         name: str,
-        key: Ed25519PrivateKey,
+        key: Signer,
         store: ClientStore,
         endorsements: Endorsements = NO_ENDORSEMENTS,
         former: Sequence[Agreement] = (),

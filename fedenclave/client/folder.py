@@ -2,7 +2,7 @@
 
 client.toml       who this is
 member.key        the organisation's key: approves manifests (may live elsewhere)
-client.key        this client's key: signs updates
+client.key        this client's key: signs updates; or in a token, where client.toml says so
 federation.toml   the manifest that the owner approved
 next/             those that take its place, approved too, until the enclave goes by them
 former/           those before it, for receipts of their time
@@ -10,6 +10,7 @@ apps/             the Flower apps that the owner let run here, and those that ma
 approvals/        the members' signed approvals
 state.cbor        rounds taken part in, awaited receipts
 collateral/       what vendors publish about their hardware, where the manifest names a TEE
+keys.audit.jsonl  what was done with the client's signing keys
 revocations.signed what the members no longer trust, where there is such a list
 receipts/         one file per round
 log.fel           everything that the enclave has signed, as far as this client was shown it
@@ -22,7 +23,6 @@ from __future__ import annotations
 
 import fcntl
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -38,15 +38,17 @@ from fedenclave.attestation.revocations import (
 )
 from fedenclave.audit.amended import manifests_before
 from fedenclave.client.files import read_file, read_key, write_at, write_key, write_whole
+from fedenclave.client.identity import IDENTITY_FILE, Identity, read_identity
 from fedenclave.client.manifest_files import goes_by_manifest, manifests_in, read_manifest
 from fedenclave.client.session import ClientSession
+from fedenclave.client.signing_keys import SigningKeys
+from fedenclave.keys.pkcs11_token import Ask
 from fedenclave.protocol.digests import Digest
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 from fedenclave.protocol.log_file import MAGIC
 from fedenclave.protocol.manifest import Manifest, approving_members, changing_members
-from fedenclave.protocol.signing import PublicKey, public_key, sign
+from fedenclave.protocol.signing import PublicKey, Signer, public_key, sign
 from fedenclave.protocol.statements import VERSION, Approval, checked_name
-from fedenclave.protocol.toml_table import parse
 
 LOG_FILE = "log.fel"
 CHECKPOINT_FILE = "checkpoint"
@@ -54,30 +56,28 @@ NEXT = "next"
 _DIGITS = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """The client's and its organisation's names."""
-
-    client: str
-    member: str
-
-
 class ClientFolder:
     """Implements `ClientStore` on disk."""
 
     def __init__(self, path: Path) -> None:
         """Use the folder at `path`; nothing is read yet."""
-        self.path = path
+        self.path, self.keys = path, SigningKeys(path)
 
     @classmethod
-    def create(cls, path: Path, identity: Identity) -> ClientFolder:
+    def create(cls, path: Path, identity: Identity, ask: Ask | None = None) -> ClientFolder:
         """Make the folder with new keys.
+
+        Args:
+            path: the folder.
+            identity: who the client is, and where its signing key is to be made.
+            ask: asks for a token's PIN.
 
         Raises:
             ConfigurationError: it holds a client already, a name is not usable, or it cannot be
                 written.
+            KeysRefused: a token makes no key.
         """
-        if (path / "client.toml").exists():
+        if (path / IDENTITY_FILE).exists():
             raise ConfigurationError(
                 f"{path} holds a client already", hint="choose another folder; nothing was changed"
             )
@@ -92,11 +92,11 @@ class ClientFolder:
             raise ConfigurationError(error.message) from error
         except OSError as error:
             raise ConfigurationError(f"cannot make {path}: {error.strerror}") from error
-        write_key(path / "client.key", Ed25519PrivateKey.generate())
+        made = cls(path)
+        made.keys.make(identity.signing_key, ask)
         write_key(path / "member.key", Ed25519PrivateKey.generate())
-        text = f'client = "{identity.client}"\nmember = "{identity.member}"\n'
-        write_whole(path / "client.toml", text.encode())
-        return cls(path)
+        write_whole(path / IDENTITY_FILE, identity.to_toml())
+        return made
 
     def identity(self) -> Identity:
         """Return who this is.
@@ -104,18 +104,11 @@ class ClientFolder:
         Raises:
             ConfigurationError: there is no client in the folder, or its file is not right.
         """
-        if not (self.path / "client.toml").exists():
-            raise ConfigurationError(
-                f"{self.path} holds no client", hint="make one: fedenclave client enroll"
-            )
-        table = parse(read_file(self.path / "client.toml", "client file"), "client.toml")
-        identity = Identity(client=table.take_text("client"), member=table.take_text("member"))
-        table.finish()
-        return identity
+        return read_identity(self.path)
 
-    def client_key(self) -> Ed25519PrivateKey:
-        """Return the key that signs updates."""
-        return read_key(self.path / "client.key")
+    def client_key(self, under: Manifest | None = None) -> Signer:
+        """Return the key that signs updates, under a manifest. See `SigningKeys.of`."""
+        return self.keys.of(under)
 
     def public_keys(self) -> tuple[PublicKey, PublicKey]:
         """Return the client's and the organisation's public keys."""
@@ -328,6 +321,7 @@ class ClientFolder:
             ConfigurationError: the owner has not approved the manifest, or anything is missing.
         """
         self._go_on_under_next()
+        self.keys.take_up_next(self.manifest())
         identity, manifest = self.identity(), under or self.manifest()
         approvals = self.approvals(manifest)
         before = [*self.former(), self.manifest(), *self.next().values()]
@@ -341,7 +335,7 @@ class ClientFolder:
             manifest=manifest,
             approvals=approvals,
             name=identity.client,
-            key=self.client_key(),
+            key=self.client_key(manifest),
             store=self,
             endorsements=read_endorsements(self.path, manifest, before),
             former=[

@@ -6,13 +6,16 @@ Unlike a session this changes nothing, also where the next manifest waits to tak
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from fedenclave.attestation.endorsements import read_endorsements
 from fedenclave.audit.noted import verify_note
 from fedenclave.client.files import read_file
 from fedenclave.client.folder import CHECKPOINT_FILE, LOG_FILE, ClientFolder
 from fedenclave.client.state import ClientState
 from fedenclave.protocol.digests import to_text
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.log_file import MAGIC
 from fedenclave.protocol.manifest import approving_members
 from fedenclave.protocol.signed_note import SignedNote
 from fedenclave.protocol.signing import PublicKey
@@ -105,16 +108,32 @@ def rules_in_force(folder: ClientFolder) -> Rules:
     )
 
 
+def _beginning(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC))
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {path}: {error.strerror}", hint="may this user read it?"
+        ) from error
+
+
 def log_copy(folder: ClientFolder) -> LogCopy:
     """Return how far the copy of the log reaches.
 
     Raises:
-        ConfigurationError: the file is shorter than the client remembers, or the state is damaged.
+        ConfigurationError: the file is shorter than the client remembers, is no log at all, or
+            the state is damaged.
         CheckpointRefused: the note that is kept is not of the enclave that the client follows.
     """
     state = stored(folder)
     path, note_path = folder.path / LOG_FILE, folder.path / CHECKPOINT_FILE
     size = path.stat().st_size if path.exists() else 0
+    if path.exists() and _beginning(path) != MAGIC:
+        raise ConfigurationError(
+            f"{path} does not begin as a log does",
+            hint="put it back from a backup, or from another member's folder",
+        )
     entries = state.log_size if state is not None else 0
     if state is not None and entries and size < state.log_bytes:
         raise ConfigurationError(
@@ -135,3 +154,30 @@ def log_copy(folder: ClientFolder) -> LogCopy:
         noted_root=root,
         unverified_cosignatures=cosignatures,
     )
+
+
+def last_own_time(folder: ClientFolder) -> int:
+    """Return the latest time (Unix seconds) that this client has written down; 0 for none.
+
+    Raises:
+        ConfigurationError: the state is damaged, or cannot be read.
+    """
+    state = stored(folder)
+    if state is None:
+        return 0
+    asked = (issued.time for issued in state.nonces)
+    return max((*asked, *(part.time for part in state.pending)), default=0)
+
+
+def check_endorsements(folder: ClientFolder) -> str:
+    """Read collateral and revocations as a session does, and say what is there.
+
+    Raises:
+        ConfigurationError: what is there cannot be read, or too few members signed the list.
+    """
+    others = [*folder.former(), *folder.next().values()]
+    held = read_endorsements(folder.path, folder.manifest(), others)
+    revoked = "no list of revocations"
+    if held.revocations is not None:
+        revoked = f"list of revocations {held.revocations.serial}"
+    return f"{len(held.collateral.names)} files of vendors, {revoked}"

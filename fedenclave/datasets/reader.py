@@ -217,5 +217,6 @@ def unwrap(store: Store, provider: KeyProvider, purpose: str) -> tuple[Head, byt
     """
     unverified = unverified_head(store)
     claimed = unverified.head
-    data_key = provider.unwrap(claimed.key, subject=f"{purpose} dataset {claimed.name}")
+    subject = f"{purpose} dataset {claimed.name}"
+    data_key = provider.unwrap(claimed.key, subject=subject, context=claimed.name)
     return unverified.verify(DatasetKeys.derive(data_key, claimed.dataset)), data_key

@@ -7,6 +7,8 @@ re-encryption changes: new data key, new chunks, same contents, same digest.
 Rules:
   * The new head takes the place of the old one at once; until then the old one holds.
   * What the old head named is deleted only after that.
+  * The key may be another provider's: a dataset moves from a keyring to an HSM, and back. Killed in
+    between, it is under the one or the other, and its head says which.
 """
 
 from __future__ import annotations
@@ -40,29 +42,49 @@ class SealedSource:
         MemberFile(self._dataset, self._members[number]).fill(offset, into)
 
 
-def rewrap(store: Store, provider: KeyProvider, key: str) -> Head:
+def rewrap(store: Store, provider: KeyProvider, key: str, into: KeyProvider | None = None) -> Head:
     """Wrap the data key under the newest version of `key`; return the new head.
+
+    Args:
+        store: where the dataset lies.
+        provider: has the key that its head names.
+        key: the name of the key to wrap with.
+        into: has that key; `provider` where it is None.
 
     Raises:
         DatasetMissing, DatasetDamaged, StorageFailed, KeysRefused: nothing was changed.
     """
     head, data_key = unwrap(store, provider, "rotate")
-    wrapped = provider.wrap(data_key, key, subject=f"rotate dataset {head.name}")
+    into = into or provider
+    wrapped = into.wrap(data_key, key, subject=f"rotate dataset {head.name}", context=head.name)
     new = replace(head, key=wrapped)
     keys = DatasetKeys.derive(data_key, head.dataset)
     store.put(HEAD, write_head(new, keys), replace=True)
     return new
 
 
-def reencrypt(store: Store, provider: KeyProvider, key: str, options: Options) -> Head:
+def reencrypt(
+    store: Store,
+    provider: KeyProvider,
+    key: str,
+    options: Options,
+    into: KeyProvider | None = None,
+) -> Head:
     """Seal the contents anew, under a new data key, and delete the old chunks.
+
+    Args:
+        store: where the dataset lies.
+        provider: has the key that its head names.
+        key: the name of the key to wrap the new data key with.
+        options: see `Options`.
+        into: has that key; `provider` where it is None.
 
     Raises:
         DatasetMissing, DatasetDamaged, StorageFailed, KeysRefused: the old dataset is as it was.
     """
     with open_dataset(store, provider, purpose="re-encrypt") as old, ExitStack() as undo:
         options = replace(options, salt=old.salt)
-        head, keys = write_sealing(SealedSource(old), store, provider, key, options, undo)
+        head, keys = write_sealing(SealedSource(old), store, into or provider, key, options, undo)
         if not equal(head.digest, old.digest):
             raise DatasetDamaged(
                 f"dataset {old.head.name} at {store.place} opens to contents of another digest "

@@ -124,7 +124,8 @@ def write_sealing(
 
 def _data_key(provider: KeyProvider, key: str, dataset: bytes) -> tuple[DatasetKeys, WrappedKey]:
     data_key = os.urandom(DATA_KEY_SIZE)
-    wrapped = provider.wrap(data_key, key, subject=f"seal dataset {dataset.hex()}")
+    name = dataset.hex()
+    wrapped = provider.wrap(data_key, key, subject=f"seal dataset {name}", context=name)
     return DatasetKeys.derive(data_key, dataset), wrapped
 
 

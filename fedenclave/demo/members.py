@@ -14,7 +14,8 @@ from pathlib import Path
 from fedenclave.attestation.endorsements import read_endorsements
 from fedenclave.audit.folder import JudgedFile, judge_files
 from fedenclave.client.files import write_whole
-from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.client.folder import ClientFolder
+from fedenclave.client.identity import Identity
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.membership.enrolment import Enrolment, roster_of
 from fedenclave.membership.first_model import read_first_model

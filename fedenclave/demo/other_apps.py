@@ -22,7 +22,8 @@ from functools import partial
 from pathlib import Path
 
 from fedenclave.client.files import write_whole
-from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.client.folder import ClientFolder
+from fedenclave.client.identity import Identity
 from fedenclave.demo.certificates import make_server_certificate
 from fedenclave.demo.lying_superlink import LyingSuperLink, Reply, Shipment
 from fedenclave.demo.ports import pick_free_ports

@@ -26,6 +26,7 @@ from fedenclave.demo.members import Members
 from fedenclave.demo.operator import start_aggregator
 from fedenclave.demo.owner import Owner, seal_data
 from fedenclave.demo.processes import ProcessGroup
+from fedenclave.demo.rounds import Advance, Say, follow
 from fedenclave.demo.tee import Tee
 from fedenclave.membership.enrolment import Enrolment, read_enrolment
 from fedenclave.node.settings import Setting
@@ -39,10 +40,8 @@ ENROLMENT, NODE_KEY = "enrolment.json", "node.key.pub"
 _POLL_S = 0.5
 _RUN_TIMEOUT_S = 12 * 3600.0
 _PUBLIC_KEY = re.compile(r"ecdsa-sha2-nistp384 [A-Za-z0-9+/=]+( [!-~]+)?\n")
-_ROUND = re.compile(r"\[ROUND (\d+)/(\d+)\]")
 
 Found = TypeVar("Found")
-Say = Callable[[str, str], None]
 Refuse = Callable[[FedEnclaveError], None]
 
 
@@ -93,7 +92,7 @@ def rehearse(
     rounds: int = ROUNDS,
     say: Say,
     refuse: Refuse,
-    advance: Callable[[int, int], None],
+    advance: Advance,
 ) -> None:
     """Play the operator and three hospitals, until the rounds are over.
 
@@ -133,12 +132,9 @@ def rehearse(
             "aggregator": aggregator.address,
             "root-certificate": str(aggregator.root_certificate),
         }
-
-        def follow(line: str) -> None:
-            if found := _ROUND.search(line):
-                advance(int(found.group(1)) - 1, int(found.group(2)))
-
-        deployment.run(app, config, on_line=follow, timeout_s=_RUN_TIMEOUT_S)
+        deployment.run(
+            app, config, on_line=lambda line: follow(line, advance), timeout_s=_RUN_TIMEOUT_S
+        )
         advance(rounds, rounds)
         say("done", "the rounds are over, and your receipts are in your folder: verify them")
 

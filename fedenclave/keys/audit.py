@@ -1,9 +1,10 @@
-"""What was done with keys, a JSON object a line: when, what, which key, for what. Never key bytes.
+"""What was done with keys, a JSON object a line: when, who, what, which key. Never key bytes.
 
 Rules:
   * An event is on the disk before the call that it is about returns. Where it cannot be written,
     the call fails: a key that is used without a record is what an auditor looks for.
   * Lines are only ever appended, each by one write, so that processes can share the file.
+  * `uid` is the number of the user whose process it is: who sat there, the machine's own log says.
   * Nothing is signed: whoever may write the file may change it. Ship it elsewhere to keep it.
 """
 
@@ -33,7 +34,7 @@ class AuditLog:
             KeysRefused: it cannot be written.
         """
         at = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
-        line = json.dumps({"at": at, "event": event, **facts}) + "\n"
+        line = json.dumps({"at": at, "uid": os.getuid(), "event": event, **facts}) + "\n"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             descriptor = os.open(self._path, flags, 0o600)

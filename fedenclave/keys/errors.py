@@ -27,3 +27,23 @@ class KeyDestroyed(KeysRefused):
 
 class CannotUnwrap(KeysRefused):
     """A wrapped key is not one that this key has wrapped."""
+
+
+class KeyExpired(KeysRefused):
+    """The key's newest version seals nothing new any more. It reads what it has sealed."""
+
+
+class WrongPin(KeysRefused):
+    """The token does not take the PIN, or takes none any more."""
+
+
+class NotAllowed(KeysRefused):
+    """What keeps the keys does not let this user do that."""
+
+
+class Unreachable(KeysRefused):
+    """What keeps the keys does not answer, or is too busy. Later it may."""
+
+
+class AnswerNotTrusted(KeysRefused):
+    """What keeps the keys has answered with something else than was asked for."""

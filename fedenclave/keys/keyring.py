@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -30,6 +29,7 @@ from fedenclave.keys.errors import (
     NoSuchKey,
     WrongPassphrase,
 )
+from fedenclave.keys.expiry import check_seals, checked_expiry, state_of
 from fedenclave.keys.keyring_disk import locked, read_keyring, write_keyring
 from fedenclave.keys.keyring_file import (
     NONCE_SIZE,
@@ -41,12 +41,15 @@ from fedenclave.keys.keyring_file import (
     open_with,
     write_contents,
 )
-from fedenclave.keys.provider import DATA_KEY_SIZE, KeyState, KeyVersion, WrappedKey
+from fedenclave.keys.provider import DATA_KEY_SIZE, KeyVersion, WrappedKey
+from fedenclave.keys.wrapping import checked_key_name, until, wrapped_elsewhere
 from fedenclave.protocol.codec import encode
 from fedenclave.protocol.errors import FedEnclaveError
 
 KIND = "keyring"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LAYOUT = b"\x02"
+_FORMER_SIZE = NONCE_SIZE + DATA_KEY_SIZE + 16
+"""Bytes of a wrapped key before `_LAYOUT` stood in front: nonce, key, tag."""
 
 
 class Keyring:
@@ -60,73 +63,84 @@ class Keyring:
         self._path, self._lock, self._contents, self._clock = path, lock, contents, clock
         self._audit = AuditLog(audit_path(path), clock)
 
-    def create(self, key: str) -> KeyVersion:
+    @property
+    def place(self) -> str:
+        """Return the keyring's file."""
+        return str(self._path)
+
+    def create(self, key: str, *, expires: int = 0) -> KeyVersion:
         """Make a key. See `KeyProvider.create`."""
-        if _NAME.fullmatch(key) is None:
-            raise KeysRefused(
-                f"a key cannot be named {key[:80]!r}",
-                hint="letters, digits, dots, dashes and underscores, 64 at most",
-            )
+        checked_key_name(key)
+        checked_expiry(expires, self._clock())
         with self._changing() as versions:
             if any(stored.key == key for stored in versions):
                 raise KeysRefused(f"key {key} exists already", hint="rotate adds a version to it")
-            versions.append(_new_version(key, 1, self._clock()))
-        self._audit.record("key-created", provider=KIND, key=key, version=1)
+            versions.append(_new_version(key, 1, self._clock(), expires))
+        self._audit.record("key-created", provider=KIND, key=key, version=1, **until(expires))
         return self._version(key, 1)
 
-    def rotate(self, key: str) -> KeyVersion:
+    def rotate(self, key: str, *, expires: int = 0) -> KeyVersion:
         """Add a version. See `KeyProvider.rotate`."""
+        checked_expiry(expires, self._clock())
         with self._changing() as versions:
             number = _newest(versions, key).version + 1
-            versions.append(_new_version(key, number, self._clock()))
-        self._audit.record("key-rotated", provider=KIND, key=key, version=number)
+            versions.append(_new_version(key, number, self._clock(), expires))
+        self._audit.record("key-rotated", provider=KIND, key=key, version=number, **until(expires))
         return self._version(key, number)
 
-    def wrap(self, data_key: bytes, key: str, *, subject: str) -> WrappedKey:
+    def wrap(self, data_key: bytes, key: str, *, subject: str, context: str) -> WrappedKey:
         """Wrap a data key. See `KeyProvider.wrap`."""
         if len(data_key) != DATA_KEY_SIZE:
             raise ValueError(f"a data key has {DATA_KEY_SIZE} bytes")
         newest = _present(_newest(self._contents.versions, key))
+        facts: dict[str, str | int] = {"provider": KIND, "key": key, "version": newest.version}
+        try:
+            check_seals(self._version(key, newest.version), self._clock())
+        except KeysRefused as error:
+            self._audit.record("wrap-refused", **facts, subject=subject, why=error.message)
+            raise
         nonce = os.urandom(NONCE_SIZE)
-        sealed = AESGCM(newest.secret).encrypt(nonce, data_key, _bound(key, newest.version))
-        self._audit.record(
-            "key-wrapped", provider=KIND, key=key, version=newest.version, subject=subject
-        )
-        return WrappedKey(provider=KIND, key=key, version=newest.version, wrapped=nonce + sealed)
+        bound = _bound(key, newest.version, context)
+        sealed = AESGCM(newest.secret).encrypt(nonce, data_key, bound)
+        self._audit.record("key-wrapped", **facts, subject=subject)
+        wrapped = _LAYOUT + nonce + sealed
+        return WrappedKey(provider=KIND, key=key, version=newest.version, wrapped=wrapped)
 
-    def unwrap(self, wrapped: WrappedKey, *, subject: str) -> bytes:
+    def unwrap(self, wrapped: WrappedKey, *, subject: str, context: str) -> bytes:
         """Return a data key. See `KeyProvider.unwrap`."""
         facts: dict[str, str | int] = {
-            "provider": KIND,
-            "key": wrapped.key,
+            "provider": wrapped.provider[:80],
+            "key": wrapped.key[:80],
             "version": wrapped.version,
             "subject": subject,
         }
         try:
-            data_key = self._unwrapped(wrapped)
+            data_key = self._unwrapped(wrapped, context)
         except FedEnclaveError as error:
             self._audit.record("unwrap-refused", **facts, why=error.message)
             raise
         self._audit.record("key-unwrapped", **facts)
         return data_key
 
-    def _unwrapped(self, wrapped: WrappedKey) -> bytes:
+    def _unwrapped(self, wrapped: WrappedKey, context: str) -> bytes:
         if wrapped.provider != KIND:
-            raise CannotUnwrap(
-                f"the key was wrapped by {wrapped.provider[:80]}, want {KIND}",
-                hint="name the provider that has it",
-            )
+            raise wrapped_elsewhere(wrapped, KIND)
         stored = _present(_find(self._contents.versions, wrapped.key, wrapped.version))
-        nonce, sealed = wrapped.wrapped[:NONCE_SIZE], wrapped.wrapped[NONCE_SIZE:]
+        if len(wrapped.wrapped) == _FORMER_SIZE:
+            # Of a keyring before contexts: the dataset's head alone bound it to its dataset.
+            bound, rest = _bound_before(wrapped.key, wrapped.version), wrapped.wrapped
+        else:
+            bound = _bound(wrapped.key, wrapped.version, context)
+            rest = wrapped.wrapped.removeprefix(_LAYOUT)
+        nonce, sealed = rest[:NONCE_SIZE], rest[NONCE_SIZE:]
         try:
-            bound = _bound(wrapped.key, wrapped.version)
             data_key = AESGCM(stored.secret).decrypt(nonce, sealed, bound)
         except (InvalidTag, ValueError) as error:
             raise CannotUnwrap(
                 f"key {wrapped.key} version {wrapped.version} of {self._path} did not wrap this "
                 f"key of {len(wrapped.wrapped)} bytes",
                 hint="is it this keyring? another may have a key of the same name; else what holds "
-                "the wrapped key was changed",
+                "the wrapped key was changed, or is another dataset's",
             ) from error
         if len(data_key) != DATA_KEY_SIZE:
             raise CannotUnwrap(f"a data key has {len(data_key)} bytes, want {DATA_KEY_SIZE}")
@@ -135,7 +149,8 @@ class Keyring:
     def versions(self) -> Sequence[KeyVersion]:
         """Return all versions. See `KeyProvider.versions`."""
         newest = {stored.key: stored.version for stored in self._contents.versions}
-        return [_without_secret(stored, newest) for stored in self._contents.versions]
+        now = self._clock()
+        return [_without_secret(stored, newest, now) for stored in self._contents.versions]
 
     def destroy(self, key: str, version: int) -> KeyVersion:
         """Destroy a version. See `KeyProvider.destroy`."""
@@ -232,9 +247,15 @@ def audit_path(keyring: Path) -> Path:
     return keyring.with_name(keyring.name + ".audit.jsonl")
 
 
-def _new_version(key: str, number: int, now: float) -> StoredVersion:
-    secret = os.urandom(SECRET_SIZE)
-    return StoredVersion(key=key, version=number, created=int(now), destroyed=0, secret=secret)
+def _new_version(key: str, number: int, now: float, expires: int) -> StoredVersion:
+    return StoredVersion(
+        key=key,
+        version=number,
+        created=int(now),
+        expires=expires,
+        destroyed=0,
+        secret=os.urandom(SECRET_SIZE),
+    )
 
 
 def _find(versions: Sequence[StoredVersion], key: str, version: int) -> StoredVersion:
@@ -268,16 +289,26 @@ def _present(stored: StoredVersion) -> StoredVersion:
     return stored
 
 
-def _without_secret(stored: StoredVersion, newest: dict[str, int]) -> KeyVersion:
-    state = KeyState.NEWEST if newest[stored.key] == stored.version else KeyState.READABLE
+def _without_secret(stored: StoredVersion, newest: dict[str, int], now: float) -> KeyVersion:
     return KeyVersion(
         key=stored.key,
         version=stored.version,
         created=stored.created,
+        expires=stored.expires,
         destroyed=stored.destroyed,
-        state=KeyState.DESTROYED if stored.destroyed else state,
+        state=state_of(
+            newest=newest[stored.key] == stored.version,
+            expires=stored.expires,
+            # What is destroyed here is gone at once, whatever a clock says later.
+            destroyed=min(stored.destroyed, int(now)) or int(stored.destroyed > 0),
+            now=now,
+        ),
     )
 
 
-def _bound(key: str, version: int) -> bytes:
+def _bound(key: str, version: int, context: str) -> bytes:
+    return b"fedenclave/wrapped-key/v2\x00" + encode([key, version, context])
+
+
+def _bound_before(key: str, version: int) -> bytes:
     return b"fedenclave/wrapped-key/v1\x00" + encode([key, version])

@@ -10,6 +10,7 @@ wrong passphrase, and opens as little.
 Rules:
   * Argon2id's cost stands in the file, and is bounded before any memory is taken for it.
   * Every writing has a fresh nonce; a new passphrase has a fresh salt.
+  * A file of version 1, whose keys never expire, is read; what is written is of version 2.
 
 Source: RFC 9106 (Argon2id, its second recommended set of parameters).
 """
@@ -30,7 +31,7 @@ from fedenclave.protocol.errors import MalformedMessage
 from fedenclave.protocol.records import Record
 
 MAGIC = b"FKR1"
-VERSION = 1
+VERSION = 2
 SALT_SIZE, NONCE_SIZE, SECRET_SIZE = 16, 12, 32
 MAX_FILE = 8 << 20
 MAX_MEMORY_KIB, MAX_PASSES, MAX_LANES = 1 << 20, 64, 64
@@ -61,6 +62,7 @@ class StoredVersion(Record):
     key: str
     version: int
     created: int
+    expires: int
     destroyed: int
     secret: bytes
 
@@ -72,6 +74,26 @@ class Contents(Record):
     MAX_SIZE: ClassVar[int] = MAX_FILE
 
     versions: tuple[StoredVersion, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FormerVersion(Record):
+    """A `StoredVersion` of the file's version 1."""
+
+    key: str
+    version: int
+    created: int
+    destroyed: int
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FormerContents(Record):
+    """The `Contents` of the file's version 1."""
+
+    MAX_SIZE: ClassVar[int] = MAX_FILE
+
+    versions: tuple[_FormerVersion, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,9 +174,9 @@ def read_head(data: bytes) -> KeyringFile:
         file = KeyringFile.from_bytes(data[start:])
     except MalformedMessage as error:
         raise KeyringDamaged(f"the keyring does not decode: {error.message}") from error
-    if file.version != VERSION:
+    if not 1 <= file.version <= VERSION:
         raise KeyringDamaged(
-            f"the keyring has version {file.version}, want {VERSION}",
+            f"the keyring has version {file.version}, want at most {VERSION}",
             hint="a newer program wrote it: use that",
         )
     if not file.cost.bounded() or len(file.salt) != SALT_SIZE or len(file.nonce) != NONCE_SIZE:
@@ -182,6 +204,23 @@ def open_with(file: KeyringFile, lock: Lock) -> Contents:
             hint="is it this keyring's passphrase, with the same capitals and keyboard?",
         ) from error
     try:
-        return Contents.from_bytes(plain)
+        return Contents.from_bytes(plain) if file.version == VERSION else _from_former(plain)
     except MalformedMessage as error:
         raise KeyringDamaged(f"the keyring's keys do not decode: {error.message}") from error
+
+
+def _from_former(plain: bytes) -> Contents:
+    former = _FormerContents.from_bytes(plain).versions
+    return Contents(
+        versions=tuple(
+            StoredVersion(
+                key=each.key,
+                version=each.version,
+                created=each.created,
+                expires=0,
+                destroyed=each.destroyed,
+                secret=each.secret,
+            )
+            for each in former
+        )
+    )

@@ -1,12 +1,15 @@
 """A key provider: it wraps data keys under keys that never leave it.
 
-A local keyring is one (keyring.py). An HSM or a cloud's key service can be others: this is all
-that sealed datasets ask of them.
+A local keyring is one (keyring.py). An HSM and the clouds' key services are others, all of them a
+`StoredKeys` (stored_keys.py) over what their makers offer. This is all that sealed datasets ask.
 
 Rules:
   * A key has a name and versions from 1. `wrap` takes the newest; `unwrap` the one that is named.
   * `rotate` adds a version and leaves the older ones readable.
-  * `destroy` is for good: what only that version can open is erased by it.
+  * A version may have an expiry. From then on it wraps nothing, and unwraps as before.
+  * `destroy` is for good: what only that version can open is erased by it. Some services wait some
+    days first, in which whoever administers them can still call it back: state `scheduled`.
+  * What is wrapped is bound to a context, the dataset's id: under another it does not unwrap.
   * Every call that uses or changes a key leaves an audit event (audit.py) before it returns.
 """
 
@@ -47,7 +50,9 @@ class KeyState(StrEnum):
     """What a version is for."""
 
     NEWEST = "newest"
+    EXPIRED = "expired"
     READABLE = "readable"
+    SCHEDULED = "scheduled"
     DESTROYED = "destroyed"
 
 
@@ -58,8 +63,9 @@ class KeyVersion:
     Attributes:
         key: the key's name.
         version: from 1.
-        created: Unix seconds.
-        destroyed: Unix seconds, 0 while it is there.
+        created: Unix seconds; 0 where what keeps it does not tell.
+        expires: Unix seconds from which on it wraps no more; 0 for never.
+        destroyed: Unix seconds at which it was or will be gone, 0 while nothing of the kind is due.
         state: whether it wraps, unwraps, or is gone.
     """
 
@@ -68,6 +74,7 @@ class KeyVersion:
     created: int
     destroyed: int
     state: KeyState
+    expires: int = 0
 
 
 class KeyProvider(Protocol):
@@ -78,43 +85,56 @@ class KeyProvider(Protocol):
         """Return what stands as `WrappedKey.provider`."""
         ...
 
-    def create(self, key: str) -> KeyVersion:
+    @property
+    def place(self) -> str:
+        """Return where the keys are, for messages: a file, a token, an account."""
+        ...
+
+    def create(self, key: str, *, expires: int = 0) -> KeyVersion:
         """Make a key with version 1.
 
+        Args:
+            key: its name.
+            expires: Unix seconds from which on it wraps no more; 0 for never.
+
         Raises:
-            KeysRefused: it exists already, or its name cannot be used.
+            KeysRefused: it exists already, its name cannot be used, or the expiry is over or
+                cannot be kept here.
         """
         ...
 
-    def rotate(self, key: str) -> KeyVersion:
+    def rotate(self, key: str, *, expires: int = 0) -> KeyVersion:
         """Add a version, which wraps from now on.
 
         Raises:
             NoSuchKey: there is no such key.
+            KeysRefused: see `create`.
         """
         ...
 
-    def wrap(self, data_key: bytes, key: str, *, subject: str) -> WrappedKey:
+    def wrap(self, data_key: bytes, key: str, *, subject: str, context: str) -> WrappedKey:
         """Wrap a data key of DATA_KEY_SIZE bytes under the newest version of `key`.
 
         Args:
             data_key: what to wrap.
             key: the name of the key to wrap it with.
             subject: what it is for, in the audit event: never a secret.
+            context: what it is bound to: a dataset's id. Never a secret: key services log it.
 
         Raises:
             NoSuchKey: there is no such key.
             KeyDestroyed: its newest version is gone.
+            KeyExpired: its newest version has expired.
         """
         ...
 
-    def unwrap(self, wrapped: WrappedKey, *, subject: str) -> bytes:
+    def unwrap(self, wrapped: WrappedKey, *, subject: str, context: str) -> bytes:
         """Return the data key.
 
         Raises:
             NoSuchKey: the key or its version is not here.
             KeyDestroyed: it was, and is gone.
-            CannotUnwrap: the bytes are not what that version has wrapped.
+            CannotUnwrap: the bytes are not what that version has wrapped for this context.
         """
         ...
 

@@ -10,7 +10,8 @@ app_process.py    one message, answered by an approved app, or refused
 launcher.py       starts that process for each task of a SuperNode
 supervisor.py     keeps SuperNode and launcher running, and ends them
 programs.py       how these two are started
-bound.py          a program that ends with the one that started it
+bound.py          a program that ends with the one that started it, and may be confined
+landlock.py       where a process may write, and whom it may connect to
 process_limits.py what a process asks of Linux about itself
 run_lock.py       whether a node runs on a folder
 proxy.py          the way out, where there is a proxy
@@ -18,6 +19,8 @@ status.py         what a node is doing and has done
 metrics.py        the same for Prometheus, on this machine alone
 check.py          what of a node is missing or unsafe
 data_check.py     the same of its data
+check_folder.py   the same of its folder: keys, state, disk, clock
+row.py            one thing that was looked at
 configuration.py  node.toml
 settings.py       how Flower reads what an app may know of its node
 node_key.py       the key for the SuperLink

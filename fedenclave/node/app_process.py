@@ -8,7 +8,9 @@ Rules:
   * A SuperLink is told that an app is not approved, or that it failed, and no reason (T13).
   * What is not as expected ends the process: then nothing has run, and Flower reports the loss.
 
-Not kept from an approved app: what its user may do on this machine.
+Kept from an approved app: to gain rights, to outlive its launcher, and, where node.toml has a
+[confinement] and the kernel Landlock, to write and connect elsewhere (bound.py). Nothing else that
+its user may do on this machine.
 
 Source: flwr 1.41, flwr/supernode/runtime/run_clientapp.py.
 """
@@ -37,7 +39,7 @@ from fedenclave.client.refusals import Cause, cause_of
 from fedenclave.node.admitted import FOR_HOST, admit, unpack
 from fedenclave.node.approvals import AppApprovals, AppNotApproved
 from fedenclave.node.bundle import Bundle
-from fedenclave.node.process_limits import end_with_parent, gain_nothing
+from fedenclave.node.process_limits import end_with_parent
 from fedenclave.protocol.errors import FedEnclaveError
 
 _FAILED = "the client app failed; the reason stays in the node's own log"
@@ -120,7 +122,6 @@ def main() -> int:
     token = sys.stdin.readline().strip()
     if not end_with_parent(words.parent_pid):
         start_parent_process_monitor(words.parent_pid)
-    gain_nothing()
     client = RuntimeHttpClient.from_server_address(
         server_address=words.runtime_api_address,
         insecure=True,  # a loopback address: SuperNode and app are one machine's

@@ -1,32 +1,84 @@
-"""Becomes another program, which ends with its parent.
+"""Becomes another program, which ends with its parent, gains no rights, and may be confined.
 
-`python -m fedenclave.node.bound PARENT PROGRAM WORDS...`, PARENT being the parent's process id.
-
-For a program that is not ours, and so cannot ask for that itself (process_limits.py).
+`python -m fedenclave.node.bound PARENT [--confine [--write FOLDER]... [--connect PORT]...] -- CMD`,
+PARENT being the parent's process id. All of it holds across exec, and so from the program's first
+line on: before it has imported anything, or started a thread.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from fedenclave.node.process_limits import end_with_parent
+from fedenclave.node.landlock import confine
+from fedenclave.node.process_limits import end_with_parent, gain_nothing
+from fedenclave.protocol.errors import FedEnclaveError
 
 
-def bound(command: list[str], parent_pid: int) -> list[str]:
-    """Return how `command` is started so that it ends with `parent_pid`."""
-    return [sys.executable, "-P", "-m", "fedenclave.node.bound", str(parent_pid), *command]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confinement:
+    """Below which folders a program may write, and to which TCP ports it may connect."""
+
+    write: tuple[Path, ...]
+    connect: tuple[int, ...]
+
+    def words(self) -> list[str]:
+        """Return it as options; `add_options` reads them."""
+        words = ["--confine"]
+        for folder in self.write:
+            words += ["--write", str(folder)]
+        for port in self.connect:
+            words += ["--connect", str(port)]
+        return words
+
+    def wider(self, folders: Sequence[Path], ports: Sequence[int]) -> Confinement:
+        """Return one that allows these, too."""
+        return Confinement(write=(*folders, *self.write), connect=(*ports, *self.connect))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command take a confinement."""
+    parser.add_argument("--confine", action="store_true")
+    parser.add_argument("--write", type=Path, action="append", default=[])
+    parser.add_argument("--connect", type=int, action="append", default=[])
+
+
+def confinement_of(words: argparse.Namespace) -> Confinement | None:
+    """Return the confinement that a command was given, if any."""
+    if not words.confine:
+        return None
+    return Confinement(write=tuple(words.write), connect=tuple(words.connect))
+
+
+def bound(command: list[str], parent_pid: int, confinement: Confinement | None = None) -> list[str]:
+    """Return how `command` is started so that it ends with `parent_pid`, and is confined."""
+    # -P: what lies in the working folder is never imported.
+    words = [sys.executable, "-P", "-m", "fedenclave.node.bound", str(parent_pid)]
+    return [*words, *(confinement.words() if confinement is not None else []), "--", *command]
 
 
 def main() -> int:
-    """Ask for the end with the parent, and become the program; return only if there is none."""
-    parent, command = int(sys.argv[1]), sys.argv[2:]
-    end_with_parent(parent)
+    """Ask for all of it, and become the program; return only if that cannot be done."""
+    parser = argparse.ArgumentParser(description="starts a program that ends with its parent")
+    parser.add_argument("parent", type=int)
+    add_options(parser)
+    parser.add_argument("command", nargs="+")
+    words = parser.parse_args()
+    end_with_parent(words.parent)
+    gain_nothing()
     try:
-        os.execv(command[0], command)  # noqa: S606 - the supervisor's own words
+        if (confinement := confinement_of(words)) is not None:
+            confine(confinement.write, confinement.connect)
+        os.execv(words.command[0], words.command)  # noqa: S606 - the supervisor's own words
+    except FedEnclaveError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
     except OSError as error:
-        print(f"error: cannot start {command[0]}: {error.strerror}", file=sys.stderr)
-        return 127
+        print(f"error: cannot start {words.command[0]}: {error.strerror}", file=sys.stderr)
+    return 127
 
 
 if __name__ == "__main__":

@@ -10,58 +10,27 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
 from fedenclave.client.files import read_file
-from fedenclave.client.folder import ClientFolder
 from fedenclave.node.approvals import AppApprovals
+from fedenclave.node.bound import Confinement
+from fedenclave.node.check_folder import folder_rows
 from fedenclave.node.configuration import FILE, NodeConfiguration, read_configuration
 from fedenclave.node.data_check import found_of
+from fedenclave.node.landlock import NETWORK_LEVEL, level
 from fedenclave.node.metrics import check_installed
 from fedenclave.node.node_key import check_node_key, check_root_certificate
 from fedenclave.node.proxy import check_proxy, proxy_in_force
+from fedenclave.node.row import MAY_READ, Row, State, failed, row
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
-from fedenclave.protocol.manifest import approving_members
 
 FLOWER = "1.41."
 HOST = "127.0.0.1"
 _SOON_DAYS = 30
-
-
-class State(StrEnum):
-    """How a row stands."""
-
-    OK = "ok"
-    NOTE = "note"
-    MISSING = "missing"
-    UNSAFE = "unsafe"
-    UNREACHABLE = "unreachable"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One thing that was looked at."""
-
-    what: str
-    state: State
-    found: str
-    hint: str = ""
-
-    @property
-    def stops(self) -> bool:
-        """Whether a node does not run with it."""
-        return self.state in (State.MISSING, State.UNSAFE)
-
-    @property
-    def bad(self) -> bool:
-        """Whether somebody should do something about it."""
-        return self.stops or self.state is State.UNREACHABLE
 
 
 def check(
@@ -76,70 +45,24 @@ def check(
         now: with a time zone; by default the present time.
         caller: the environment that the node is started in.
     """
-    client = ClientFolder(client_folder)
-    rows = [
-        _row("client", lambda: client.identity().client),
-        _row("manifest", lambda: _manifest(client)),
-        *_private(client_folder),
-        _row("flower", _flower),
-        *_apps(client_folder),
-    ]
+    at = now or datetime.now(UTC)
+    rows = [*folder_rows(client_folder, at), row("flower", _flower), *_apps(client_folder)]
     try:
         configuration = read_configuration(client_folder)
     except FedEnclaveError as error:
-        return [*rows, _failed("node.toml", error)]
+        return [*rows, failed("node.toml", error)]
+    except OSError as error:
+        found = f"{FILE} cannot be read: {error.strerror}"
+        return [*rows, Row(what=FILE, state=State.MISSING, found=found, hint=MAY_READ)]
     rows.append(Row(what="node.toml", state=State.OK, found=configuration.address))
     return [
         *rows,
-        *_superlink(configuration, now or datetime.now(UTC)),
+        *_superlink(configuration, at),
         *_data(configuration),
         _proxy(configuration, caller),
+        _confinement(configuration.confinement),
         *_node(configuration),
     ]
-
-
-def _row(what: str, look: Callable[[], str]) -> Row:
-    try:
-        return Row(what=what, state=State.OK, found=look())
-    except FedEnclaveError as error:
-        return _failed(what, error)
-
-
-def _failed(what: str, error: FedEnclaveError) -> Row:
-    return Row(what=what, state=State.MISSING, found=error.message, hint=error.hint)
-
-
-def _manifest(client: ClientFolder) -> str:
-    # Not by opening a session, which would let the next manifest take this one's place.
-    manifest = client.manifest()
-    approving = approving_members(manifest, client.approvals(manifest))
-    if client.identity().member not in approving:
-        raise ConfigurationError(
-            f"{manifest.name} is not approved by this client's owner",
-            hint="review it, then: fedenclave federation approve federation.toml --dir FOLDER",
-        )
-    if len(approving) < manifest.threshold:
-        raise ConfigurationError(
-            f"{manifest.name} has {len(approving)} approvals, want {manifest.threshold}",
-            hint="ask the others for theirs: fedenclave client add-approvals",
-        )
-    return manifest.name
-
-
-def _private(folder: Path) -> Iterator[Row]:
-    if not folder.is_dir():
-        return
-    for path in (folder, folder / "client.key", folder / "member.key"):
-        if not path.exists():
-            continue
-        mode = stat.S_IMODE(path.stat().st_mode)
-        good = mode & 0o077 == 0
-        yield Row(
-            what=f"only its owner opens {path.name}",
-            state=State.OK if good else State.UNSAFE,
-            found=f"mode {mode:04o}",
-            hint="" if good else f"others could have read it. chmod go= {path}",
-        )
 
 
 def _flower() -> str:
@@ -162,7 +85,11 @@ def _apps(folder: Path) -> Iterator[Row]:
     try:
         held = [each for each in approvals.records() if each.holds]
     except FedEnclaveError as error:
-        yield _failed("apps", error)
+        yield failed("apps", error)
+        return
+    except OSError as error:
+        found = f"{approvals.folder} cannot be read: {error.strerror}"
+        yield Row(what="apps", state=State.MISSING, found=found, hint=MAY_READ)
         return
     if not held:
         hint = "read it, then: fedenclave node approve APP"
@@ -173,14 +100,14 @@ def _apps(folder: Path) -> Iterator[Row]:
         def intact(fab_hash: str = fab_hash) -> str:
             return f"{approvals.require(fab_hash)[0].version}, {fab_hash}"
 
-        yield _row(f"app {each.app_id}", intact)
+        yield row(f"app {each.app_id}", intact)
 
 
 def _superlink(configuration: NodeConfiguration, now: datetime) -> Iterator[Row]:
     try:
         until = check_root_certificate(configuration.root_certificate, now)
     except FedEnclaveError as error:
-        yield _failed("root certificate", error)
+        yield failed("root certificate", error)
     else:
         soon = (until - now).days < _SOON_DAYS
         yield Row(
@@ -197,7 +124,7 @@ def _superlink(configuration: NodeConfiguration, now: datetime) -> Iterator[Row]
         yield Row(what="node key", state=state, found=error.message, hint=error.hint)
     else:
         yield Row(what="node key", state=State.OK, found=configuration.node_key.name)
-    yield _row("trusted entities", lambda: _trusted(configuration))
+    yield row("trusted entities", lambda: _trusted(configuration))
 
 
 def _trusted(configuration: NodeConfiguration) -> str:
@@ -208,7 +135,7 @@ def _trusted(configuration: NodeConfiguration) -> str:
 
 
 def _data(configuration: NodeConfiguration) -> Iterator[Row]:
-    yield _row("sealed data", lambda: found_of(configuration.data))
+    yield row("sealed data", lambda: found_of(configuration.data))
     plain = configuration.data.plain_text
     yield Row(
         what="data in plain text",
@@ -222,7 +149,7 @@ def _proxy(configuration: NodeConfiguration, caller: Mapping[str, str]) -> Row:
     try:
         proxy = proxy_in_force(configuration.proxy, configuration.address, caller)
     except FedEnclaveError as error:
-        return _failed("proxy", error)
+        return failed("proxy", error)
     if proxy is None:
         return Row(what="proxy", state=State.OK, found="none: straight to the SuperLink")
     file = configuration.folder / FILE
@@ -235,6 +162,27 @@ def _proxy(configuration: NodeConfiguration, caller: Mapping[str, str]) -> Row:
         state = State.UNREACHABLE
         return Row(what="proxy", state=state, found=error.message, hint=error.hint)
     return Row(what="proxy", state=State.OK, found=str(proxy))
+
+
+def _confinement(confinement: Confinement | None) -> Row:
+    what = "confinement"
+    if confinement is None:
+        found = "none: an approved app writes and connects as this user can"
+        return Row(what=what, state=State.NOTE, found=found, hint="[confinement] in node.toml")
+    missing = [each for each in confinement.write if not each.is_dir()]
+    if missing:
+        found, hint = f"{missing[0]} is no folder", "make it, or take it out of node.toml"
+        return Row(what=what, state=State.MISSING, found=found, hint=hint)
+    known = level()
+    if known >= NETWORK_LEVEL:
+        return Row(what=what, state=State.OK, found=f"Landlock, level {known}")
+    what_is_held = "where an app writes, and not whom it connects to" if known else "nothing"
+    return Row(
+        what=what,
+        state=State.NOTE,
+        found=f"this kernel's Landlock (level {known}) holds {what_is_held}",
+        hint="Linux 6.7 and later hold both; is lsm=landlock,... on its command line?",
+    )
 
 
 def _metrics(port: int) -> str:
@@ -257,7 +205,7 @@ def _node(configuration: NodeConfiguration) -> Iterator[Row]:
     )
     if configuration.metrics_port is not None:
         port = configuration.metrics_port
-        yield _row("metrics", lambda: _metrics(port))
+        yield row("metrics", lambda: _metrics(port))
     yield Row(
         what="app's output",
         state=State.NOTE if configuration.app_output else State.OK,

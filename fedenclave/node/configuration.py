@@ -1,8 +1,8 @@
 """node.toml: how this node reaches the SuperLink, and what its app may know of it.
 
 Rules:
-  * Every key is known; a typing error never becomes a default. Every key is there, but for the two
-    that are commented out in `TEXT`: a node without a proxy, and without metrics.
+  * Every key is known; a typing error never becomes a default. Every key is there, but for a proxy
+    (none), [metrics] (not served) and [confinement] (none, as in files of before there was one).
   * There is no key that turns TLS, node authentication or the approval of apps off.
   * Data in plain text are read only where [data] says so.
   * Paths are relative to the file's folder.
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.datasets.node_data import PLAIN_FILE_KEY, NodeData
+from fedenclave.node.bound import Confinement
 from fedenclave.node.proxy import Proxy, read_proxy
 from fedenclave.node.settings import Setting, write_settings
 from fedenclave.protocol.errors import ConfigurationError
@@ -75,6 +76,14 @@ plain-text = {plain_text}
 # [metrics]
 # port = 9464
 
+# Held by Linux (Landlock): an app writes below this folder, its temporary one, and these; and it
+# connects by TCP to its SuperNode, and to these ports. Without this table as its user can.
+[confinement]
+# Folders: write = ["cache", "/path/to/another"]
+write = []
+# TCP ports, where the app reads its data from a database, say: connect = [5432]
+connect = []
+
 [app]
 # What the app may know of this node. The SuperLink does not see it.
 """
@@ -95,6 +104,7 @@ class NodeConfiguration:
     data: NodeData
     proxy: Proxy | None
     metrics_port: int | None
+    confinement: Confinement | None
     app: Mapping[str, Setting]
 
     def node_config(self) -> str:
@@ -132,6 +142,7 @@ def read_configuration(client_folder: Path) -> NodeConfiguration:
         data=_data(data).below(folder),
         proxy=read_proxy(link.take_text("proxy"), FILE) if "proxy" in link else None,
         metrics_port=_metrics_port(table),
+        confinement=_confinement(table, folder),
         app=app,
     )
     for each in (link, node, logs, data, table):
@@ -168,6 +179,23 @@ def _metrics_port(table: Table) -> int | None:
     port = metrics.take_int("port", low=1024, high=65535)
     metrics.finish()
     return port
+
+
+def _confinement(table: Table, folder: Path) -> Confinement | None:
+    if "confinement" not in table:
+        return None
+    plain = table.take_plain("confinement")
+    write, ports = plain.pop("write", None), plain.pop("connect", None)
+    if not isinstance(write, list) or not all(isinstance(each, str) for each in write):
+        raise ConfigurationError(f"{FILE} [confinement] write is not a list of folders")
+    numbers = isinstance(ports, list) and all(type(each) is int for each in ports)
+    if not numbers or not all(1 <= each <= 65535 for each in ports or ()):
+        raise ConfigurationError(
+            f"{FILE} [confinement] connect is not a list of ports, from 1 to 65535"
+        )
+    if plain:
+        raise ConfigurationError(f"{FILE} [confinement] has unknown keys: {', '.join(plain)[:200]}")
+    return Confinement(write=tuple(folder / each for each in write), connect=tuple(ports or ()))
 
 
 def _address(text: str) -> str:

@@ -26,7 +26,7 @@ def found_of(data: NodeData) -> str:
         return "no sealed dataset is named"
     provider = data.provider()
     if is_remote(data.dataset):
-        return f"{data.dataset}: the keyring opens; the storage was not asked"
+        return f"{data.dataset}: the keys open; the storage was not asked"
     head = unverified_head(store_at(data.dataset)).head
     digest = to_text(head.digest)
     if data.digest and data.digest != digest:
@@ -34,6 +34,8 @@ def found_of(data: NodeData) -> str:
             f"dataset {data.dataset} says that its digest is {digest}, want {data.digest}",
             hint="it is another state of it: was an older one put back, or the data sealed anew?",
         )
+    if not data.keyring_path():
+        return f"{Path(data.dataset).name}, {digest}; keys in {data.keys.partition(':')[0]}"
     wanted = (head.key.key, head.key.version)
     held = {(each.key, each.version): each.state for each in provider.versions()}
     if held.get(wanted, KeyState.DESTROYED) is KeyState.DESTROYED:

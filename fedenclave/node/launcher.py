@@ -5,7 +5,7 @@ somebody who asks for its tasks. That is this process alone: it knows a secret t
 Every kind of task is taken, so that one that may not run is answered and not waited for.
 
 Rules:
-  * No program is started but `app_process`, whatever a task says.
+  * No program is started but `app_process` (by way of bound.py), whatever a task says.
   * It ends with its supervisor, and everything that it and its apps have started ends with it: the
     pipe to it is closed by whatever ends the supervisor. Each app ends with the launcher besides.
   * Of what an app writes, only lines are passed on that FedEnclave writes itself: an app's own
@@ -20,6 +20,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable
@@ -27,6 +28,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn
 
+from fedenclave.node.bound import Confinement, add_options, bound, confinement_of
+from fedenclave.node.landlock import NETWORK_LEVEL, level
 from fedenclave.node.log_file import LogFile
 from fedenclave.protocol.errors import printable
 
@@ -39,17 +42,37 @@ _LONGEST = 500
 class Launcher:
     """Starts a process for each task, and knows those that run."""
 
-    def __init__(self, address: str, client_folder: Path, app_output: LogFile | None) -> None:
-        """Serve the SuperNode whose Runtime API has this address."""
+    def __init__(
+        self,
+        address: str,
+        client_folder: Path,
+        app_output: LogFile | None,
+        confinement: Confinement | None = None,
+    ) -> None:
+        """Serve the SuperNode whose Runtime API has this address.
+
+        Args:
+            address: host:port, on this machine.
+            client_folder: the node's.
+            app_output: takes all that apps write; None for nobody.
+            confinement: of the apps' processes, besides the folder and the port that they need;
+                None for none.
+        """
+        if confinement is not None:
+            if (known := level()) < NETWORK_LEVEL:
+                print(f"warning: Landlock's level here is {known}: apps are confined less, or not")
+            needed = [client_folder, Path(tempfile.gettempdir())]
+            confinement = confinement.wider(needed, [int(address.rpartition(":")[2])])
+        self._confinement = confinement
         self._words = ["--runtime-api-address", address, "--client-folder", str(client_folder)]
         self._app_output = app_output
         self._running: list[subprocess.Popen[bytes]] = []
 
     def launch(self, token: str, task_type: str) -> None:
         """Start a process for one task."""
-        # -P: what lies in the working folder is never imported.
         command = [sys.executable, "-P", "-m", "fedenclave.node.app_process", *self._words]
         command += ["--task-type", task_type, "--parent-pid", str(os.getpid())]
+        command = bound(command, os.getpid(), self._confinement)
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -92,11 +115,12 @@ def main() -> int:
     parser.add_argument("--secret-file", type=Path, required=True)
     parser.add_argument("--ends-with-stdin", action="store_true")
     parser.add_argument("--app-output", type=Path)
+    add_options(parser)
     words = parser.parse_args()
     if words.ends_with_stdin:
         threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     kept = LogFile(words.app_output) if words.app_output else None
-    launcher = Launcher(words.runtime_api_address, words.client_folder, kept)
+    launcher = Launcher(words.runtime_api_address, words.client_folder, kept, confinement_of(words))
     signal.signal(signal.SIGTERM, _leave)
     try:
         _serve(launcher, words.runtime_api_address, words.secret_file.read_bytes())

@@ -40,7 +40,11 @@ def make_node_key(path: Path, comment: str) -> Path:
     line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     write_whole(path, private, mode=0o600)
-    write_whole(public, line + b" " + comment.encode() + b"\n")
+    try:
+        write_whole(public, line + b" " + comment.encode() + b"\n")
+    except ConfigurationError:
+        path.unlink(missing_ok=True)  # nobody has seen it: half a pair is of no use
+        raise
     return public
 
 
@@ -76,8 +80,10 @@ def check_root_certificate(path: Path, now: datetime) -> datetime:
         ) from error
     until = min(each.not_valid_after_utc for each in certificates)
     if until <= now or any(each.not_valid_before_utc > now for each in certificates):
+        begin = max(each.not_valid_before_utc for each in certificates)
         raise ConfigurationError(
-            f"root certificate {path} is not valid now",
-            hint="ask the operator for a newer one, and look at this machine's clock",
+            f"root certificate {path} is not valid now: it is from {begin:%Y-%m-%dT%H:%MZ} to "
+            f"{until:%Y-%m-%dT%H:%MZ}, and this machine's clock says {now:%Y-%m-%dT%H:%MZ}",
+            hint="is the clock right (timedatectl)? else ask the operator for a newer one",
         )
     return until

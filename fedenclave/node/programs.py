@@ -82,6 +82,8 @@ def launcher_command(configuration: NodeConfiguration, secret_file: Path) -> lis
     command += ["--runtime-api-address", f"{HOST}:{configuration.port}"]
     command += ["--client-folder", str(configuration.folder)]
     command += ["--secret-file", str(secret_file), "--ends-with-stdin"]
+    if configuration.confinement is not None:
+        command += configuration.confinement.words()
     if configuration.app_output:
         command += ["--app-output", str(configuration.logs / "app.log")]
     return command

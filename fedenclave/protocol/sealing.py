@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fedenclave.protocol import sealed_update as layout
@@ -22,7 +21,7 @@ from fedenclave.protocol.sealed_update import (
     Envelope,
     private_header,
 )
-from fedenclave.protocol.signing import signing_input
+from fedenclave.protocol.signing import Signer, signing_input
 from fedenclave.protocol.statements import Suite, UpdateHeader
 from fedenclave.protocol.tensors import Schema
 
@@ -35,7 +34,7 @@ def seal_update(
     header: UpdateHeader,
     suite: Suite,
     round_key: bytes,
-    signing_key: Ed25519PrivateKey,
+    signing_key: Signer,
     metrics: Sequence[float] = (),
 ) -> bytearray:
     """Return the sealed update.

@@ -10,10 +10,10 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import ClassVar, NewType, TypeVar
+from typing import ClassVar, NewType, Protocol, TypeVar
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from fedenclave.protocol.digests import Digest, sha256
 from fedenclave.protocol.errors import MalformedMessage
@@ -21,6 +21,19 @@ from fedenclave.protocol.records import Record
 
 PublicKey = NewType("PublicKey", bytes)
 """A raw Ed25519 public key, 32 bytes."""
+
+
+class Signer(Protocol):
+    """An Ed25519 private key: in this process, or in a token that signs for it."""
+
+    def sign(self, data: bytes, /) -> bytes:
+        """Return the signature over `data`."""
+        ...
+
+    def public_key(self) -> Ed25519PublicKey:
+        """Return the public half."""
+        ...
+
 
 SIGNATURE_SIZE = 64
 PUBLIC_KEY_SIZE = 32
@@ -53,12 +66,12 @@ def signing_input(type_name: str, payload: bytes) -> bytes:
     return f"fedenclave/sig/{type_name}/v1".encode() + b"\x00" + payload
 
 
-def public_key(private_key: Ed25519PrivateKey) -> PublicKey:
+def public_key(private_key: Signer) -> PublicKey:
     """Return the raw public half of `private_key`."""
     return PublicKey(private_key.public_key().public_bytes_raw())
 
 
-def sign(statement: Statement, private_key: Ed25519PrivateKey) -> bytes:
+def sign(statement: Statement, private_key: Signer) -> bytes:
     """Return the encoded `Signed` of `statement`."""
     payload = statement.to_bytes()
     signature = private_key.sign(signing_input(statement.TYPE, payload))

@@ -149,7 +149,7 @@ def test_a_missing_package_is_an_error_with_a_hint_and_leaves_nothing(
 def test_an_option_before_the_command_is_refused_and_not_passed_over(fedenclave: Command) -> None:
     done = fedenclave("demo", "--rounds", "3", "bank")
     assert done.status == 2
-    assert "options of bank stand behind its name" in done.err
+    assert "name --rounds behind bank" in done.err
 
 
 def test_json_holds_claims_results_and_receipts(

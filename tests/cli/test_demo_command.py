@@ -49,7 +49,7 @@ def test_folders_and_refusals_print_as_they_are(
             holds=True,
         )
 
-    monkeypatch.setattr(demo, "_load", lambda: SimpleNamespace(run_demo=run_demo))
+    monkeypatch.setattr(demo, "load_hospital", lambda: SimpleNamespace(run_demo=run_demo))
     done = fedenclave("demo", "--folder", folder)
     assert done.status == 0
     assert "left in [bold] demo" in done.err

@@ -88,4 +88,4 @@ def test_what_does_not_hold_ends_with_one_and_says_so(
 def test_an_option_before_the_name_is_refused_and_nothing_runs(fedenclave: Command) -> None:
     done = fedenclave("demo", "--rounds", 2, "scans")
     assert done.status == 2
-    assert "stand behind its name" in done.err
+    assert "name --rounds behind scans" in done.err

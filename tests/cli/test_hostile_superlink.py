@@ -96,6 +96,9 @@ def operator(federation: Path, tmp_path: Path, fedenclave: Command) -> Iterator[
         address = operator.superlink.address
         done = fedenclave("node", "init", "--dir", node, "--superlink", address, "--port", port)
         assert done.status == 0, done.err
+        # Without this line the owner's own app could not leave its trace either.
+        path = node / "node.toml"
+        path.write_text(path.read_text().replace("write = []", f'write = ["{operator.trace}"]'))
         (node / "superlink-ca.pem").write_bytes(operator.server.ca_certificate.read_bytes())
         operator.admit()
         yield operator

@@ -1,10 +1,15 @@
 """A keyring, and a folder with files of every length at which something begins or ends."""
 
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fedenclave.cli.main import run
 from fedenclave.datasets.head import Head
 from fedenclave.datasets.layout import CHUNK
 from fedenclave.datasets.local_store import LocalStore
@@ -72,3 +77,40 @@ def part(folder: Path, name: str) -> Path:
     """Return the one file of a sealed dataset whose name begins so."""
     (found,) = [path for path in folder.iterdir() if path.name.startswith(name)]
     return found
+
+
+@dataclass(frozen=True)
+class Ended:
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def node(tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder with a keyring, its passphrase's file and data; the environment names them."""
+    create_keyring(tmp_path / "keyring", PASSPHRASE, cost=CHEAP).create("node")
+    (tmp_path / "passphrase").write_bytes(PASSPHRASE + b"\n")
+    (tmp_path / "passphrase").chmod(0o600)
+    shutil.copytree(plain, tmp_path / "plain")
+    monkeypatch.setenv("FEDENCLAVE_KEYRING", str(tmp_path / "keyring"))
+    monkeypatch.setenv("FEDENCLAVE_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+@pytest.fixture
+def fedenclave(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> Command:
+    def command(*words: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["fedenclave", *map(str, words)])
+        capfdbinary.readouterr()
+        status = run()
+        printed = capfdbinary.readouterr()
+        return Ended(status, printed.out.decode("latin-1"), printed.err.decode())
+
+    return command

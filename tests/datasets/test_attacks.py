@@ -230,7 +230,7 @@ def test_another_datasets_wrapped_key_is_refused(sealed: Path, other: Path, ring
     mixed = replace(mine.head, key=theirs.head.key)
     body = _Authenticated(head=mixed.to_bytes(), mac=mine.mac).to_bytes()
     (sealed / "head").write_bytes(MAGIC + body)
-    with pytest.raises(DatasetDamaged, match="has another dataset's key"):
+    with pytest.raises(CannotUnwrap, match="did not wrap this key"):
         opened(sealed, ring)
 
 

@@ -6,54 +6,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from fedenclave.cli.main import run
 from fedenclave.keys.audit import read_events
-from fedenclave.keys.keyring import create_keyring
-from tests.datasets.conftest import FILES, part, write_files
-from tests.keys.conftest import CHEAP, PASSPHRASE
-
-
-@dataclass(frozen=True)
-class Ended:
-    status: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def node(tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a folder with a keyring, its passphrase's file and data; the environment names them."""
-    create_keyring(tmp_path / "keyring", PASSPHRASE, cost=CHEAP).create("node")
-    (tmp_path / "passphrase").write_bytes(PASSPHRASE + b"\n")
-    (tmp_path / "passphrase").chmod(0o600)
-    shutil.copytree(plain, tmp_path / "plain")
-    monkeypatch.setenv("FEDENCLAVE_KEYRING", str(tmp_path / "keyring"))
-    monkeypatch.setenv("FEDENCLAVE_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
-    monkeypatch.setenv("COLUMNS", "200")
-    return tmp_path
-
-
-@pytest.fixture
-def fedenclave(
-    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
-) -> Command:
-    def command(*words: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["fedenclave", *map(str, words)])
-        capfdbinary.readouterr()
-        status = run()
-        printed = capfdbinary.readouterr()
-        return Ended(status, printed.out.decode("latin-1"), printed.err.decode())
-
-    return command
+from tests.datasets.conftest import FILES, Command, part, write_files
+from tests.keys.conftest import PASSPHRASE
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ def nonce(file: int, chunk: int, last: bool) -> bytes:
 
 
 def keys_of(head: dict[str, Any], ring: Keyring) -> tuple[AESGCM, AESGCM, bytes]:
-    data_key = ring.unwrap(WrappedKey(**head["key"]), subject="the page")
+    data_key = ring.unwrap(
+        WrappedKey(**head["key"]), subject="the page", context=head["dataset"].hex()
+    )
     info = b"fedenclave/dataset/v1"
     derived = HKDF(SHA256(), 96, salt=head["dataset"], info=info).derive(data_key)
     return AESGCM(derived[:32]), AESGCM(derived[32:64]), derived[64:]

@@ -10,7 +10,8 @@ import pytest
 
 from fedenclave.attestation.policy import read_policies, read_policy_file
 from fedenclave.attestation.tpm.policy import TpmPins
-from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.client.folder import ClientFolder
+from fedenclave.client.identity import Identity
 from fedenclave.demo.processes import ProcessGroup
 from fedenclave.demo.software_tpm import SoftwareTpm
 from fedenclave.demo.tpm_enrolment import enrol_machine, reference_values

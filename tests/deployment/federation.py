@@ -21,7 +21,8 @@ from fedenclave.audit.folder import judge_files
 from fedenclave.audit.log import VerifiedLog, verify_log
 from fedenclave.audit.receipt import VerifiedReceipt
 from fedenclave.client.files import write_whole
-from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.client.folder import ClientFolder
+from fedenclave.client.identity import Identity
 from fedenclave.demo.deployment import CONNECTED, CONNECTION, FlowerDeployment, Node, _answers
 from fedenclave.demo.operator import start_aggregator
 from fedenclave.demo.processes import Child, ProcessGroup

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -24,7 +25,7 @@ OPTION = re.compile(r"--[a-z][a-z0-9-]*")
 
 def commands(text: str) -> Iterator[str]:
     """Yield what stands behind `fedenclave` in code, up to a comment, a pipe or the code's end."""
-    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     for block in blocks:
         joined = block.replace("\\\n", " ")
@@ -36,9 +37,14 @@ def commands(text: str) -> Iterator[str]:
             yield span.removeprefix("fedenclave ")
 
 
+@cache
+def _top() -> click.Command:
+    return typer.main.get_command(app)
+
+
 def problem(words: str) -> str | None:
     """Return what of a command is not there."""
-    at: click.Command = typer.main.get_command(app)
+    at = _top()
     rest = words.split()
     while isinstance(at, click.Group) and rest and WORD.fullmatch(rest[0].rstrip(":,.;")):
         name = rest.pop(0).rstrip(":,.;")

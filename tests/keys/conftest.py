@@ -4,6 +4,7 @@ import pytest
 
 from fedenclave.keys.keyring import Keyring, create_keyring
 from fedenclave.keys.keyring_file import Cost
+from tests.keys.softhsm import SoftToken, soft_token
 
 PASSPHRASE = b"correct horse"
 CHEAP = Cost(memory_kib=64, passes=1, lanes=1)
@@ -20,3 +21,8 @@ def keyring(path: Path) -> Keyring:
     made = create_keyring(path, PASSPHRASE, clock=lambda: 1000.0, cost=CHEAP)
     made.create("node")
     return made
+
+
+@pytest.fixture(scope="session")
+def token() -> SoftToken:
+    return soft_token("node")

@@ -28,30 +28,30 @@ DATA_KEY = bytes(range(32))
 
 
 def test_what_one_process_wraps_another_unwraps(keyring: Keyring, path: Path) -> None:
-    wrapped = keyring.wrap(DATA_KEY, "node", subject="dataset a")
+    wrapped = keyring.wrap(DATA_KEY, "node", subject="dataset a", context="c")
     again = open_keyring(path, PASSPHRASE)
-    assert again.unwrap(wrapped, subject="dataset a") == DATA_KEY
+    assert again.unwrap(wrapped, subject="dataset a", context="c") == DATA_KEY
     assert (wrapped.provider, wrapped.key, wrapped.version) == ("keyring", "node", 1)
     assert DATA_KEY not in wrapped.to_bytes()
 
 
 def test_old_versions_stay_readable_and_the_newest_wraps(keyring: Keyring, path: Path) -> None:
-    old = keyring.wrap(DATA_KEY, "node", subject="a")
+    old = keyring.wrap(DATA_KEY, "node", subject="a", context="c")
     assert keyring.rotate("node").version == 2
-    assert keyring.wrap(DATA_KEY, "node", subject="b").version == 2
-    assert open_keyring(path, PASSPHRASE).unwrap(old, subject="a") == DATA_KEY
+    assert keyring.wrap(DATA_KEY, "node", subject="b", context="c").version == 2
+    assert open_keyring(path, PASSPHRASE).unwrap(old, subject="a", context="c") == DATA_KEY
     assert [v.state for v in keyring.versions()] == [KeyState.READABLE, KeyState.NEWEST]
 
 
 def test_destroying_a_version_erases_what_only_it_opens(keyring: Keyring, path: Path) -> None:
-    old = keyring.wrap(DATA_KEY, "node", subject="a")
+    old = keyring.wrap(DATA_KEY, "node", subject="a", context="c")
     keyring.rotate("node")
-    new = keyring.wrap(DATA_KEY, "node", subject="b")
+    new = keyring.wrap(DATA_KEY, "node", subject="b", context="c")
     assert keyring.destroy("node", 1).state is KeyState.DESTROYED
     for ring in (keyring, open_keyring(path, PASSPHRASE)):
         with pytest.raises(KeyDestroyed, match="node version 1 was destroyed"):
-            ring.unwrap(old, subject="a")
-        assert ring.unwrap(new, subject="b") == DATA_KEY
+            ring.unwrap(old, subject="a", context="c")
+        assert ring.unwrap(new, subject="b", context="c") == DATA_KEY
     with pytest.raises(KeyDestroyed):
         keyring.destroy("node", 1)
 
@@ -73,9 +73,9 @@ def test_a_destroyed_newest_version_wraps_nothing_until_a_new_one_is_made(
 ) -> None:
     keyring.destroy("node", 1)
     with pytest.raises(KeyDestroyed, match="node version 1"):
-        keyring.wrap(DATA_KEY, "node", subject="a")
+        keyring.wrap(DATA_KEY, "node", subject="a", context="c")
     assert keyring.rotate("node").version == 2
-    assert keyring.wrap(DATA_KEY, "node", subject="a").version == 2
+    assert keyring.wrap(DATA_KEY, "node", subject="a", context="c").version == 2
 
 
 def test_a_wrong_passphrase_is_told_from_a_damaged_file(keyring: Keyring, path: Path) -> None:
@@ -138,8 +138,8 @@ def test_a_changed_cost_or_salt_opens_nothing(keyring: Keyring, path: Path) -> N
         with pytest.raises(WrongPassphrase):
             open_keyring(path, PASSPHRASE)
     path.write_bytes(whole)
-    forged(path, version=2)
-    with pytest.raises(KeyringDamaged, match="has version 2, want 1"):
+    forged(path, version=3)
+    with pytest.raises(KeyringDamaged, match="has version 3, want at most 2"):
         open_keyring(path, PASSPHRASE)
 
 
@@ -178,20 +178,20 @@ def test_two_processes_lose_nothing_of_each_others(keyring: Keyring, path: Path)
 
 def test_a_new_passphrase_takes_the_place_of_the_old_one(keyring: Keyring, path: Path) -> None:
     other = open_keyring(path, PASSPHRASE)
-    wrapped = keyring.wrap(DATA_KEY, "node", subject="a")
+    wrapped = keyring.wrap(DATA_KEY, "node", subject="a", context="c")
     salt = KeyringFile.from_bytes(path.read_bytes()[36:]).salt
     keyring.change_passphrase(b"new")
     assert KeyringFile.from_bytes(path.read_bytes()[36:]).salt != salt
     with pytest.raises(WrongPassphrase):
         open_keyring(path, PASSPHRASE)
-    assert open_keyring(path, b"new").unwrap(wrapped, subject="a") == DATA_KEY
+    assert open_keyring(path, b"new").unwrap(wrapped, subject="a", context="c") == DATA_KEY
     with pytest.raises(WrongPassphrase, match="was changed meanwhile"):
         other.rotate("node")
     keyring.rotate("node")
 
 
 def test_what_was_not_wrapped_here_is_refused_and_named(keyring: Keyring, tmp_path: Path) -> None:
-    wrapped = keyring.wrap(DATA_KEY, "node", subject="a")
+    wrapped = keyring.wrap(DATA_KEY, "node", subject="a", context="c")
 
     def changed(**changes: object) -> WrappedKey:
         fields = {name: getattr(wrapped, name) for name in ("provider", "key", "version")}
@@ -200,33 +200,36 @@ def test_what_was_not_wrapped_here_is_refused_and_named(keyring: Keyring, tmp_pa
     for position in range(len(wrapped.wrapped)):
         flipped = bytearray(wrapped.wrapped)
         flipped[position] ^= 1
-        with pytest.raises(CannotUnwrap, match="did not wrap this key of 60 bytes"):
-            keyring.unwrap(changed(wrapped=bytes(flipped)), subject="a")
+        with pytest.raises(CannotUnwrap, match="did not wrap this key of 61 bytes"):
+            keyring.unwrap(changed(wrapped=bytes(flipped)), subject="a", context="c")
     for short in (b"", b"x" * 11, wrapped.wrapped[:-1]):
         with pytest.raises(CannotUnwrap):
-            keyring.unwrap(changed(wrapped=short), subject="a")
-    with pytest.raises(CannotUnwrap, match="wrapped by aws-kms, want keyring"):
-        keyring.unwrap(changed(provider="aws-kms"), subject="a")
+            keyring.unwrap(changed(wrapped=short), subject="a", context="c")
+    with pytest.raises(
+        CannotUnwrap,
+        match="wrapped by aws-kms under node version 1, and the provider given is keyring",
+    ):
+        keyring.unwrap(changed(provider="aws-kms"), subject="a", context="c")
     with pytest.raises(NoSuchKey, match="no key node version 7; versions of it: 1"):
-        keyring.unwrap(changed(version=7), subject="a")
+        keyring.unwrap(changed(version=7), subject="a", context="c")
     with pytest.raises(NoSuchKey, match="no key other version 1; versions of it: none"):
-        keyring.unwrap(changed(key="other"), subject="a")
+        keyring.unwrap(changed(key="other"), subject="a", context="c")
     stranger = create_keyring(tmp_path / "stranger", PASSPHRASE, cost=CHEAP)
     stranger.create("node")
     with pytest.raises(CannotUnwrap, match="did not wrap"):
-        stranger.unwrap(wrapped, subject="a")
+        stranger.unwrap(wrapped, subject="a", context="c")
     keyring.rotate("node")
     with pytest.raises(CannotUnwrap, match="node version 2"):
-        keyring.unwrap(changed(version=2), subject="a")
+        keyring.unwrap(changed(version=2), subject="a", context="c")
 
 
 def test_every_step_is_an_event_without_key_bytes(keyring: Keyring, path: Path) -> None:
-    wrapped = keyring.wrap(DATA_KEY, "node", subject="dataset 3f")
-    keyring.unwrap(wrapped, subject="dataset 3f")
+    wrapped = keyring.wrap(DATA_KEY, "node", subject="dataset 3f", context="c")
+    keyring.unwrap(wrapped, subject="dataset 3f", context="c")
     keyring.rotate("node")
     keyring.destroy("node", 1)
     with pytest.raises(KeyDestroyed):
-        keyring.unwrap(wrapped, subject="dataset 3f")
+        keyring.unwrap(wrapped, subject="dataset 3f", context="c")
     with pytest.raises(WrongPassphrase):
         open_keyring(path, b"wrong", clock=lambda: 1000.0)
     keyring.change_passphrase(b"new")
@@ -237,6 +240,7 @@ def test_every_step_is_an_event_without_key_bytes(keyring: Keyring, path: Path) 
     ]
     assert events[3] == {
         "at": "1970-01-01T00:16:40+00:00",
+        "uid": os.getuid(),
         "event": "key-unwrapped",
         "provider": "keyring",
         "key": "node",
@@ -250,11 +254,11 @@ def test_every_step_is_an_event_without_key_bytes(keyring: Keyring, path: Path) 
 
 
 def test_no_key_is_used_without_a_record(keyring: Keyring, path: Path) -> None:
-    wrapped = keyring.wrap(DATA_KEY, "node", subject="a")
+    wrapped = keyring.wrap(DATA_KEY, "node", subject="a", context="c")
     audit_path(path).unlink()
     audit_path(path).symlink_to(path.with_name("elsewhere"))
     with pytest.raises(KeysRefused, match="cannot write the audit event key-unwrapped"):
-        keyring.unwrap(wrapped, subject="a")
+        keyring.unwrap(wrapped, subject="a", context="c")
     assert not path.with_name("elsewhere").exists()
 
 

@@ -13,6 +13,8 @@ pytest.importorskip("flwr", reason="flwr is not installed: pip install 'fedencla
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
+from fedenclave.client.events import EventFile
+from fedenclave.client.refusals import Cause
 from fedenclave.node.admitted import CLIENT_APP, FOR_HOST, admit, unpack
 from fedenclave.node.app_process import Answer, answer
 from fedenclave.node.approvals import AppApprovals, AppNotApproved
@@ -56,6 +58,11 @@ def ask(sent: bytes, approvals: AppApprovals, task_type: str = CLIENT_APP) -> An
     return answer(message, context, sent, task_type, approvals)
 
 
+def refusals(approvals: AppApprovals) -> list[object]:
+    """Return the causes of what was refused, as the owner's folder keeps them."""
+    return [event.facts["cause"] for event in EventFile(approvals.folder.parent).read().recent]
+
+
 def test_the_approved_app_runs(approvals: AppApprovals, trace: Path) -> None:
     given = ask(apps.bundle().data, approvals)
     assert given.done
@@ -73,6 +80,7 @@ def test_another_app_does_not_run(
     assert given.message.error.reason == FOR_HOST
     assert not list(trace.iterdir())
     assert "is not approved by this node's owner" in capsys.readouterr().err
+    assert refusals(approvals) == [Cause.APP]
 
 
 def test_an_old_version_that_was_revoked_does_not_run(approvals: AppApprovals, trace: Path) -> None:
@@ -112,6 +120,8 @@ def test_an_app_that_fails_says_why_in_its_own_log_only(
     assert "patient" not in given.message.error.reason
     assert not given.done
     assert "patient 7" in capsys.readouterr().err
+    assert refusals(approvals) == [Cause.APP_FAILED]
+    assert b"patient" not in EventFile(approvals.folder.parent).path.read_bytes()
 
 
 def test_bytes_that_are_no_app_are_refused_unread(approvals: AppApprovals) -> None:

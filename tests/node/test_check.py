@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedenclave.client.folder import ClientFolder, Identity
+from fedenclave.client.folder import ClientFolder
+from fedenclave.client.identity import Identity
 from fedenclave.datasets.local_store import LocalStore
 from fedenclave.datasets.node_data import NodeData
 from fedenclave.datasets.source import LocalFiles
@@ -16,12 +17,14 @@ from fedenclave.demo.certificates import make_server_certificate
 from fedenclave.keys.audit import read_events
 from fedenclave.keys.keyring import create_keyring, open_keyring
 from fedenclave.node.approvals import AppApprovals
-from fedenclave.node.check import Row, State, check
+from fedenclave.node.check import check
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.node_key import make_node_key
+from fedenclave.node.row import Row, State
 from fedenclave.protocol.digests import sha256, to_text
 from fedenclave.protocol.errors import ConfigurationError
 from tests.keys.conftest import CHEAP, PASSPHRASE
+from tests.keys.softhsm import soft_token
 from tests.node.apps import bundle
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -58,6 +61,20 @@ def test_each_thing_that_is_missing_has_a_hint(node: Path, tmp_path: Path) -> No
         assert found.state is State.MISSING
         assert found.hint
     assert all(each.stops for each in check(tmp_path / "none") if each.what == "client")
+
+
+def test_a_signing_key_in_a_token_must_be_at_hand(tmp_path: Path) -> None:
+    token = soft_token("node")
+    uri = token.uri("checked")
+    folder = tmp_path / "node"
+    ClientFolder.create(folder, Identity(client="a-1", member="a", signing_key=uri))
+    found = row(folder, "client key")
+    assert (found.state, found.found) == (State.OK, "pkcs11:token=node;object=checked")
+    toml = (folder / "client.toml").read_text()
+    (folder / "client.toml").write_text(toml.replace("node.pin", "gone.pin"))
+    found = row(folder, "client key")
+    assert found.state is State.MISSING
+    assert "cannot read the PIN file" in found.found
 
 
 def test_what_others_can_open_is_unsafe(node: Path) -> None:
@@ -104,6 +121,16 @@ def test_a_changed_copy_of_an_approved_app_is_said(node: Path) -> None:
         ("[app]", '[app]\n"a b" = 1'),
         ("[app]", ""),
         ("[superlink]", "[superlink"),
+        ("write = []", 'write = "cache"'),
+        ("write = []", "write = [1]"),
+        ("write = []", ""),
+        ("connect = []", "connect = [0]"),
+        ("connect = []", "connect = [true]"),
+        ("connect = []", 'connect = ["443"]'),
+        ("connect = []", "connect = []\nudp = []"),
+        ("[logs]", "[metrics]\nport = 29094\n[logs]"),
+        ("[logs]", "[metrics]\nport = 80\n[logs]"),
+        ("[logs]", "[metrics]\nport = 9464\npath = 1\n[logs]"),
     ],
 )
 def test_a_mistake_in_node_toml_is_an_error_and_no_default(node: Path, old: str, new: str) -> None:
@@ -112,6 +139,23 @@ def test_a_mistake_in_node_toml_is_an_error_and_no_default(node: Path, old: str,
     with pytest.raises(ConfigurationError):
         read_configuration(node)
     assert row(node, "node.toml").stops
+
+
+def test_the_confinement_is_the_owners_and_what_it_lacks_is_said(node: Path) -> None:
+    path = node / "node.toml"
+    text = path.read_text()
+    path.write_text(text.replace("write = []", 'write = ["cache", "/"]').replace("= []", "= [443]"))
+    read = read_configuration(node).confinement
+    assert read is not None
+    assert read.write == (node.resolve() / "cache", Path("/"))
+    assert read.connect == (443,)
+    assert row(node, "confinement").stops
+    (node / "cache").mkdir()
+    assert not row(node, "confinement").stops
+    before, _, after = text.partition("[confinement]")
+    path.write_text(before + after[after.index("[app]") :])
+    assert read_configuration(node).confinement is None
+    assert row(node, "confinement").state is State.NOTE
 
 
 def test_neither_configuration_nor_key_is_overwritten(node: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from fedenclave.client.folder import ClientFolder, Identity
-from fedenclave.node.check import Row, State, check
+from fedenclave.node.check import check
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.programs import environment, programs_of
 from fedenclave.node.proxy import check_proxy, proxy_in_force, read_proxy, supernode_environment
+from fedenclave.node.row import Row, State
 from fedenclave.protocol.errors import ConfigurationError
 from tests.node.connect_proxy import ConnectProxy
 
