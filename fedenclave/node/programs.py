@@ -38,6 +38,8 @@ PASSED_ON = (
     *("LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"),
     # Where an app finds the keys of sealed data; none of these holds a secret itself.
     *("FEDENCLAVE_KEYRING", "FEDENCLAVE_PASSPHRASE_FILE", "CREDENTIALS_DIRECTORY"),
+    # Where a signing key's token and its PIN are: paths, too.
+    *("FEDENCLAVE_PKCS11_MODULE", "FEDENCLAVE_PIN_FILE", "SOFTHSM2_CONF"),
 )
 
 
