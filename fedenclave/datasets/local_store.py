@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from fedenclave.datasets import local_lock
 from fedenclave.datasets.errors import DatasetExists, DatasetMissing, StorageFailed
 from fedenclave.keys.durable import sync_folder, why, write_whole
 
@@ -98,6 +100,8 @@ class LocalSink:
 class LocalStore:
     """One dataset's folder."""
 
+    settled = True
+
     def __init__(self, folder: Path) -> None:
         """Take the folder, which need not exist."""
         self._folder = folder
@@ -118,6 +122,14 @@ class LocalStore:
             pass  # an empty folder, or what an interrupted seal has left
         except OSError as error:
             raise _cannot_write(self._folder, error) from error
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Hold the folder's lock. See `Store`."""
+        return local_lock.held(self._folder)
+
+    def unlock(self) -> bool:
+        """Do nothing: the lock goes with its process. See `Store`."""
+        return False
 
     def names(self) -> Sequence[str]:
         """Return the files' names. See `Store`."""
