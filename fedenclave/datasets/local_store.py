@@ -11,6 +11,7 @@ from pathlib import Path
 from fedenclave.datasets import local_lock
 from fedenclave.datasets.errors import DatasetExists, DatasetMissing, StorageFailed
 from fedenclave.keys.durable import sync_folder, why, write_whole
+from fedenclave.keys.regular_file import open_regular
 
 _MODE = 0o600
 _CLOSED = -1
@@ -22,7 +23,7 @@ class LocalReader:
     def __init__(self, path: Path) -> None:
         """Open it. OSError where that cannot be done."""
         self._path = path
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = open_regular(path, follow=False)
         self.size = os.fstat(self._descriptor).st_size
 
     def read_into(self, offset: int, into: memoryview) -> None:
@@ -144,7 +145,7 @@ class LocalStore:
         """Return a file's bytes. See `Store`."""
         path = self._folder / name
         try:
-            with path.open("rb") as file:
+            with os.fdopen(open_regular(path, follow=False), "rb") as file:
                 return file.read(limit + 1)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise _missing(path) from error
