@@ -5,6 +5,7 @@ takes effect: by an error of the disk or the network, by one that lasts, by Ctrl
 two rotations at once go through the orders of their calls.
 """
 
+import fcntl
 import os
 import shutil
 import warnings
@@ -405,3 +406,26 @@ def test_a_lock_that_is_no_file_is_refused(tmp_path: Path, small: Path, keys: St
     with pytest.raises(StorageFailed, match="cannot lock"):
         rewrap(LocalStore(folder), keys, "node")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_lock_file_that_is_deleted_while_it_is_being_locked_is_none(
+    tmp_path: Path, small: Path, keys: SteadyKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder deletes it between another's opening it and locking it."""
+    folder = Folders(tmp_path, small, keys).fresh(sealed=True)
+    really, locked = fcntl.flock, []
+
+    def flock(descriptor: int, operation: int) -> None:
+        locked.append(descriptor)
+        if len(locked) == 1:
+            (folder / ".lock").unlink()
+        really(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with LocalStore(folder).changing():
+        assert len(locked) == 2
+        assert (folder / ".lock").exists()
+        with pytest.raises(DatasetBusy):
+            rewrap(LocalStore(folder), keys, "node")
+    rewrap(LocalStore(folder), keys, "node")
+    assert not (folder / ".lock").exists()
