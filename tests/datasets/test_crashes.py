@@ -408,10 +408,11 @@ def test_a_lock_that_is_no_file_is_refused(tmp_path: Path, small: Path, keys: St
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.parametrize("made_again", [False, True])
 def test_a_lock_file_that_is_deleted_while_it_is_being_locked_is_none(
-    tmp_path: Path, small: Path, keys: SteadyKeys, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small: Path, keys: SteadyKeys, monkeypatch: pytest.MonkeyPatch, made_again: bool
 ) -> None:
-    """Its holder deletes it between another's opening it and locking it."""
+    """Its holder deletes it between another's opening and locking it; a third makes it anew."""
     folder = Folders(tmp_path, small, keys).fresh(sealed=True)
     really, locked = fcntl.flock, []
 
@@ -419,6 +420,8 @@ def test_a_lock_file_that_is_deleted_while_it_is_being_locked_is_none(
         locked.append(descriptor)
         if len(locked) == 1:
             (folder / ".lock").unlink()
+            if made_again:
+                (folder / ".lock").touch()
         really(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock)
