@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,8 @@ from fedenclave.cli.keys_option import (
     chosen,
 )
 from fedenclave.cli.terminal import cell, err, out, print_json, say
+from fedenclave.datasets.clean import clean as clean_dataset
+from fedenclave.datasets.clean import leftovers
 from fedenclave.datasets.errors import SourceRefused
 from fedenclave.datasets.head import Head
 from fedenclave.datasets.listing import Listed, listed
@@ -148,8 +150,7 @@ def list_datasets(
         )
     out.print(table)
     for item in found:
-        for name in item.leftovers:
-            err.print(printable(f"warning: {item.place}/{name} belongs to nothing"), markup=False)
+        _warn_of(item.place, item.leftovers)
 
 
 @app.command()
@@ -167,12 +168,14 @@ def verify(
 ) -> None:
     """Read all of a sealed dataset; name every place that is not as sealed, and exit 1 then."""
     at = chosen(keys, keyring, passphrase_file, audit)
-    with open_dataset(store_at(dataset), at.provider, purpose="verify") as opened:
+    store = store_at(dataset)
+    with open_dataset(store, at.provider, purpose="verify") as opened:
         if digest is not None:
             require_digest(opened, from_text(digest))
         size = sum(member.size for member in opened.members.values())
         with _progress("verifying", size) as progress:
             result = verify_dataset(opened, progress)
+        left = leftovers(store, opened.head)
         if as_json:
             problems = list(result.problems)
             print_json(
@@ -181,11 +184,13 @@ def verify(
                     "files": result.files,
                     "bytes": result.size,
                     "problems": problems,
+                    "leftovers": left,
                 }
             )
         elif not result.problems:
             say(f"{dataset}: {result.files} files, {result.size} bytes, all as sealed")
             say(f"digest: {to_text(opened.digest)}")
+    _warn_of(dataset, left)
     for problem in result.problems:
         err.print(f"error: {printable(problem)}", markup=False)
     if result.problems:
@@ -235,6 +240,39 @@ def rotate(
     say(f"{dataset} is sealed under key {_key(head)}")
 
 
+@app.command()
+def clean(
+    dataset: Dataset,
+    keys: KeysUri = None,
+    keyring: KeyringPath = None,
+    passphrase_file: PassphraseFile = None,
+    audit: AuditFile = None,
+    unlock: Annotated[
+        bool,
+        typer.Option(
+            "--unlock",
+            help="First delete the lock that a killed rotation has left in an object storage. Only "
+            "if none is running: two at once can destroy the dataset.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete what killed seals and rotations have left beside a dataset, once it has opened."""
+    at = chosen(keys, keyring, passphrase_file, audit)
+    store = store_at(dataset)
+    unlocked = store.unlock() if unlock else False
+    head, removed = clean_dataset(store, at.provider)
+    if as_json:
+        print_json({**_facts(dataset, head), "removed": removed, "unlocked": unlocked})
+        return
+    if unlocked:
+        say(f"{dataset}: a lock is deleted")
+    for name in removed:
+        say(f"{dataset}/{name} is deleted")
+    if not removed:
+        say(f"{dataset} has nothing that belongs to nothing")
+
+
 def _refuse_inside(source: Path, dataset: str) -> None:
     if is_remote(dataset):
         return
@@ -242,6 +280,15 @@ def _refuse_inside(source: Path, dataset: str) -> None:
         raise SourceRefused(
             f"{dataset} lies inside {source}, and would be sealed into itself",
             hint="choose a folder outside of it",
+        )
+
+
+def _warn_of(place: str, names: Sequence[str]) -> None:
+    for name in names:
+        err.print(printable(f"warning: {place}/{name} belongs to nothing"), markup=False)
+    if names:
+        err.print(
+            "hint: a seal or a rotation was killed, or goes on; fedenclave data clean deletes"
         )
 
 

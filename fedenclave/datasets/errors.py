@@ -29,8 +29,16 @@ class SourceRefused(DatasetRefused):
     """What was to be sealed holds something that cannot be, or changed meanwhile."""
 
 
+class DatasetBusy(DatasetRefused):
+    """Another process changes the dataset, or has changed it meanwhile. Nothing was changed."""
+
+
 class StorageFailed(DatasetRefused):
     """The storage cannot be read or written."""
+
+
+class HeadUnsettled(StorageFailed):
+    """A head may or may not have been written. What the old and the new one name is kept."""
 
 
 class LineageDiffers(DatasetRefused):

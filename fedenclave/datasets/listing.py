@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fedenclave.datasets.clean import leftovers
 from fedenclave.datasets.errors import DatasetRefused
 from fedenclave.datasets.head import Head
 from fedenclave.datasets.layout import HEAD, body_name, index_name
@@ -49,7 +50,7 @@ def _look(store: Store) -> Listed | None:
             problem = "unfinished: there is no head. a seal was interrupted, and can be deleted"
         else:
             head = unverified_head(store).head
-            ours -= {index_name(head.dataset), body_name(head.dataset)}
+            ours = set(leftovers(store, head))
             problem = _size_problem(store, head)
     except DatasetRefused as error:
         return Listed(place=store.place, unverified_head=head, problem=error.message, leftovers=())

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from fedenclave.datasets import local_lock
 from fedenclave.datasets.errors import DatasetExists, DatasetMissing, StorageFailed
 from fedenclave.keys.durable import sync_folder, why, write_whole
+from fedenclave.keys.regular_file import open_regular
 
 _MODE = 0o600
 _CLOSED = -1
@@ -20,7 +23,7 @@ class LocalReader:
     def __init__(self, path: Path) -> None:
         """Open it. OSError where that cannot be done."""
         self._path = path
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = open_regular(path, follow=False)
         self.size = os.fstat(self._descriptor).st_size
 
     def read_into(self, offset: int, into: memoryview) -> None:
@@ -98,6 +101,8 @@ class LocalSink:
 class LocalStore:
     """One dataset's folder."""
 
+    settled = True
+
     def __init__(self, folder: Path) -> None:
         """Take the folder, which need not exist."""
         self._folder = folder
@@ -119,6 +124,14 @@ class LocalStore:
         except OSError as error:
             raise _cannot_write(self._folder, error) from error
 
+    def changing(self) -> AbstractContextManager[None]:
+        """Hold the folder's lock. See `Store`."""
+        return local_lock.held(self._folder)
+
+    def unlock(self) -> bool:
+        """Do nothing: the lock goes with its process. See `Store`."""
+        return False
+
     def names(self) -> Sequence[str]:
         """Return the files' names. See `Store`."""
         try:
@@ -132,7 +145,7 @@ class LocalStore:
         """Return a file's bytes. See `Store`."""
         path = self._folder / name
         try:
-            with path.open("rb") as file:
+            with os.fdopen(open_regular(path, follow=False), "rb") as file:
                 return file.read(limit + 1)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise _missing(path) from error

@@ -8,64 +8,26 @@ Rules:
   * Only storages whose objects appear and change as a whole: the head depends on it. A file server
     is mounted, and then a folder.
   * The head of a new dataset takes nobody's place: the storage is asked to refuse that.
-  * What is read one behind the other is fetched ahead, since every request takes milliseconds; what
-    is read here and there is not.
+  * A `put` whose answer was lost has taken place if what was put lies there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from fsspec.core import url_to_fs
 
+from fedenclave.datasets import remote_lock
 from fedenclave.datasets.errors import DatasetExists, DatasetMissing, DatasetRefused, StorageFailed
 from fedenclave.datasets.layout import HEAD
+from fedenclave.datasets.remote_reader import RemoteReader, failing
 
 OBJECT_STORAGES = ("s3", "gs", "az", "abfs", "memory")
-AHEAD = 8 << 20
-"""Bytes that are asked for at once where a file is read from one end to the other."""
 _UPLOAD_PART = 16 << 20
-
-
-class RemoteReader:
-    """An object, read by ranges."""
-
-    def __init__(self, storage: Callable[[], Any], path: str, place: str) -> None:
-        """Take what gives the file system, and the object's path; it is asked for its size."""
-        self._storage, self._path, self._place = storage, path, place
-        self.size: int = int(storage().info(path)["size"])
-        # Each thread reads at a place of its own.
-        self._ahead = threading.local()
-
-    def read_into(self, offset: int, into: memoryview) -> None:
-        """Fill `into`. See `RangeReader`."""
-        begin, data = getattr(self._ahead, "window", (0, b""))
-        if not begin <= offset <= offset + len(into) <= begin + len(data):
-            goes_on = begin <= offset <= begin + len(data) and data
-            length = max(len(into), AHEAD if goes_on else 0)
-            with _failing(f"cannot read {self._place} at byte {offset}"):
-                end = min(self.size, offset + length)
-                # By name: s3fs has another argument in the second place.
-                data = self._storage().cat_file(self._path, start=offset, end=end)
-                begin = offset
-            self._ahead.window = (begin, data)
-        part = data[offset - begin : offset - begin + len(into)]
-        if len(part) < len(into):
-            raise StorageFailed(
-                f"{self._place} ends at byte {offset + len(part)}, want {self.size}: it was cut "
-                "off",
-                hint="put it back from a backup",
-            )
-        into[:] = part
-
-    def close(self) -> None:
-        """Let go of what was fetched ahead."""
-        self._ahead = threading.local()
 
 
 class RemoteSink:
@@ -78,12 +40,12 @@ class RemoteSink:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes. See `Sink`."""
-        with _failing(f"cannot write {self._place}"):
+        with failing(f"cannot write {self._place}"):
             self._file.write(data)
 
     def commit(self) -> None:
         """Finish the upload. See `Sink`."""
-        with _failing(f"cannot write {self._place}"):
+        with failing(f"cannot write {self._place}"):
             self._file.close()
 
     def abort(self) -> None:
@@ -99,6 +61,9 @@ class RemoteSink:
 class RemoteStore:
     """One dataset's prefix."""
 
+    # What a client has given up waiting for may still reach the storage.
+    settled = False
+
     def __init__(self, url: str) -> None:
         """Take the URL; nothing is asked of the storage yet.
 
@@ -108,6 +73,7 @@ class RemoteStore:
         self._url, self._process = url.rstrip("/"), 0
         self._system: Any = None
         self._prefix = ""
+        self._check_lock: Callable[[], None] = lambda: None
         self._storage()
 
     @property
@@ -120,6 +86,20 @@ class RemoteStore:
 
     def discard(self) -> None:
         """Do nothing: a prefix is gone with its last object."""
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the prefix's lock. See `Store`."""
+        with remote_lock.held(self) as check:
+            self._check_lock = check
+            try:
+                yield
+            finally:
+                self._check_lock = lambda: None
+
+    def unlock(self) -> bool:
+        """Delete the lock, whoever's it is. See `Store`."""
+        return remote_lock.remove(self)
 
     def names(self) -> Sequence[str]:
         """Return the objects' names. See `Store`."""
@@ -151,16 +131,23 @@ class RemoteStore:
 
     def create(self, name: str) -> RemoteSink:
         """Begin an object. See `Store`: names are random, so that nobody else has this one."""
-        with _failing(f"cannot write {self._url}/{name}"):
+        with failing(f"cannot write {self._url}/{name}"):
             return RemoteSink(self._storage, self._path(name), f"{self._url}/{name}")
 
     def put(self, name: str, data: bytes, *, replace: bool) -> None:
         """Write an object as a whole. See `Store`."""
         mode = "overwrite" if replace else "create"
+        if replace:
+            self._check_lock()
         try:
-            with _failing(f"cannot write {self._url}/{name}"):
+            with failing(f"cannot write {self._url}/{name}"):
                 self._storage().pipe_file(self._path(name), data, mode=mode)
-        except FileExistsError as error:
+        except (FileExistsError, StorageFailed) as error:
+            # A client that asks again after a lost answer is told of its own object.
+            if self._holds(name, data):
+                return
+            if isinstance(error, StorageFailed):
+                raise
             raise DatasetExists(
                 f"{self._url} holds a sealed dataset already", hint="choose another name"
             ) from error
@@ -168,7 +155,7 @@ class RemoteStore:
     def delete(self, name: str) -> None:
         """Delete an object. See `Store`."""
         with (
-            _failing(f"cannot delete {self._url}/{name}"),
+            failing(f"cannot delete {self._url}/{name}"),
             contextlib.suppress(FileNotFoundError),
         ):
             self._storage().rm_file(self._path(name))
@@ -180,6 +167,12 @@ class RemoteStore:
             StorageFailed: it cannot be looked at.
         """
         return HEAD in self.names()
+
+    def _holds(self, name: str, data: bytes) -> bool:
+        try:
+            return self.read(name, len(data)) == data
+        except DatasetRefused:
+            return False
 
     def _path(self, name: str) -> str:
         self._storage()
@@ -194,7 +187,7 @@ class RemoteStore:
 
     def _entries(self) -> list[dict[str, Any]]:
         self._storage().invalidate_cache()
-        with _failing(f"cannot list {self._url}"):
+        with failing(f"cannot list {self._url}"):
             try:
                 return list(self._system.ls(self._prefix, detail=True))
             except FileNotFoundError:
@@ -203,7 +196,7 @@ class RemoteStore:
     @contextmanager
     def _looking(self, name: str) -> Iterator[None]:
         try:
-            with _failing(f"cannot read {self._url}/{name}"):
+            with failing(f"cannot read {self._url}/{name}"):
                 yield
         except FileNotFoundError as error:
             raise DatasetMissing(
@@ -230,18 +223,3 @@ def _file_system(url: str) -> tuple[Any, str]:
             hint="pip install s3fs for s3, gcsfs for gs, adlfs for az and abfs",
         ) from error
     return system, prefix.rstrip("/")
-
-
-@contextmanager
-def _failing(what: str) -> Iterator[None]:
-    """Give whatever a storage's client raises our own error, but for what callers look at."""
-    try:
-        yield
-    except (DatasetRefused, FileExistsError, FileNotFoundError):
-        raise
-    # Each client has exceptions of its own, and which is not a promise of any.
-    except Exception as error:
-        raise StorageFailed(
-            f"{what}: {str(error)[:300] or type(error).__name__}",
-            hint="is the network there, are the credentials right, does the bucket exist?",
-        ) from error

@@ -5,8 +5,10 @@ have seen, wraps the data key no longer. Whoever has had the *data key* still ha
 re-encryption changes: new data key, new chunks, same contents, same digest.
 
 Rules:
+  * One process at a time: `Store.changing`.
   * The new head takes the place of the old one at once; until then the old one holds.
-  * What the old head named is deleted only after that.
+  * What the old head named is deleted only after that, and what the new one names only if it surely
+    did not take its place: head_change.py.
   * The key may be another provider's: a dataset moves from a keyring to an HSM, and back. Killed in
     between, it is under the one or the other, and its head says which.
 """
@@ -18,7 +20,8 @@ from dataclasses import replace
 
 from fedenclave.datasets.errors import DatasetDamaged
 from fedenclave.datasets.head import Head, write_head
-from fedenclave.datasets.layout import HEAD, DatasetKeys, body_name, index_name
+from fedenclave.datasets.head_change import put_head
+from fedenclave.datasets.layout import DatasetKeys, body_name, index_name
 from fedenclave.datasets.member_file import MemberFile
 from fedenclave.datasets.reader import SealedDataset, open_dataset, unwrap
 from fedenclave.datasets.source import SourceFile
@@ -52,14 +55,17 @@ def rewrap(store: Store, provider: KeyProvider, key: str, into: KeyProvider | No
         into: has that key; `provider` where it is None.
 
     Raises:
-        DatasetMissing, DatasetDamaged, StorageFailed, KeysRefused: nothing was changed.
+        DatasetMissing, DatasetDamaged, DatasetBusy, StorageFailed, KeysRefused: nothing was
+            changed.
+        HeadUnsettled: see `put_head`.
     """
-    head, data_key = unwrap(store, provider, "rotate")
     into = into or provider
-    wrapped = into.wrap(data_key, key, subject=f"rotate dataset {head.name}", context=head.name)
-    new = replace(head, key=wrapped)
-    keys = DatasetKeys.derive(data_key, head.dataset)
-    store.put(HEAD, write_head(new, keys), replace=True)
+    with store.changing():
+        head, data_key = unwrap(store, provider, "rotate")
+        wrapped = into.wrap(data_key, key, subject=f"rotate dataset {head.name}", context=head.name)
+        new = replace(head, key=wrapped)
+        keys = DatasetKeys.derive(data_key, head.dataset)
+        put_head(store, new, keys, write_head(head, keys), ExitStack())
     return new
 
 
@@ -80,19 +86,33 @@ def reencrypt(
         into: has that key; `provider` where it is None.
 
     Raises:
-        DatasetMissing, DatasetDamaged, StorageFailed, KeysRefused: the old dataset is as it was.
+        DatasetMissing, DatasetDamaged, DatasetBusy, KeysRefused: the dataset is as it was.
+        StorageFailed: so it is, unless it is the old chunks that cannot be deleted.
+        HeadUnsettled: see `put_head`.
     """
-    with open_dataset(store, provider, purpose="re-encrypt") as old, ExitStack() as undo:
-        options = replace(options, salt=old.salt)
-        head, keys = write_sealing(SealedSource(old), store, into or provider, key, options, undo)
-        if not equal(head.digest, old.digest):
-            raise DatasetDamaged(
-                f"dataset {old.head.name} at {store.place} opens to contents of another digest "
-                "than it was sealed with",
-                hint="a program that had the key wrote it so; fedenclave data verify says where",
-            )
-        store.put(HEAD, write_head(head, keys), replace=True)
-        undo.pop_all()
-    for name in (body_name(old.head.dataset), index_name(old.head.dataset)):
-        store.delete(name)
+    with store.changing():
+        with open_dataset(store, provider, purpose="re-encrypt") as old, ExitStack() as undo:
+            head, keys = _sealed_anew(store, old, into or provider, key, options, undo)
+            put_head(store, head, keys, write_head(old.head, old.keys), undo)
+        for name in (body_name(old.head.dataset), index_name(old.head.dataset)):
+            store.delete(name)
     return head
+
+
+def _sealed_anew(
+    store: Store,
+    old: SealedDataset,
+    into: KeyProvider,
+    key: str,
+    options: Options,
+    undo: ExitStack,
+) -> tuple[Head, DatasetKeys]:
+    options = replace(options, salt=old.salt)
+    head, keys = write_sealing(SealedSource(old), store, into, key, options, undo)
+    if not equal(head.digest, old.digest):
+        raise DatasetDamaged(
+            f"dataset {old.head.name} at {store.place} opens to contents of another digest "
+            "than it was sealed with",
+            hint="a program that had the key wrote it so; fedenclave data verify says where",
+        )
+    return head, keys

@@ -20,6 +20,7 @@ from fedenclave.datasets.errors import SourceRefused
 from fedenclave.datasets.layout import MAX_FILES
 from fedenclave.datasets.names import name_problem
 from fedenclave.keys.durable import why
+from fedenclave.keys.regular_file import open_regular
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ class LocalFiles:
         """Fill `into`. See `Source`."""
         found, file = self._found[number], self.files[number]
         try:
-            descriptor = os.open(found.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = open_regular(Path(found.path), follow=False)
         except OSError as error:
             raise _cannot_read(found.path, error) from error
         try:

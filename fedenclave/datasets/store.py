@@ -8,11 +8,13 @@ Rules:
   * `put` is atomic: an object is as it was or as it is to be.
   * `create` never takes the place of an object.
   * An object that is not committed is deleted.
+  * Who replaces the head, or deletes what a head has named, holds the lock: `changing`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from fedenclave.datasets.errors import DatasetDamaged
@@ -73,6 +75,29 @@ class Store(Protocol):
         """Return where it is, for messages."""
         ...
 
+    @property
+    def settled(self) -> bool:
+        """Return whether a `put` that has failed can have no effect later than its failure."""
+        ...
+
+    def changing(self) -> AbstractContextManager[object]:
+        """Keep everybody else from changing the dataset.
+
+        Raises:
+            DatasetBusy: another does.
+            DatasetMissing: there is no place.
+            StorageFailed: no lock can be had, or not given back.
+        """
+        ...
+
+    def unlock(self) -> bool:
+        """Delete a lock that a killed process has left; return whether there was one.
+
+        Raises:
+            StorageFailed: it cannot be deleted.
+        """
+        ...
+
     def prepare(self) -> None:
         """Make the place, where there is none.
 
@@ -121,7 +146,7 @@ class Store(Protocol):
 
         Raises:
             DatasetExists: there is one, and it is not to be replaced.
-            StorageFailed: it cannot be written; what was there still is.
+            StorageFailed: it cannot be written, or is and may not stay: see head_change.py.
         """
         ...
 

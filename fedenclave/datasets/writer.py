@@ -4,7 +4,7 @@ Rules:
   * A data key is made here, seals one dataset, and is kept nowhere but wrapped.
   * The key provider is asked before anything is written.
   * The head is written last and as a whole. Killed before, the seal leaves ciphertext that no key
-    opens any more; failing, it deletes what it has written.
+    opens any more; failing, it deletes what it has written, unless a head may name it.
   * Nothing that exists is written over.
 
 FORMAT.md, sections 1 and 6.
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from fedenclave.datasets.digest import SALT_SIZE, ContentsDigest, FileDigest
 from fedenclave.datasets.errors import DatasetExists
-from fedenclave.datasets.head import Head, write_head
+from fedenclave.datasets.head import Head
+from fedenclave.datasets.head_change import put_head
 from fedenclave.datasets.index import Entry, write_index
 from fedenclave.datasets.layout import (
     BODY_MAGIC,
@@ -60,6 +61,7 @@ def seal(source: Source, store: Store, provider: KeyProvider, key: str, options:
         DatasetExists: there is a sealed dataset.
         SourceRefused: the source cannot be read, or changes.
         StorageFailed: it cannot be written.
+        HeadUnsettled: see `put_head`.
         KeysRefused: the provider does not wrap.
     """
     if HEAD in store.names():
@@ -68,8 +70,7 @@ def seal(source: Source, store: Store, provider: KeyProvider, key: str, options:
         )
     with ExitStack() as undo:
         head, keys = write_sealing(source, store, provider, key, options, undo)
-        store.put(HEAD, write_head(head, keys), replace=False)
-        undo.pop_all()
+        put_head(store, head, keys, None, undo)
     return head
 
 

@@ -4,6 +4,10 @@ Rules:
   * An event is on the disk before the call that it is about returns. Where it cannot be written,
     the call fails: a key that is used without a record is what an auditor looks for.
   * Lines are only ever appended, each by one write, so that processes can share the file.
+  * What changes keys is announced before it is done (`change-begun`), and told once it is. Of a
+    change that was begun and not told of, the keys themselves say whether it was done.
+  * A value is cut after MAX_VALUE characters: a head that somebody else wrote may name a key as
+    long as it likes.
   * `uid` is the number of the user whose process it is: who sat there, the machine's own log says.
   * Nothing is signed: whoever may write the file may change it. Ship it elsewhere to keep it.
 """
@@ -19,6 +23,9 @@ from pathlib import Path
 from fedenclave.keys.errors import KeysRefused
 from fedenclave.protocol.errors import printable
 
+MAX_VALUE = 300
+"""Characters of a value that are kept: twice what a message of ours has."""
+
 
 class AuditLog:
     """Appends events to one file, which only its owner can read."""
@@ -27,14 +34,37 @@ class AuditLog:
         """Take the file, made by the first event, and a clock of Unix seconds."""
         self._path, self._clock = path, clock
 
+    def begin(self, event: str, **facts: str | int) -> None:
+        """Announce the change that `event` will tell of.
+
+        Raises:
+            KeysRefused: that cannot be written: the change is not to be begun.
+        """
+        self.record("change-begun", change=event, **facts)
+
+    def finish(self, event: str, **facts: str | int) -> None:
+        """Tell of a change that was announced, and is done.
+
+        Raises:
+            KeysRefused: it cannot be written. The change is done all the same, and says so.
+        """
+        try:
+            self.record(event, **facts)
+        except KeysRefused as error:
+            raise KeysRefused(
+                f"{event}: it is done, and only its announcement is on record: {error.message}",
+                hint="do not call again. is the disk full, may this user write there?",
+            ) from error
+
     def record(self, event: str, **facts: str | int) -> None:
         """Append one event.
 
         Raises:
             KeysRefused: it cannot be written.
         """
+        cut = {name: _cut(value) for name, value in facts.items()}
         at = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
-        line = json.dumps({"at": at, "uid": os.getuid(), "event": event, **facts}) + "\n"
+        line = json.dumps({"at": at, "uid": os.getuid(), "event": event, **cut}) + "\n"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             descriptor = os.open(self._path, flags, 0o600)
@@ -50,6 +80,12 @@ class AuditLog:
                 hint="no key is used without a record: is the disk full, may this user write "
                 "there?",
             ) from error
+
+
+def _cut(value: str | int) -> str | int:
+    if isinstance(value, str) and len(value) > MAX_VALUE:
+        return f"{value[:MAX_VALUE]}... ({len(value)} characters)"
+    return value
 
 
 def read_events(path: Path) -> list[dict[str, str | int]]:

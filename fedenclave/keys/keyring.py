@@ -3,6 +3,9 @@
 Rules:
   * The file is replaced as a whole (durable.py), mode 0600, and read again under a lock before each
     change, so that two processes lose nothing of each other's.
+  * What a killed write has left goes with the next change: the keys of its time are in it.
+  * A key wraps only while it is there: the file is read again under the lock before each wrapping.
+  * Each change is on record before it is begun, and again once it is done (audit.py).
   * A destroyed version keeps its place in the list, without its bytes.
   * Destroying erases what the file holds. Backups of the file still hold the key, and so may the
     disk, where the old file's blocks lie until they are written over (sealed by the passphrase).
@@ -72,11 +75,13 @@ class Keyring:
         """Make a key. See `KeyProvider.create`."""
         checked_key_name(key)
         checked_expiry(expires, self._clock())
+        facts = {"provider": KIND, "key": key, "version": 1, **until(expires)}
         with self._changing() as versions:
             if any(stored.key == key for stored in versions):
                 raise KeysRefused(f"key {key} exists already", hint="rotate adds a version to it")
             versions.append(_new_version(key, 1, self._clock(), expires))
-        self._audit.record("key-created", provider=KIND, key=key, version=1, **until(expires))
+            self._audit.begin("key-created", **facts)
+        self._audit.finish("key-created", **facts)
         return self._version(key, 1)
 
     def rotate(self, key: str, *, expires: int = 0) -> KeyVersion:
@@ -85,13 +90,22 @@ class Keyring:
         with self._changing() as versions:
             number = _newest(versions, key).version + 1
             versions.append(_new_version(key, number, self._clock(), expires))
-        self._audit.record("key-rotated", provider=KIND, key=key, version=number, **until(expires))
+            facts = {"provider": KIND, "key": key, "version": number, **until(expires)}
+            self._audit.begin("key-rotated", **facts)
+        self._audit.finish("key-rotated", **facts)
         return self._version(key, number)
 
     def wrap(self, data_key: bytes, key: str, *, subject: str, context: str) -> WrappedKey:
         """Wrap a data key. See `KeyProvider.wrap`."""
         if len(data_key) != DATA_KEY_SIZE:
             raise ValueError(f"a data key has {DATA_KEY_SIZE} bytes")
+        with locked(self._path):
+            # Another process may have destroyed a version meanwhile, or made a newer one; and none
+            # is to do so between this reading and the record of what was wrapped.
+            self._contents = self._read_again(self._lock)
+            return self._wrapped(data_key, key, subject, context)
+
+    def _wrapped(self, data_key: bytes, key: str, subject: str, context: str) -> WrappedKey:
         newest = _present(_newest(self._contents.versions, key))
         facts: dict[str, str | int] = {"provider": KIND, "key": key, "version": newest.version}
         try:
@@ -156,11 +170,10 @@ class Keyring:
         """Destroy a version. See `KeyProvider.destroy`."""
         with self._changing() as versions:
             stored = _present(_find(versions, key, version))
-            # Before it is done, too: what cannot be called back is not done without a record.
-            self._audit.record("key-destroying", provider=KIND, key=key, version=version)
             gone = replace(stored, destroyed=max(1, int(self._clock())), secret=b"")
             versions[versions.index(stored)] = gone
-        self._audit.record("key-destroyed", provider=KIND, key=key, version=version)
+            self._audit.begin("key-destroyed", provider=KIND, key=key, version=version)
+        self._audit.finish("key-destroyed", provider=KIND, key=key, version=version)
         return self._version(key, version)
 
     def change_passphrase(self, passphrase: bytes) -> None:
@@ -172,11 +185,11 @@ class Keyring:
         former, self._lock = self._lock, Lock.fresh(passphrase, self._lock.cost)
         try:
             with self._changing(former):
-                pass
+                self._audit.begin("passphrase-changed", provider=KIND)
         except BaseException:
             self._lock = former
             raise
-        self._audit.record("passphrase-changed", provider=KIND)
+        self._audit.finish("passphrase-changed", provider=KIND)
 
     def _version(self, key: str, version: int) -> KeyVersion:
         return next(v for v in self.versions() if (v.key, v.version) == (key, version))
@@ -185,19 +198,21 @@ class Keyring:
     def _changing(self, former: Lock | None = None) -> Iterator[list[StoredVersion]]:
         """Give the newest versions to change, and write what becomes of them."""
         with locked(self._path):
-            file = read_keyring(self._path)
-            lock = former or self._lock
-            if (file.cost, file.salt) != (lock.cost, lock.salt):
-                raise WrongPassphrase(
-                    f"the passphrase of {self._path} was changed meanwhile",
-                    hint="call again, with the new one",
-                )
-            versions = list(open_with(file, lock).versions)
+            versions = list(self._read_again(former or self._lock).versions)
             yield versions
             versions.sort(key=lambda stored: (stored.key, stored.version))
             contents = Contents(versions=tuple(versions))
             write_keyring(self._path, write_contents(contents, self._lock), new=False)
             self._contents = contents
+
+    def _read_again(self, lock: Lock) -> Contents:
+        file = read_keyring(self._path)
+        if (file.cost, file.salt) != (lock.cost, lock.salt):
+            raise WrongPassphrase(
+                f"the passphrase of {self._path} was changed meanwhile",
+                hint="call again, with the new one",
+            )
+        return open_with(file, lock)
 
 
 def create_keyring(
@@ -220,7 +235,13 @@ def create_keyring(
     """
     lock, contents = Lock.fresh(passphrase, cost or Cost()), Contents(versions=())
     write_keyring(path, write_contents(contents, lock), new=True)
-    AuditLog(audit_path(path), clock).record("keyring-created", provider=KIND)
+    try:
+        AuditLog(audit_path(path), clock).record("keyring-created", provider=KIND)
+    except BaseException:
+        # It is empty, and nobody knows of it.
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
     return Keyring(path, lock, contents, clock)
 
 

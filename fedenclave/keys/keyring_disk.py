@@ -9,9 +9,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedenclave.keys.durable import why, write_whole
+from fedenclave.keys.durable import sweep, why, write_whole
 from fedenclave.keys.errors import KeysRefused
 from fedenclave.keys.keyring_file import MAX_FILE, KeyringFile, read_head
+from fedenclave.keys.regular_file import open_regular
 from fedenclave.protocol.errors import ConfigurationError
 
 
@@ -23,12 +24,13 @@ def read_keyring(path: Path) -> KeyringFile:
         KeyringDamaged: it was cut or changed.
     """
     try:
-        with path.open("rb") as file:
+        # A link is followed: a keyring may lie on another disk.
+        with os.fdopen(open_regular(path, follow=True), "rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             data = file.read(MAX_FILE)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot read the keyring {path}: {error.strerror}",
+            f"cannot read the keyring {path}: {why(error)}",
             hint="is the path right? fedenclave keys init makes a keyring",
         ) from error
     if mode & 0o077:
@@ -42,10 +44,14 @@ def read_keyring(path: Path) -> KeyringFile:
 def write_keyring(path: Path, data: bytes, *, new: bool) -> None:
     """Write a keyring's file: a new one, or in the place of the one that is there.
 
+    What killed writes have left holds the keys of its time under the passphrase of its time, those
+    that were destroyed since among them. It goes first: who destroys a key destroys it there, too.
+
     Raises:
         KeysRefused: it cannot be written, or there is one already and `new` says otherwise.
     """
     try:
+        sweep(path)
         write_whole(path, data, mode=0o600, replace=not new)
     except FileExistsError as error:
         raise KeysRefused(

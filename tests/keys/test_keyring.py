@@ -234,12 +234,14 @@ def test_every_step_is_an_event_without_key_bytes(keyring: Keyring, path: Path) 
         open_keyring(path, b"wrong", clock=lambda: 1000.0)
     keyring.change_passphrase(b"new")
     events = read_events(audit_path(path))
-    assert [event["event"] for event in events] == [
-        *("keyring-created", "key-created", "key-wrapped", "key-unwrapped", "key-rotated"),
-        *("key-destroying", "key-destroyed", "unwrap-refused", "passphrase-refused"),
-        "passphrase-changed",
+    assert [event.get("change", event["event"]) for event in events] == [
+        *("keyring-created", "key-created", "key-created", "key-wrapped", "key-unwrapped"),
+        *("key-rotated", "key-rotated", "key-destroyed", "key-destroyed", "unwrap-refused"),
+        *("passphrase-refused", "passphrase-changed", "passphrase-changed"),
     ]
-    assert events[3] == {
+    begun = [number for number, event in enumerate(events) if event["event"] == "change-begun"]
+    assert begun == [1, 5, 7, 11]
+    assert events[4] == {
         "at": "1970-01-01T00:16:40+00:00",
         "uid": os.getuid(),
         "event": "key-unwrapped",
@@ -302,8 +304,9 @@ def test_a_keyring_is_on_the_disk_before_it_has_its_name(
 
     monkeypatch.setattr(os, "fsync", fsync)
     keyring.rotate("node")
-    assert synced[0].startswith(".keyring.")
-    assert synced[1:] == [path.parent.name, "keyring.audit.jsonl"]
+    assert synced[0] == "keyring.audit.jsonl"
+    assert synced[1].startswith(".keyring.")
+    assert synced[2:] == [path.parent.name, "keyring.audit.jsonl"]
 
 
 FULL_DISK = """
@@ -314,7 +317,7 @@ from fedenclave.keys.errors import KeysRefused
 path = Path(sys.argv[1])
 ring = open_keyring(path, b"correct horse")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
 try:
     ring.rotate("node")
 except KeysRefused as error:
@@ -323,6 +326,10 @@ except KeysRefused as error:
 
 
 def test_a_full_disk_leaves_the_keyring_as_it_was(keyring: Keyring, path: Path) -> None:
+    for number in range(9):
+        keyring.create(f"key-{number}")
+    # The change is announced, and then the keyring itself finds no room.
+    audit_path(path).unlink()
     before = path.read_bytes()
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True
