@@ -243,6 +243,7 @@ class ClientFolder:
         """
         path = self.path / "federation.toml"
         if not path.exists():
+            self.identity()  # a folder without a client is another mistake
             raise ConfigurationError(
                 f"{self.path} holds no approved manifest",
                 hint="review it and approve it: fedenclave federation approve",

@@ -269,7 +269,7 @@ def test_nothing_is_destroyed_without_a_record(keyring: Keyring, path: Path) -> 
     audit_path(path).unlink()
     audit_path(path).mkdir()
     before = path.read_bytes()
-    with pytest.raises(KeysRefused, match="cannot write the audit event key-destroying"):
+    with pytest.raises(KeysRefused, match="cannot write the audit event change-begun"):
         keyring.destroy("node", 1)
     assert path.read_bytes() == before
 
