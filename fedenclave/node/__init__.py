@@ -10,6 +10,9 @@ app_process.py    one message, answered by an approved app, or refused
 launcher.py       starts that process for each task of a SuperNode
 supervisor.py     keeps SuperNode and launcher running, and ends them
 programs.py       how these two are started
+run_folder.py     the private folder that they are given
+runtime_api.py    how launcher and apps know their SuperNode
+own_settings.py   what an app is told of its node
 bound.py          a program that ends with the one that started it, and may be confined
 landlock.py       where a process may write, and whom it may connect to
 process_limits.py what a process asks of Linux about itself

@@ -20,7 +20,7 @@ from fedenclave.client.files import read_file, write_whole
 from fedenclave.datasets.node_data import PLAIN_FILE_KEY, NodeData
 from fedenclave.node.bound import Confinement
 from fedenclave.node.proxy import Proxy, read_proxy
-from fedenclave.node.settings import Setting, write_settings
+from fedenclave.node.settings import Setting
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.toml_table import Table, parse
 
@@ -85,7 +85,8 @@ write = []
 connect = []
 
 [app]
-# What the app may know of this node. The SuperLink does not see it.
+# What the app may know of this node. The SuperLink does not see it, and this machine's other users
+# do not. What stands here and in [data] is read anew for each message.
 """
 
 
@@ -107,9 +108,9 @@ class NodeConfiguration:
     confinement: Confinement | None
     app: Mapping[str, Setting]
 
-    def node_config(self) -> str:
-        """Return what the app is told, in Flower's words."""
-        return write_settings({FOLDER_KEY: str(self.folder), **self.data.settings(), **self.app})
+    def app_settings(self) -> dict[str, Setting]:
+        """Return what the app is told of this node: its `node_config`."""
+        return {FOLDER_KEY: str(self.folder), **self.data.settings(), **self.app}
 
 
 def read_configuration(client_folder: Path) -> NodeConfiguration:
@@ -226,13 +227,6 @@ def _check_app(app: Mapping[str, object], read: NodeConfiguration) -> None:
     wrong = [k for k, v in app.items() if not isinstance(v, str | int | float | bool)]
     if wrong:
         raise ConfigurationError(f"{FILE} [app] {wrong[0]} is no text, number, true or false")
-    try:
-        read.node_config()
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{FILE} [app] or [data] cannot be given to Flower: {error}",
-            hint="no quotes of both kinds and no line breaks in a value",
-        ) from error
 
 
 def write_configuration(
