@@ -2,7 +2,8 @@
 
 Rules:
   * Every key is known; a typing error never becomes a default. Every key is there, but for a proxy
-    (none), [metrics] (not served) and [confinement] (none, as in files of before there was one).
+    (none), supernode-memory (half of what there is), [metrics] (not served) and [confinement]
+    (none, as in files of before there was one).
   * There is no key that turns TLS, node authentication or the approval of apps off.
   * Data in plain text are read only where [data] says so.
   * Paths are relative to the file's folder.
@@ -53,6 +54,9 @@ trusted-entities = ""
 [node]
 # The SuperNode's own port on 127.0.0.1; another one for each node of this machine.
 port = {port}
+# How much memory the SuperNode may map, in MiB: models pass through it, up to four times each.
+# Without this line half of what the machine has, and 4096 at least.
+# supernode-memory = 16384
 
 [logs]
 # Folder of node.log: connections, rounds, refusals; no data.
@@ -92,7 +96,7 @@ connect = []
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfiguration:
-    """What node.toml says; paths are absolute."""
+    """What node.toml says; paths are absolute, and `supernode_memory` is in bytes."""
 
     folder: Path
     address: str
@@ -100,6 +104,7 @@ class NodeConfiguration:
     node_key: Path
     trusted_entities: Path | None
     port: int
+    supernode_memory: int | None
     logs: Path
     app_output: bool
     data: NodeData
@@ -138,6 +143,7 @@ def read_configuration(client_folder: Path) -> NodeConfiguration:
         node_key=folder / link.take_text("node-key"),
         trusted_entities=folder / trusted if trusted else None,
         port=node.take_int("port", low=1024, high=65535),
+        supernode_memory=_memory(node),
         logs=folder / logs.take_text("folder"),
         app_output=logs.take_bool("app-output"),
         data=_data(data).below(folder),
@@ -164,6 +170,13 @@ def _data(table: Table) -> NodeData:
         digest=table.take_text("digest"),
         plain_text=table.take_bool("plain-text"),
     )
+
+
+def _memory(node: Table) -> int | None:
+    """Return how many bytes a SuperNode may map; the file says MiB."""
+    if "supernode-memory" not in node:
+        return None
+    return node.take_int("supernode-memory", low=2048, high=1 << 24) << 20
 
 
 def _metrics_port(table: Table) -> int | None:

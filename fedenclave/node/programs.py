@@ -28,11 +28,15 @@ from fedenclave.client.events import Part
 from fedenclave.node.bound import bound
 from fedenclave.node.check import HOST
 from fedenclave.node.configuration import NodeConfiguration
+from fedenclave.node.process_limits import memory_of_machine
 from fedenclave.node.run_folder import CERTIFICATE, KEY, SECRET
+from fedenclave.node.supernode import FOLDER_VARIABLE
 from fedenclave.protocol.errors import ConfigurationError
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
+# Idle it maps 750 MB; a message is in it up to four times.
+LEAST_MEMORY = 4 << 30
 # What an interpreter and training need of the owner's own environment.
 PASSED_ON = (
     *("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
@@ -66,7 +70,8 @@ def environment(folder: Path, caller: Mapping[str, str] = os.environ) -> dict[st
 
 def supernode_command(configuration: NodeConfiguration) -> list[str]:
     """Return how the SuperNode is started, in its private folder."""
-    command = bound([sys.executable, "-P", "-m", "fedenclave.node.supernode"], os.getpid())
+    program = [sys.executable, "-P", "-m", "fedenclave.node.supernode"]
+    command = bound(program, os.getpid(), memory=_memory(configuration))
     command += ["--superlink", configuration.address]
     command += ["--root-certificates", str(configuration.root_certificate)]
     command += ["--auth-supernode-private-key", str(configuration.node_key)]
@@ -78,6 +83,13 @@ def supernode_command(configuration: NodeConfiguration) -> list[str]:
     if configuration.trusted_entities is not None:
         command += ["--trusted-entities", str(configuration.trusted_entities)]
     return command
+
+
+def _memory(configuration: NodeConfiguration) -> int:
+    """Return how many bytes a SuperNode may map: half of what there is, if nothing else is said."""
+    if configuration.supernode_memory is not None:
+        return configuration.supernode_memory
+    return max(LEAST_MEMORY, memory_of_machine() // 2)
 
 
 def launcher_command(configuration: NodeConfiguration) -> list[str]:
@@ -145,7 +157,9 @@ def programs_of(configuration: NodeConfiguration, proxy: Mapping[str, str]) -> l
     if find_spec("flwr") is None:
         raise ConfigurationError("flwr is not installed", hint="pip install 'fedenclave[flower]'")
     supernode = Program(
-        name=Part.SUPERNODE, command=supernode_command(configuration), more_environment=proxy
+        name=Part.SUPERNODE,
+        command=supernode_command(configuration),
+        more_environment={**proxy, FOLDER_VARIABLE: str(configuration.folder)},
     )
     launcher = Program(name=Part.LAUNCHER, command=launcher_command(configuration), needs=supernode)
     return [supernode, launcher]

@@ -6,6 +6,7 @@ Rules:
   * The launcher ends with the SuperNode, and starts after it: each SuperNode has a private folder
     of its own, with the key that its launcher and apps know it by (run_folder.py).
   * What cannot be started now (no memory, a full disk) is tried again as what has died.
+  * A program's lines are kept up to a number an hour (line_limit.py).
   * SIGTERM and Ctrl-C end both, with every app that runs; SIGKILL does, too (programs.py).
   * One folder is one node's (run_lock.py). What a killed run has left on the disk, the next clears.
 """
@@ -27,6 +28,7 @@ from typing import IO
 
 from fedenclave.client.events import EventFile, Kind, Part
 from fedenclave.node.configuration import NodeConfiguration
+from fedenclave.node.line_limit import LineLimit
 from fedenclave.node.log_file import LogFile
 from fedenclave.node.metrics import serving
 from fedenclave.node.programs import Program, close_pipe, environment, programs_of
@@ -39,9 +41,14 @@ GRACE_S = 10.0
 _POLL_S = 0.2
 _LONGEST_LINE = 500
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-# What a SuperNode of Flower's writes of its connection.
-_CONNECTED = re.compile(r"SuperNode ID: |Connection successful after ")
-_LOST = re.compile(r"Connection attempt failed, retrying|Failed to initialize the connection")
+# What a SuperNode of Flower's writes of its connection, at the beginning of a line: behind it may
+# stand what a SuperLink wrote.
+_LEVEL = r"[A-Z]+ *: +"
+_CONNECTED = re.compile(_LEVEL + r"(?:SuperNode ID: |Connection successful after )")
+_LOST = re.compile(
+    _LEVEL
+    + r"(?:Connection attempt failed, retrying|Exit Code: \d+ Failed to initialize the connection)"
+)
 
 
 class Supervisor:
@@ -66,6 +73,8 @@ class Supervisor:
         """
         self._programs, self._environment = programs, environment
         self._log, self._folder, self._events = log, folder, events
+        # Of all that a program writes, however often it is started anew.
+        self._limits = {each.name: LineLimit() for each in programs}
         self._ending = threading.Event()
         self._connected: bool | None = None
 
@@ -146,13 +155,16 @@ class Supervisor:
         )
 
     def _follow(self, name: Part, output: IO[bytes]) -> None:
+        limit = self._limits[name]
         with contextlib.suppress(ValueError, OSError), output:
             while line := output.readline(_LONGEST_LINE):
                 text = _COLOURS.sub("", line.decode(errors="replace")).strip()
-                if text:
+                if text and limit.admit():
+                    if passed_over := limit.take_passed_over():
+                        self._log.write(f"{name}: {passed_over} lines were not kept: too many")
                     self._log.write(f"{name}: {printable(text)}")
-                if name is Part.SUPERNODE and (_CONNECTED.search(text) or _LOST.search(text)):
-                    self._is_connected(_CONNECTED.search(text) is not None)
+                if name is Part.SUPERNODE and (_CONNECTED.match(text) or _LOST.match(text)):
+                    self._is_connected(_CONNECTED.match(text) is not None)
 
     def _is_connected(self, connected: bool) -> None:
         if connected is not self._connected:
