@@ -54,7 +54,7 @@ trusted-entities = ""
 [node]
 # The SuperNode's own port on 127.0.0.1; another one for each node of this machine.
 port = {port}
-# How much memory the SuperNode may map, in MiB: models pass through it, up to four times each.
+# How much memory the SuperNode may map, in MiB: a model that passes through is in it several times.
 # Without this line half of what the machine has, and 4096 at least.
 # supernode-memory = 16384
 

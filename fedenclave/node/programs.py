@@ -35,7 +35,7 @@ from fedenclave.protocol.errors import ConfigurationError
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
-# Idle it maps 750 MB; a message is in it up to four times.
+# Idle it maps 750 MB; 200 MB of a model that passed through made it 480 MB more.
 LEAST_MEMORY = 4 << 30
 # What an interpreter and training need of the owner's own environment.
 PASSED_ON = (

@@ -97,7 +97,7 @@ def _killed_and_started_again(deployment: Deployment, programs: Programs, node: 
     wait_until(lambda: app_log.read_text().count("training") == 3, "it trains a third time")
     started = descendants(programs.newest("supernode-alpha").process.pid)
     names = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started]
-    for name in (b"flower-supernode", b"node.launcher", b"node.app_process"):
+    for name in (b"node.supernode", b"node.launcher", b"node.app_process"):
         assert any(name in each for each in names), names
     programs.kill("supernode-alpha")
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), "all of it ends")
