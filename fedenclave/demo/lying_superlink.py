@@ -1,7 +1,8 @@
 """A SuperLink that keeps to Flower's Fleet API only as far as it likes: for playing attacks.
 
 It takes any node in, and ships it what it is told: bytes under another app's hash, bytes that are
-no archive, a task of another type. Flower's own SuperLink hashes what it is given, and so cannot.
+no archive, a task of another type, a message that nothing can answer, an address to go on at.
+Flower's own SuperLink hashes what it is given, and so cannot.
 
 Everything listens on 127.0.0.1 only, and TLS is Flower's usual.
 
@@ -46,12 +47,16 @@ class Shipment:
         announced: the hash under which the run names it, 64 hexadecimal digits.
         labelled: the hash that goes with the bytes.
         task_type: as what it is to run, in Flower's words; empty for a ClientApp.
+        nameless: whether its message has no identifier.
+        elsewhere: the URL that the node is sent to for the app; empty for none.
     """
 
     content: bytes
     announced: str
     labelled: str
     task_type: str = ""
+    nameless: bool = False
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,10 @@ class Reply:
     """What a node answered: the reason of a refusal or failure, or None for content."""
 
     error: str | None
+
+
+class _Elsewhere(Exception):
+    """The node is to go on at this URL."""
 
 
 class LyingSuperLink:
@@ -72,6 +81,8 @@ class LyingSuperLink:
         self._replies: dict[int, Reply] = {}
         self._activations = 0
         self._pulled: dict[int, int] = {}
+        self._passed_over: set[int] = set()
+        self._nameless: set[int] = set()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.certificate, certificate.private_key)
         self._server = ThreadingHTTPServer((HOST, 0), _handler(self._answers()))
@@ -112,7 +123,9 @@ class LyingSuperLink:
         return run
 
     def settled(self, run: int) -> bool:
-        """Say whether a run was answered, or its node has come anew since it took it."""
+        """Say whether a run was answered, or its node has come anew or gone on since."""
+        if run in self._passed_over:
+            return True
         return run in self._replies or self._activations > self._pulled.get(run, self._activations)
 
     def reply(self, run: int) -> Reply | None:
@@ -137,7 +150,12 @@ class LyingSuperLink:
         self._activations += 1
         return fleet_pb2.ActivateNodeResponse(node_id=NODE_ID)
 
+    def passed_over(self, run: int) -> bool:
+        """Say whether the node has asked for more since it got a message without an identifier."""
+        return run in self._passed_over
+
     def _pull(self, _: bytes) -> Any:
+        self._passed_over |= self._nameless
         if not self._waiting:
             return fleet_pb2.PullMessagesResponse()
         run = self._waiting.popleft()
@@ -146,6 +164,9 @@ class LyingSuperLink:
         for name, part in get_all_nested_objects(asked).items():
             self._objects[name] = part.deflate()
         message = message_to_proto(remove_content_from_message(asked))
+        if self._runs[run].nameless:
+            message.metadata.message_id = ""
+            self._nameless.add(run)
         return fleet_pb2.PullMessagesResponse(
             messages_list=[message], message_object_trees=[get_object_tree(asked)]
         )
@@ -167,6 +188,8 @@ class LyingSuperLink:
 
     def _fab(self, request: bytes) -> Any:
         shipment = self._runs[fab_pb2.GetFabRequest.FromString(request).run_id]
+        if shipment.elsewhere:
+            raise _Elsewhere(shipment.elsewhere)
         fab = fab_pb2.Fab(hash_str=shipment.labelled, content=shipment.content)
         return fab_pb2.GetFabResponse(fab=fab)
 
@@ -211,8 +234,13 @@ def _handler(answers: Mapping[str, Callable[[bytes], Any]]) -> type[BaseHTTPRequ
             if answer is None or size > _LONGEST_REQUEST:
                 self.send_error(404)
                 return
-            content = answer(self.rfile.read(size)).SerializeToString()
-            self.send_response(200)
+            try:
+                content = answer(self.rfile.read(size)).SerializeToString()
+                self.send_response(200)
+            except _Elsewhere as elsewhere:
+                content = b""
+                self.send_response(307)
+                self.send_header("location", str(elsewhere))
             self.send_header("content-type", _MEDIA_TYPE)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
@@ -222,3 +250,48 @@ def _handler(answers: Mapping[str, Callable[[bytes], Any]]) -> type[BaseHTTPRequ
             """Say nothing: what is of interest is in the answers."""
 
     return Handler
+
+
+class Inside:
+    """A program in the node's own network, by HTTP without TLS: nobody outside is to reach it."""
+
+    def __init__(self) -> None:
+        """Take a free port of 127.0.0.1."""
+        self._requests = 0
+        inside = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                inside._requests += 1
+                self.send_error(404)
+
+            do_GET = do_POST  # noqa: N815 - http.server's name
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing: what counts is that somebody came."""
+
+        self._server = ThreadingHTTPServer((HOST, 0), Handler)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{HOST}:{self._server.server_address[1]}/inside"
+
+    def was_reached(self) -> bool:
+        """Say whether anybody came."""
+        return self._requests > 0
+
+    def __enter__(self) -> Self:
+        """Begin to answer."""
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End."""
+        self._server.shutdown()
+        self._server.server_close()

@@ -15,8 +15,8 @@ import json
 import sys
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from fedenclave.client.files import write_whole
 from fedenclave.client.folder import ClientFolder
 from fedenclave.client.identity import Identity
 from fedenclave.demo.certificates import make_server_certificate
-from fedenclave.demo.lying_superlink import LyingSuperLink, Reply, Shipment
+from fedenclave.demo.lying_superlink import Inside, LyingSuperLink, Reply, Shipment
 from fedenclave.demo.ports import pick_free_ports
 from fedenclave.demo.processes import ProcessGroup
 from fedenclave.membership.enrolment import Enrolment, roster_of
@@ -41,6 +41,7 @@ from fedenclave.protocol.manifest_text import ManifestDraft, write_manifest
 from fedenclave.protocol.statements import Suite
 
 PATIENCE_S = 60.0
+_TRACES = "traces"
 _MEMBERS = ("clinic", "others")
 _RULES = Rules(
     weighting="examples",
@@ -159,7 +160,7 @@ def ship_other_apps(folder: Path) -> Iterator[Seen]:
     Raises:
         DeploymentError: the node does not start.
     """
-    apps = _Apps(folder / "traces")
+    apps = _Apps(folder / _TRACES)
     node = _client_folder(folder)
     approvals = AppApprovals(node)
     now = int(time.time())
@@ -190,6 +191,12 @@ def ship_other_apps(folder: Path) -> Iterator[Seen]:
         approvals.revoke(fab_hash(old), by="owner", now=now)
         for tried, reply in ship(_other_apps(apps, honest, old)):
             yield _refused(apps, tried, reply)
+        yield _message_without_identifier(superlink, ship, honest)
+        with Inside() as inside:
+            sent = replace(_shipment(honest), elsewhere=inside.url)
+            ship({"": sent})
+            yield _sent_elsewhere(inside)
+        apps.take_trace("honest")
         # A SuperNode that has the app which is announced does not take the other from its label.
         another = _shipment(apps.bundle("another"), announced=fab_hash(honest))
         for _, reply in ship({"honest": _shipment(honest)}):
@@ -198,9 +205,34 @@ def ship_other_apps(folder: Path) -> Iterator[Seen]:
             yield _refused(apps, tried, reply, instead="honest")
 
 
+def _message_without_identifier(
+    superlink: LyingSuperLink,
+    ship: Callable[[Mapping[str, Shipment]], object],
+    honest: bytes,
+) -> Seen:
+    run = superlink.ship(replace(_shipment(honest), nameless=True))
+    # All that comes later waits behind it.
+    ship({"": _shipment(honest)})
+    passed_over = superlink.passed_over(run)
+    seen = "it is passed over, and the next one taken" if passed_over else "the node stands still"
+    return Seen(tried="send a message without an identifier", seen=seen, well=passed_over)
+
+
+def _sent_elsewhere(inside: Inside) -> Seen:
+    reached = inside.was_reached()
+    seen = "it goes there" if reached else "it does not go there, and is started again"
+    tried = "send the node to a program in its own network (a redirect, from TLS to none)"
+    return Seen(tried=tried, seen=seen, well=not reached)
+
+
 def _configure(node: Path, superlink: str, ca_certificate: Path) -> None:
     (port,) = pick_free_ports(1)
-    write_configuration(node, address=superlink, port=port)
+    path = write_configuration(node, address=superlink, port=port)
+    # Without this line the owner's own app could not leave its trace either.
+    text = path.read_text(encoding="utf-8")
+    path.write_text(
+        text.replace("write = []", f"write = [{json.dumps(str(node.parent / _TRACES))}]", 1)
+    )
     configuration = read_configuration(node)
     make_node_key(configuration.node_key, "clinic-1")
     write_whole(configuration.root_certificate, ca_certificate.read_bytes())

@@ -10,6 +10,15 @@ app_process.py    one message, answered by an approved app, or refused
 launcher.py       starts that process for each task of a SuperNode
 supervisor.py     keeps SuperNode and launcher running, and ends them
 programs.py       how these two are started
+supernode.py      Flower's SuperNode, with bounds to what a SuperLink can do to it
+fleet_answers.py  what a SuperLink may answer
+runtime_admission.py  how much is read of whom nobody knows yet
+watchdog.py       ends a SuperNode that asks for no work
+flower_log.py     what Flower logs, one short line each
+line_limit.py     how many lines a log takes
+run_folder.py     the private folder that they are given
+runtime_api.py    how launcher and apps know their SuperNode
+own_settings.py   what an app is told of its node
 bound.py          a program that ends with the one that started it, and may be confined
 landlock.py       where a process may write, and whom it may connect to
 process_limits.py what a process asks of Linux about itself

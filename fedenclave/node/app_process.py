@@ -4,6 +4,7 @@ It takes the place of Flower's `flwr-clientapp`, which installs and runs what it
 no line here that would do that: the code that runs comes from the owner's copy (admitted.py).
 
 Rules:
+  * What an app knows of its node is what node.toml says, and never what came with the message.
   * The decision is made before any of the app's code is imported.
   * A SuperLink is told that an app is not approved, or that it failed, and no reason (T13).
   * What is not as expected ends the process: then nothing has run, and Flower reports the loss.
@@ -30,7 +31,7 @@ from flwr.common.constant import ErrorCode, SubStatus
 from flwr.supercore.app_utils import start_parent_process_monitor
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
 from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor, RuntimeVersionHttpInterceptor
-from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
@@ -39,7 +40,9 @@ from fedenclave.client.refusals import Cause, cause_of
 from fedenclave.node.admitted import FOR_HOST, admit, unpack
 from fedenclave.node.approvals import AppApprovals, AppNotApproved
 from fedenclave.node.bundle import Bundle
+from fedenclave.node.own_settings import with_own_settings, without_settings
 from fedenclave.node.process_limits import end_with_parent
+from fedenclave.node.runtime_api import runtime_client
 from fedenclave.protocol.errors import FedEnclaveError
 
 _FAILED = "the client app failed; the reason stays in the node's own log"
@@ -62,6 +65,7 @@ def answer(
     events = EventFile(approvals.folder.parent)
     try:
         bundle = admit(sent, task_type, approvals)
+        context = with_own_settings(context, approvals.folder.parent)
     except FedEnclaveError as refusal:
         cause = Cause.APP if isinstance(refusal, AppNotApproved) else cause_of(refusal)
         events.write(Kind.REFUSED, cause=cause, asked=Asked.UNKNOWN, text=refusal.message)
@@ -101,7 +105,7 @@ def serve(client: RuntimeHttpClient, task_type: str, approvals: AppApprovals) ->
         push_message(client, given.message, context)
         push_task_output(
             client=client,
-            context=given.context,
+            context=without_settings(given.context),
             sub_status=SubStatus.COMPLETED if given.done else SubStatus.FAILED,
             details="" if given.done else FOR_HOST,
         )
@@ -112,7 +116,7 @@ def serve(client: RuntimeHttpClient, task_type: str, approvals: AppApprovals) ->
 
 
 def main() -> int:
-    """Run the process; the task's token comes on stdin, where no other user can read it."""
+    """Run the process; token and certificate come on stdin, where no other user reads them."""
     parser = argparse.ArgumentParser(description="answers one message for a node")
     parser.add_argument("--runtime-api-address", required=True)
     parser.add_argument("--client-folder", type=Path, required=True)
@@ -120,18 +124,14 @@ def main() -> int:
     parser.add_argument("--parent-pid", type=int, required=True)
     words = parser.parse_args()
     token = sys.stdin.readline().strip()
+    certificate = sys.stdin.read().encode()
     if not end_with_parent(words.parent_pid):
         start_parent_process_monitor(words.parent_pid)
-    client = RuntimeHttpClient.from_server_address(
-        server_address=words.runtime_api_address,
-        insecure=True,  # a loopback address: SuperNode and app are one machine's
-        root_certificates=None,
-        interceptors=[
-            RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
-            RuntimeTokenHttpInterceptor(token),
-        ],
-        retry_invoker=make_simple_http_retry_invoker(),
-    )
+    interceptors: list[ProtobufClientInterceptor] = [
+        RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
+        RuntimeTokenHttpInterceptor(token),
+    ]
+    client = runtime_client(words.runtime_api_address, certificate, interceptors)
     return serve(client, words.task_type, AppApprovals(words.client_folder))
 
 

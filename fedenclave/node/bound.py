@@ -1,8 +1,8 @@
 """Becomes another program, which ends with its parent, gains no rights, and may be confined.
 
-`python -m fedenclave.node.bound PARENT [--confine ...] -- PROGRAM WORDS...`, PARENT being the
-parent's process id, and the rest a `Confinement`. All of it holds across exec, and so from the
-program's first line on: before it has imported anything, or started a thread.
+`python -m fedenclave.node.bound PARENT [--memory BYTES] [--confine ...] -- PROGRAM WORDS...`, where
+PARENT is the parent's process id, and the rest a `Confinement`. All of it holds across exec, and so
+from the program's first line on: before it has imported anything, or started a thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedenclave.node.landlock import confine
-from fedenclave.node.process_limits import end_with_parent, gain_nothing
+from fedenclave.node.process_limits import bound_memory, end_with_parent, gain_nothing
 from fedenclave.protocol.errors import FedEnclaveError
 
 
@@ -69,10 +69,24 @@ def confinement_of(words: argparse.Namespace) -> Confinement | None:
     )
 
 
-def bound(command: list[str], parent_pid: int, confinement: Confinement | None = None) -> list[str]:
-    """Return how `command` is started so that it ends with `parent_pid`, and is confined."""
+def bound(
+    command: list[str],
+    parent_pid: int,
+    confinement: Confinement | None = None,
+    *,
+    memory: int | None = None,
+) -> list[str]:
+    """Return how `command` is started so that it ends with `parent_pid`, and is confined.
+
+    Args:
+        command: the program, and its arguments.
+        parent_pid: who starts it.
+        confinement: of what it may write and connect to; None for none.
+        memory: how many bytes it may map; None for any.
+    """
     # -P: what lies in the working folder is never imported.
     words = [sys.executable, "-P", "-m", "fedenclave.node.bound", str(parent_pid)]
+    words += ["--memory", str(memory)] if memory is not None else []
     return [*words, *(confinement.words() if confinement is not None else []), "--", *command]
 
 
@@ -80,11 +94,14 @@ def main() -> int:
     """Ask for all of it, and become the program; return only if that cannot be done."""
     parser = argparse.ArgumentParser(description="starts a program that ends with its parent")
     parser.add_argument("parent", type=int)
+    parser.add_argument("--memory", type=int)
     add_options(parser)
     parser.add_argument("command", nargs="+")
     words = parser.parse_args()
     end_with_parent(words.parent)
     gain_nothing()
+    if words.memory is not None and not bound_memory(words.memory):
+        print("warning: this system does not bound a program's memory", file=sys.stderr)
     try:
         if (confinement := confinement_of(words)) is not None:
             confine(confinement.write, confinement.connect, confinement.append)

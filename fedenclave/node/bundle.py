@@ -37,6 +37,7 @@ MAX_UNPACKED = (
     64 * 1024 * 1024
 )  # source and settings of any app; a few hundred bytes can hold gigabytes
 MAX_FILES = 2000
+MAX_PROJECT = 1024 * 1024  # names and settings; reading TOML takes many times its size
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _READ_AGAIN = "have the app built again with `flwr build`, and sent again"
@@ -176,6 +177,8 @@ def _listed(data: bytes) -> dict[str, str]:
 def _described(data: bytes, files: Mapping[str, bytes]) -> Bundle:
     if PROJECT_FILE not in files:
         raise _refused(f"it holds no {PROJECT_FILE}")
+    if len(files[PROJECT_FILE]) > MAX_PROJECT:
+        raise _refused(f"its {PROJECT_FILE} has more than {MAX_PROJECT} bytes")
     project = parse(files[PROJECT_FILE], f"app's {PROJECT_FILE}")
     about = project.take_table("project")
     tool = project.take_table("tool")

@@ -5,6 +5,8 @@ somebody who asks for its tasks. That is this process alone: it knows a secret t
 Every kind of task is taken, so that one that may not run is answered and not waited for.
 
 Rules:
+  * Nothing is taken from, and nothing asked of, another than the SuperNode whose certificate it was
+    given (runtime_api.py); each app's process gets that certificate with its token.
   * No program is started but `app_process` (by way of bound.py), whatever a task says.
   * It ends with its supervisor, and everything that it and its apps have started ends with it: the
     pipe to it is closed by whatever ends the supervisor. Each app ends with the launcher besides.
@@ -31,6 +33,7 @@ from typing import IO, NoReturn
 from fedenclave.node.bound import Confinement, add_options, bound, confinement_of
 from fedenclave.node.landlock import NETWORK_LEVEL, level
 from fedenclave.node.log_file import LogFile
+from fedenclave.node.runtime_api import runtime_client
 from fedenclave.protocol.errors import printable
 
 PASSED_ON = re.compile(r"(?:error|hint|warning|insecure): |round \d+: ")
@@ -48,6 +51,8 @@ class Launcher:
         client_folder: Path,
         app_output: LogFile | None,
         confinement: Confinement | None = None,
+        *,
+        certificate: bytes,
     ) -> None:
         """Serve the SuperNode whose Runtime API has this address.
 
@@ -57,7 +62,9 @@ class Launcher:
             app_output: takes all that apps write; None for nobody.
             confinement: of the apps' processes, besides the folder and the port that they need;
                 None for none.
+            certificate: the SuperNode's, in PEM.
         """
+        self._certificate = certificate
         if confinement is not None:
             if (known := level()) < NETWORK_LEVEL:
                 print(f"warning: Landlock's level here is {known}: apps are confined less, or not")
@@ -81,7 +88,7 @@ class Launcher:
         if process.stdin is None or process.stdout is None:
             raise AssertionError("both are pipes")
         with process.stdin as stdin:
-            stdin.write(token.encode() + b"\n")
+            stdin.write(token.encode() + b"\n" + self._certificate)
         threading.Thread(
             target=pass_on, args=(process.stdout, self._app_output), daemon=True
         ).start()
@@ -114,6 +121,7 @@ def main() -> int:
     parser.add_argument("--runtime-api-address", required=True)
     parser.add_argument("--client-folder", type=Path, required=True)
     parser.add_argument("--secret-file", type=Path, required=True)
+    parser.add_argument("--certificate", type=Path, required=True)
     parser.add_argument("--ends-with-stdin", action="store_true")
     parser.add_argument("--app-output", type=Path)
     add_options(parser)
@@ -121,12 +129,19 @@ def main() -> int:
     if words.ends_with_stdin:
         threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     kept = LogFile(words.app_output) if words.app_output else None
-    launcher = Launcher(words.runtime_api_address, words.client_folder, kept, confinement_of(words))
+    secret, certificate = words.secret_file.read_bytes(), words.certificate.read_bytes()
+    address = words.runtime_api_address
+    launcher = Launcher(
+        address, words.client_folder, kept, confinement_of(words), certificate=certificate
+    )
     signal.signal(signal.SIGTERM, _leave)
     try:
-        _serve(launcher, words.runtime_api_address, words.secret_file.read_bytes())
+        _serve(launcher, address, secret, certificate)
     except KeyboardInterrupt:
         return 0
+    except ConnectionError as refused:
+        print(f"error: {refused}", flush=True)
+        return 1
     finally:
         launcher.end()
 
@@ -140,28 +155,30 @@ def _end_with(pipe: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _serve(launcher: Launcher, address: str, secret: bytes) -> NoReturn:
+def _serve(launcher: Launcher, address: str, secret: bytes, certificate: bytes) -> NoReturn:
+    import httpx
     from flwr.proto.runtime_pb2 import AcquireTaskRequest
     from flwr.supercore.constant import TaskType
     from flwr.supercore.interceptors import (
         RuntimeVersionHttpInterceptor,
         SuperExecAuthHttpInterceptor,
     )
-    from flwr.supercore.retry import make_simple_http_retry_invoker
-    from flwr.supercore.runtime import RuntimeHttpClient
+    from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 
-    client = RuntimeHttpClient.from_server_address(
-        server_address=address,
-        insecure=True,  # loopback
-        root_certificates=None,
-        interceptors=[
-            RuntimeVersionHttpInterceptor(component_name="SuperExec"),
-            SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_METHODS),
-        ],
-        retry_invoker=make_simple_http_retry_invoker(),
-    )
+    interceptors: list[ProtobufClientInterceptor] = [
+        RuntimeVersionHttpInterceptor(component_name="SuperExec"),
+        SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_METHODS),
+    ]
+    client = runtime_client(address, certificate, interceptors)
+    asked = AcquireTaskRequest(supported_task_types=list(TaskType))
     while True:
-        taken = client.AcquireTask(AcquireTaskRequest(supported_task_types=list(TaskType)))
+        try:
+            taken = client.AcquireTask(asked)
+        except httpx.HTTPError as error:
+            raise ConnectionError(
+                f"no task: whoever has {address} is not this node's SuperNode, or refuses this "
+                f"launcher: {type(error).__name__}"
+            ) from error
         if taken.HasField("task") and taken.token:
             launcher.launch(taken.token, taken.task.type)
         else:

@@ -1,4 +1,4 @@
-"""What a process of a node asks of Linux about itself, by prctl(2).
+"""What a process of a node asks of Linux about itself, by prctl(2) and setrlimit(2).
 
 Each is asked for by the process itself, after it was started: between fork and exec, where
 `preexec_fn` would do it, another thread's locks are held for ever.
@@ -10,11 +10,13 @@ Source: prctl(2), PR_SET_PDEATHSIG and PR_SET_NO_NEW_PRIVS; include/uapi/linux/p
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
 import signal
 import sys
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -50,6 +52,40 @@ def gain_nothing() -> bool:
     # A core dump would hold the data that the app was training on.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def bound_memory(size: int) -> bool:
+    """Let this process, and each that it starts, map at most so much memory.
+
+    More of it is MemoryError there, and not the end of another process that the system chooses.
+
+    Args:
+        size: bytes. A limit that is in force and lower stays.
+
+    Returns:
+        Whether the system can do it.
+    """
+    try:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        least = size if hard == resource.RLIM_INFINITY else min(size, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (least, least))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def memory_of_machine() -> int:
+    """Return how many bytes of memory there are for this process: the machine's, or its group's.
+
+    Source: Linux, Documentation/admin-guide/cgroup-v2.rst, memory.max.
+    """
+    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # One line, "0::/path": the group of the second version.
+        line = Path("/proc/self/cgroup").read_text().strip().splitlines()[-1]
+        group = Path("/sys/fs/cgroup", line.partition("::")[2].lstrip("/"))
+        size = min(size, int((group / "memory.max").read_text()))
+    return size
 
 
 def _prctl(option: int, value: int) -> bool:

@@ -3,6 +3,9 @@
 Rules:
   * A SuperNode is started in one way only: TLS, its own key, and `--isolation process`, in which it
     starts no program. Its launcher (launcher.py) starts approved apps and nothing else.
+  * The SuperNode speaks to its launcher and to apps by TLS, under a key of this start
+    (run_folder.py). Its launcher runs only while it does, and is started anew with it.
+  * Nothing of [app] and [data] is in an argument: every user can read those (own_settings.py).
   * Both get an environment made here: no setting of Flower's that is left in a shell reaches them,
     and a proxy reaches the SuperNode alone (proxy.py).
   * Both end with their supervisor, also where that one is killed: the SuperNode by what Linux does
@@ -14,7 +17,6 @@ Source: flwr 1.41, flwr/supernode/cli/flower_supernode.py.
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,15 +25,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fedenclave.client.events import Part
-from fedenclave.client.files import write_whole
 from fedenclave.node.bound import bound
 from fedenclave.node.check import HOST
 from fedenclave.node.configuration import NodeConfiguration
 from fedenclave.node.data_access import access_to
+from fedenclave.node.process_limits import memory_of_machine
+from fedenclave.node.run_folder import CERTIFICATE, KEY, SECRET
+from fedenclave.node.supernode import FOLDER_VARIABLE
 from fedenclave.protocol.errors import ConfigurationError
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
+# Idle it maps 750 MB; 200 MB of a model that passed through made it 480 MB more.
+LEAST_MEMORY = 4 << 30
 # What an interpreter and training need of the owner's own environment.
 PASSED_ON = (
     *("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
@@ -65,26 +71,36 @@ def environment(folder: Path, caller: Mapping[str, str] = os.environ) -> dict[st
     }
 
 
-def supernode_command(configuration: NodeConfiguration, secret_file: Path) -> list[str]:
-    """Return how the SuperNode is started."""
-    command = bound([sys.executable, "-P", "-m", "fedenclave.node.supernode"], os.getpid())
+def supernode_command(configuration: NodeConfiguration) -> list[str]:
+    """Return how the SuperNode is started, in its private folder."""
+    program = [sys.executable, "-P", "-m", "fedenclave.node.supernode"]
+    command = bound(program, os.getpid(), memory=_memory(configuration))
     command += ["--superlink", configuration.address]
     command += ["--root-certificates", str(configuration.root_certificate)]
     command += ["--auth-supernode-private-key", str(configuration.node_key)]
     command += ["--host", HOST, "--port", str(configuration.port)]
-    command += ["--isolation", "process", "--superexec-auth-secret-file", str(secret_file)]
-    command += ["--node-config", configuration.node_config()]
+    command += ["--isolation", "process", "--superexec-auth-secret-file", SECRET]
+    # The certificate is its own authority.
+    command += ["--ssl-certfile", CERTIFICATE, "--ssl-keyfile", KEY]
+    command += ["--ssl-ca-certfile", CERTIFICATE]
     if configuration.trusted_entities is not None:
         command += ["--trusted-entities", str(configuration.trusted_entities)]
     return command
 
 
-def launcher_command(configuration: NodeConfiguration, secret_file: Path) -> list[str]:
-    """Return how its launcher is started."""
+def _memory(configuration: NodeConfiguration) -> int:
+    """Return how many bytes a SuperNode may map: half of what there is, if nothing else is said."""
+    if configuration.supernode_memory is not None:
+        return configuration.supernode_memory
+    return max(LEAST_MEMORY, memory_of_machine() // 2)
+
+
+def launcher_command(configuration: NodeConfiguration) -> list[str]:
+    """Return how its launcher is started, in the same folder."""
     command = [sys.executable, "-P", "-m", "fedenclave.node.launcher"]
     command += ["--runtime-api-address", f"{HOST}:{configuration.port}"]
     command += ["--client-folder", str(configuration.folder)]
-    command += ["--secret-file", str(secret_file), "--ends-with-stdin"]
+    command += ["--secret-file", SECRET, "--certificate", CERTIFICATE, "--ends-with-stdin"]
     if configuration.confinement is not None:
         command += configuration.confinement.wider(access_to(configuration.data)).words()
     if configuration.app_output:
@@ -94,11 +110,16 @@ def launcher_command(configuration: NodeConfiguration, secret_file: Path) -> lis
 
 @dataclass(kw_only=True)
 class Program:
-    """One program that is to run, and when it is started next."""
+    """One program that is to run, and when it is started next.
+
+    Attributes:
+        needs: another one, without which this one does not run; None for none.
+    """
 
     name: Part
     command: Sequence[str]
     more_environment: Mapping[str, str] = field(default_factory=dict)
+    needs: Program | None = None
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     wait: float = FIRST_WAIT_S
@@ -110,10 +131,14 @@ class Program:
             return None
         close_pipe(self.process)
         self.process = None
+        self.put_off(now)
+        return code
+
+    def put_off(self, now: float) -> None:
+        """Set when it is due again: later each time, and soon after a good run."""
         if now - self.started > LONGEST_WAIT_S:
             self.wait = FIRST_WAIT_S
         self.due, self.wait = now + self.wait, min(2 * self.wait, LONGEST_WAIT_S)
-        return code
 
 
 def close_pipe(process: subprocess.Popen[bytes]) -> None:
@@ -122,25 +147,22 @@ def close_pipe(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def programs_of(
-    configuration: NodeConfiguration, folder: Path, proxy: Mapping[str, str]
-) -> list[Program]:
-    """Return the two programs, and write the secret that they share.
+def programs_of(configuration: NodeConfiguration, proxy: Mapping[str, str]) -> list[Program]:
+    """Return the two programs.
 
     Args:
         configuration: of the node.
-        folder: a private one of this run.
         proxy: the SuperNode's environment variables for a proxy.
 
     Raises:
-        ConfigurationError: the secret cannot be written, or Flower is not installed.
+        ConfigurationError: Flower is not installed.
     """
     if find_spec("flwr") is None:
         raise ConfigurationError("flwr is not installed", hint="pip install 'fedenclave[flower]'")
-    secret = folder / "launcher-secret"
-    write_whole(secret, secrets.token_bytes(32), mode=0o600)
-    supernode, launcher = (f(configuration, secret) for f in (supernode_command, launcher_command))
-    return [
-        Program(name=Part.SUPERNODE, command=supernode, more_environment=proxy),
-        Program(name=Part.LAUNCHER, command=launcher),
-    ]
+    supernode = Program(
+        name=Part.SUPERNODE,
+        command=supernode_command(configuration),
+        more_environment={**proxy, FOLDER_VARIABLE: str(configuration.folder)},
+    )
+    launcher = Program(name=Part.LAUNCHER, command=launcher_command(configuration), needs=supernode)
+    return [supernode, launcher]

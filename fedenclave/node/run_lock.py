@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from fedenclave.protocol.errors import ConfigurationError
 
@@ -36,13 +37,36 @@ class Run:
         return json.dumps({"pid": self.pid, "since": self.since, "folder": self.folder}).encode()
 
 
+class Lock:
+    """The lock, held. `before` is what a run that was killed has left in the file, if one was."""
+
+    def __init__(self, file: IO[bytes], path: Path, before: Run | None) -> None:
+        """Take the file that is locked."""
+        self._file, self._path, self._since = file, path, int(time.time())
+        self.before = before
+
+    def say(self, private_folder: Path) -> None:
+        """Say in the file who holds it, and which folder the next run is to clear.
+
+        Raises:
+            ConfigurationError: the file cannot be written.
+        """
+        run = Run(pid=os.getpid(), since=self._since, folder=str(private_folder))
+        try:
+            self._file.seek(0)
+            self._file.write(run.to_bytes())
+            self._file.truncate()
+            self._file.flush()
+        except OSError as error:
+            raise ConfigurationError(f"cannot write {self._path}: {error.strerror}") from error
+
+
 @contextlib.contextmanager
-def running_on(client_folder: Path, private_folder: Path) -> Iterator[Run | None]:
-    """Hold the lock, and say in the file who does; yield what an earlier run has left there.
+def running_on(client_folder: Path) -> Iterator[Lock]:
+    """Hold the lock.
 
     Args:
         client_folder: the node's.
-        private_folder: of this run, for the next one to clear if this one is killed.
 
     Raises:
         ConfigurationError: another node runs on the folder, or the file cannot be written.
@@ -62,15 +86,9 @@ def running_on(client_folder: Path, private_folder: Path) -> Iterator[Run | None
                 f"a node runs on {client_folder} already{who}",
                 hint="one folder is one node's; end the other one first",
             )
-        run = Run(pid=os.getpid(), since=int(time.time()), folder=str(private_folder))
-        try:
-            file.seek(0)
-            file.write(run.to_bytes())
-            file.truncate()
-            file.flush()
-        except OSError as error:
-            raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
-        yield before
+        lock = Lock(file, path, before)
+        lock.say(Path(before.folder) if before is not None else Path())
+        yield lock
         with contextlib.suppress(OSError):
             file.truncate(0)  # ended in good order: nothing is left to clear
 

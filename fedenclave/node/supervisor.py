@@ -3,6 +3,10 @@
 Rules:
   * One that ends is started again after 1, 2, 4 ... 60 seconds; one that has run for longer than
     that is well again. A SuperNode that was killed is let in again by its SuperLink in a minute.
+  * The launcher ends with the SuperNode, and starts after it: each SuperNode has a private folder
+    of its own, with the key that its launcher and apps know it by (run_folder.py).
+  * What cannot be started now (no memory, a full disk) is tried again as what has died.
+  * A program's lines are kept up to a number an hour (line_limit.py).
   * SIGTERM and Ctrl-C end both, with every app that runs; SIGKILL does, too (programs.py).
   * One folder is one node's (run_lock.py). What a killed run has left on the disk, the next clears.
 """
@@ -12,36 +16,40 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
-import stat
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
 from fedenclave.client.events import EventFile, Kind, Part
 from fedenclave.node.configuration import NodeConfiguration
+from fedenclave.node.line_limit import LineLimit
 from fedenclave.node.log_file import LogFile
 from fedenclave.node.metrics import serving
 from fedenclave.node.programs import Program, close_pipe, environment, programs_of
 from fedenclave.node.proxy import proxy_in_force, supernode_environment
-from fedenclave.node.run_lock import Run, running_on
+from fedenclave.node.run_folder import RunFolder, clear_left_behind
+from fedenclave.node.run_lock import running_on
 from fedenclave.node.service_notice import tell_service_manager
-from fedenclave.protocol.errors import printable
+from fedenclave.protocol.errors import FedEnclaveError, printable
 
 GRACE_S = 10.0
 _POLL_S = 0.2
 _LONGEST_LINE = 500
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_PREFIX = "fedenclave-node-"
-# What a SuperNode of Flower's writes of its connection.
-_CONNECTED = re.compile(r"SuperNode ID: |Connection successful after ")
-_LOST = re.compile(r"Connection attempt failed, retrying|Failed to initialize the connection")
+# What a SuperNode of Flower's writes of its connection, at the beginning of a line: behind it may
+# stand what a SuperLink wrote.
+_LEVEL = r"[A-Z]+ *: +"
+_CONNECTED = re.compile(_LEVEL + r"(?:SuperNode ID: |Connection successful after )")
+_LOST = re.compile(
+    _LEVEL
+    + r"(?:Connection attempt failed, retrying|Exit Code: \d+ Failed to initialize the connection)"
+)
 
 
 class Supervisor:
@@ -50,14 +58,24 @@ class Supervisor:
     def __init__(
         self,
         programs: Sequence[Program],
-        environment: Mapping[str, str],
+        environment: Callable[[Path], Mapping[str, str]],
         log: LogFile,
-        folder: Path,
+        folder: RunFolder,
         events: EventFile,
     ) -> None:
-        """Take what is to run; nothing is started yet."""
-        self._programs, self._environment = programs, dict(environment)
+        """Take what is to run; nothing is started yet.
+
+        Args:
+            programs: each behind the one that it needs.
+            environment: the programs' environment, when they are given this private folder.
+            log: takes what they write, and what becomes of them.
+            folder: makes private folders.
+            events: takes what becomes of them, for the owner.
+        """
+        self._programs, self._environment = programs, environment
         self._log, self._folder, self._events = log, folder, events
+        # Of all that a program writes, however often it is started anew.
+        self._limits = {each.name: LineLimit() for each in programs}
         self._ending = threading.Event()
         self._connected: bool | None = None
 
@@ -80,39 +98,74 @@ class Supervisor:
             _send(program.process, signal.SIGKILL)  # what it has started and left behind
         code = program.ended(now)
         if code is not None:
-            wait = program.due - now
-            self._log.write(f"{program.name}: ended ({code}); starts again in {wait:.0f} s")
+            self._say_when(program, f"ended ({code})", now)
             self._events.write(Kind.DIED, part=program.name, code=code)
             if program.name is Part.SUPERNODE and self._connected:
                 self._is_connected(False)
+        if program.needs is None:
+            if program.process is not None and not self._folder.is_there():
+                self._start_anew(program, now)
+        elif program.needs.process is None:
+            if program.process is not None:
+                self._stop([program])
+                self._log.write(f"{program.name}: ended with the {program.needs.name}")
+            return
+        elif program.process is None and not self._folder.is_whole():
+            # What it lacks is in the next folder, which the other one's start makes.
+            self._start_anew(program.needs, now)
+            return
         if program.process is None and now >= program.due:
             self._start(program, now)
 
     def _start(self, program: Program, now: float) -> None:
-        program.process = subprocess.Popen(
+        program.started = now
+        try:
+            if program.needs is None:
+                self._folder.renew()
+            program.process = self._popen(program)
+            arguments = (program.name, program.process.stdout)
+            threading.Thread(target=self._follow, args=arguments, daemon=True).start()
+        except (FedEnclaveError, OSError, RuntimeError) as error:
+            # No process or no thread more, a full disk: it may be otherwise soon.
+            self._stop([program])
+            program.put_off(now)
+            self._say_when(program, f"cannot be started: {error}", now)
+        else:
+            self._log.write(f"{program.name}: started")
+
+    def _start_anew(self, program: Program, now: float) -> None:
+        self._log.write("node: files in its private folder are gone; another folder is made")
+        self._stop([program])
+        program.put_off(now)
+        self._say_when(program, "ended", now)
+
+    def _say_when(self, program: Program, why: str, now: float) -> None:
+        self._log.write(f"{program.name}: {why}; starts again in {program.due - now:.0f} s")
+
+    def _popen(self, program: Program) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             program.command,
             # Held open by nobody else, and never written to: its end is ours.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**self._environment, **program.more_environment},
-            cwd=self._folder,
+            env={**self._environment(self._folder.path), **program.more_environment},
+            cwd=self._folder.path,
             # Signals of the terminal are ours to pass on, and what a program starts ends with it.
             start_new_session=True,
         )
-        program.started = now
-        self._log.write(f"{program.name}: started")
-        arguments = (program.name, program.process.stdout)
-        threading.Thread(target=self._follow, args=arguments, daemon=True).start()
 
     def _follow(self, name: Part, output: IO[bytes]) -> None:
+        limit = self._limits[name]
         with contextlib.suppress(ValueError, OSError), output:
             while line := output.readline(_LONGEST_LINE):
                 text = _COLOURS.sub("", line.decode(errors="replace")).strip()
-                if text:
+                if text and limit.admit():
+                    if passed_over := limit.take_passed_over():
+                        self._log.write(f"{name}: {passed_over} lines were not kept: too many")
                     self._log.write(f"{name}: {printable(text)}")
-                if name is Part.SUPERNODE and (_CONNECTED.search(text) or _LOST.search(text)):
-                    self._is_connected(_CONNECTED.search(text) is not None)
+                if name is Part.SUPERNODE and (_CONNECTED.match(text) or _LOST.match(text)):
+                    self._is_connected(_CONNECTED.match(text) is not None)
 
     def _is_connected(self, connected: bool) -> None:
         if connected is not self._connected:
@@ -122,7 +175,13 @@ class Supervisor:
 
     def _end_all(self) -> None:
         tell_service_manager(state="STOPPING=1", status="ending")
-        running = [each.process for each in self._programs if each.process is not None]
+        self._stop(self._programs)
+        self._folder.remove()
+        self._log.write("node: ended")
+
+    def _stop(self, programs: Sequence[Program]) -> None:
+        """End those of them that run, with all that they have started."""
+        running = [each.process for each in programs if each.process is not None]
         for process in running:
             _send(process, signal.SIGTERM)
         deadline = time.monotonic() + GRACE_S
@@ -133,7 +192,8 @@ class Supervisor:
             _send(process, signal.SIGKILL)
             process.wait()
             close_pipe(process)
-        self._log.write("node: ended")
+        for program in programs:
+            program.process = None
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
@@ -159,16 +219,14 @@ def run_node(configuration: NodeConfiguration, caller: Mapping[str, str] = os.en
             made, the port of the metrics is taken, or Flower is not installed.
     """
     events = EventFile(configuration.folder)
-    with (
-        tempfile.TemporaryDirectory(prefix=_PREFIX) as name,
-        running_on(configuration.folder, Path(name)) as before,
-    ):
-        _clear_left_by(before)
+    with running_on(configuration.folder) as lock:
+        if lock.before is not None:
+            clear_left_behind(Path(lock.before.folder))
         log = LogFile(configuration.logs / "node.log")
         proxy = proxy_in_force(configuration.proxy, configuration.address, caller)
-        programs = programs_of(configuration, Path(name), supernode_environment(proxy))
-        made = environment(Path(name), caller)
-        supervisor = Supervisor(programs, made, log, Path(name), events)
+        programs = programs_of(configuration, supernode_environment(proxy))
+        made = partial(environment, caller=caller)
+        supervisor = Supervisor(programs, made, log, RunFolder(lock.say), events)
         with serving(configuration), _ended_by_signals(supervisor):
             events.write(Kind.STARTED, pid=os.getpid())
             tell_service_manager(state="READY=1", status="not connected yet")
@@ -176,19 +234,6 @@ def run_node(configuration: NodeConfiguration, caller: Mapping[str, str] = os.en
                 supervisor.run()
             finally:
                 events.write(Kind.ENDED)
-
-
-def _clear_left_by(run: Run | None) -> None:
-    """Remove the private folder of a run that was killed, if it is one, and ours."""
-    if run is None:
-        return
-    folder = Path(run.folder)
-    with contextlib.suppress(OSError):
-        facts = folder.lstat()
-        made_here = folder.parent == Path(tempfile.gettempdir())
-        ours = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid()
-        if made_here and ours and folder.name.startswith(_PREFIX):
-            shutil.rmtree(folder)
 
 
 @contextlib.contextmanager

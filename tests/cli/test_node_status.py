@@ -58,7 +58,7 @@ def node(tmp_path: Path, after_two_rounds: Path) -> Path:
 @pytest.fixture
 def running(node: Path, tmp_path: Path) -> Iterator[Path]:
     """Return the node while a supervisor holds it, and its SuperNode is connected."""
-    with running_on(node, tmp_path / "private"):
+    with running_on(node):
         events = EventFile(node)
         events.write(Kind.STARTED, pid=1)
         events.write(Kind.CONNECTED)

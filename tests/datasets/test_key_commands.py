@@ -58,7 +58,7 @@ def test_show_names_versions_and_the_datasets_under_each(node: Path, fedenclave:
     under = {row["version"]: [Path(p).name for p in row["datasets"]] for row in said["versions"]}
     assert under == {1: ["one"], 2: ["two"]}
     table = fedenclave("keys", "show", "node", "--datasets", place)
-    assert "sealed/one" in re.sub(r"[\s│]", "", table.out)  # however long the folder is
+    assert "sealed/one" in re.sub(r"[^!-~]", "", table.out)  # however long the folder is
     without = fedenclave("keys", "show", "node")
     assert "not looked for" in without.out
     nobody = fedenclave("keys", "show", "nobody")

@@ -18,6 +18,7 @@ from fedenclave.client.refusals import Cause
 from fedenclave.node.admitted import CLIENT_APP, FOR_HOST, admit, unpack
 from fedenclave.node.app_process import Answer, answer
 from fedenclave.node.approvals import AppApprovals, AppNotApproved
+from fedenclave.node.configuration import write_configuration
 from tests.node import apps
 
 HOSTILE = {
@@ -32,6 +33,7 @@ HOSTILE = {
 @pytest.fixture
 def approvals(tmp_path: Path) -> AppApprovals:
     made = AppApprovals(tmp_path)
+    write_configuration(tmp_path, address="superlink.example:9092", port=9094)
     made.approve(apps.bundle(), by="anna", now=1)
     return made
 

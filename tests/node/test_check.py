@@ -169,9 +169,12 @@ def test_what_the_app_is_told_is_what_the_file_says(node: Path) -> None:
     path = node / "node.toml"
     text = path.read_text().replace("plain-text = false", "plain-text = true")
     path.write_text(text + 'data-path = "/data/a b.csv"\nsites = 2\n')
-    words = read_configuration(node).node_config()
-    assert f"fedenclave-dir='{node.resolve()}' fedenclave-plain-text=true" in words
-    assert "data-path='/data/a b.csv' sites=2" in words
+    assert read_configuration(node).app_settings() == {
+        "fedenclave-dir": str(node.resolve()),
+        "fedenclave-plain-text": True,
+        "data-path": "/data/a b.csv",
+        "sites": 2,
+    }
     assert row(node, "data in plain text").state is State.NOTE
 
 
@@ -196,13 +199,14 @@ def test_a_sealed_dataset_is_looked_at_and_nothing_is_unwrapped(sealed: Path) ->
     assert found.state is State.OK
     assert found.found.startswith("sealed, sha256:")
     assert {e["event"] for e in read_events(sealed / "ring.audit.jsonl")} == {
-        *("keyring-created", "key-created", "key-wrapped")
+        "change-begun",
+        *("keyring-created", "key-created", "key-wrapped"),
     }
-    words = read_configuration(sealed).node_config()
-    assert f"fedenclave-dataset='{sealed.resolve()}/sealed'" in words
-    assert f"fedenclave-keys='keyring:{sealed.resolve()}/ring'" in words
-    assert "plain-text" not in words
-    assert PASSPHRASE.decode() not in words
+    told = read_configuration(sealed).app_settings()
+    assert told["fedenclave-dataset"] == f"{sealed.resolve()}/sealed"
+    assert told["fedenclave-keys"] == f"keyring:{sealed.resolve()}/ring"
+    assert "fedenclave-plain-text" not in told
+    assert PASSPHRASE.decode() not in str(told)
 
 
 def test_a_keyring_whose_events_a_confined_app_could_not_write_is_refused(sealed: Path) -> None:

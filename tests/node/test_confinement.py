@@ -184,7 +184,9 @@ def test_sealed_data_with_their_keyring_elsewhere_are_opened_by_an_app(
 ) -> None:
     (tmp_path / "passphrase").touch(0o600)
     (tmp_path / "passphrase").write_bytes(b"a passphrase of some length")
-    create_keyring(tmp_path / "ring", b"a passphrase of some length").create("node")
+    ring = create_keyring(tmp_path / "ring", b"a passphrase of some length")
+    ring.create("node")
+    wrapped = ring.wrap(b"k" * 32, "node", subject="s", context="x")
     data = NodeData(
         dataset=str(tmp_path / "none"),
         keys=f"keyring:{tmp_path / 'ring'}",
@@ -195,7 +197,8 @@ def test_sealed_data_with_their_keyring_elsewhere_are_opened_by_an_app(
         "import json\n"
         "data = NodeData.of_settings(json.loads(sys.argv[1]))\n"
         "provider = data.provider()\n"
-        "wrapped = provider.wrap(b'k' * 32, 'node', subject='s', context='x')\n"
+        "from fedenclave.keys.provider import WrappedKey\n"
+        f"wrapped = {wrapped!r}\n"
         "print(len(provider.unwrap(wrapped, subject='s', context='x')))\n"
     )
     settings = json.dumps(data.settings())

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from fedenclave.node.run_folder import clear_left_behind
 from fedenclave.node.run_lock import current_run, running_on
-from fedenclave.node.supervisor import _clear_left_by
 from fedenclave.protocol.errors import ConfigurationError
 
 linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
@@ -24,8 +24,10 @@ LAUNCHER = """
 import subprocess, threading, time
 from pathlib import Path
 from fedenclave.node.launcher import Launcher, _end_with
+from fedenclave.node.runtime_api import make_identity
 threading.Thread(target=_end_with, args=(0,), daemon=True).start()
-Launcher("127.0.0.1:9", Path("."), None).launch("token", "flwr-clientapp")
+launcher = Launcher("127.0.0.1:9", Path("."), None, certificate=make_identity()[0])
+launcher.launch("token", "flwr-clientapp")
 subprocess.Popen(["sleep", "600"])
 time.sleep(600)
 """
@@ -37,13 +39,14 @@ from fedenclave.client.events import EventFile, Part
 from fedenclave.node.bound import bound
 from fedenclave.node.log_file import LogFile
 from fedenclave.node.programs import Program
+from fedenclave.node.run_folder import RunFolder
 from fedenclave.node.supervisor import Supervisor
 folder = Path(sys.argv[1])
-programs = [
-    Program(name=Part.SUPERNODE, command=bound([sys.argv[2], "599"], os.getpid())),
-    Program(name=Part.LAUNCHER, command=[sys.executable, "-c", sys.argv[3]]),
-]
-Supervisor(programs, os.environ, LogFile(folder / "log"), folder, EventFile(folder)).run()
+supernode = Program(name=Part.SUPERNODE, command=bound([sys.argv[2], "599"], os.getpid()))
+launcher = [sys.executable, "-c", sys.argv[3]]
+programs = [supernode, Program(name=Part.LAUNCHER, command=launcher, needs=supernode)]
+log, made = LogFile(folder / "log"), RunFolder(lambda _: None)
+Supervisor(programs, lambda _: os.environ, log, made, EventFile(folder)).run()
 """
 
 
@@ -105,14 +108,14 @@ def test_a_killed_supervisor_leaves_no_process_and_a_killed_launcher_no_app(tmp_
 
 def test_one_folder_is_one_nodes(tmp_path: Path) -> None:
     assert current_run(tmp_path) is None
-    with running_on(tmp_path, tmp_path / "private") as before:
-        assert before is None
+    with running_on(tmp_path) as lock:
+        assert lock.before is None
         run = current_run(tmp_path)
         assert run is not None
         assert run.pid == os.getpid()
         with (
             pytest.raises(ConfigurationError, match=f"already, process {os.getpid()}"),
-            running_on(tmp_path, tmp_path / "other"),
+            running_on(tmp_path),
         ):
             pass
         assert current_run(tmp_path) == run
@@ -128,7 +131,8 @@ def test_a_killed_run_is_none_and_the_next_one_clears_what_it_left(
     code = (
         "import sys, time; from pathlib import Path\n"
         "from fedenclave.node.run_lock import running_on\n"
-        "with running_on(Path(sys.argv[1]), Path(sys.argv[2])):\n"
+        "with running_on(Path(sys.argv[1])) as lock:\n"
+        "    lock.say(Path(sys.argv[2]))\n"
         "    print('held', flush=True); time.sleep(600)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path), str(left)]
@@ -139,9 +143,9 @@ def test_a_killed_run_is_none_and_the_next_one_clears_what_it_left(
         process.kill()
     assert current_run(tmp_path) is None
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    with running_on(tmp_path, tmp_path / "next") as before:
-        assert before is not None
-        _clear_left_by(before)
+    with running_on(tmp_path) as lock:
+        assert lock.before is not None
+        clear_left_behind(Path(lock.before.folder))
     assert not left.exists()
 
 
@@ -156,13 +160,13 @@ def test_nothing_but_a_nodes_own_private_folder_is_ever_cleared(
         folder.symlink_to(tmp_path / "precious")
     else:
         folder.mkdir(parents=True)
-    with running_on(tmp_path, folder):
-        pass
+    with running_on(tmp_path) as lock:
+        lock.say(folder)
     run = f'{{"pid": 1, "since": 1, "folder": "{folder}"}}'
     (tmp_path / "run.lock").write_text(run)
-    with running_on(tmp_path, tmp_path / "next") as before:
-        assert before is not None
-        _clear_left_by(before)
+    with running_on(tmp_path) as lock:
+        assert lock.before is not None
+        clear_left_behind(Path(lock.before.folder))
     assert folder.exists()
 
 

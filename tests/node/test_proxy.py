@@ -90,8 +90,8 @@ def test_the_files_proxy_wins_over_the_environment(node: Path) -> None:
 def test_only_the_supernode_is_told_of_a_proxy(node: Path, tmp_path: Path) -> None:
     caller = {"https_proxy": "http://a:3128", "http_proxy": "http://a:3128", "HOME": "/h"}
     told = supernode_environment(proxy_in_force(None, ADDRESS, caller))
-    supernode, launcher = programs_of(read_configuration(node), tmp_path, told)
-    assert supernode.more_environment == {"https_proxy": "http://a:3128"}
+    supernode, launcher = programs_of(read_configuration(node), told)
+    assert supernode.more_environment["https_proxy"] == "http://a:3128"
     assert not launcher.more_environment
     assert not [name for name in environment(tmp_path, caller) if "proxy" in name.lower()]
 

@@ -22,6 +22,7 @@ from fedenclave.node.programs import (
     launcher_command,
     supernode_command,
 )
+from fedenclave.node.run_folder import RunFolder
 from fedenclave.node.service_notice import tell_service_manager
 from fedenclave.node.supervisor import Supervisor
 
@@ -50,8 +51,10 @@ def test_waits_grow_and_are_short_again_after_a_good_run() -> None:
 
 def test_the_supernode_is_started_in_the_one_way_in_which_it_starts_nothing(tmp_path: Path) -> None:
     write_configuration(tmp_path, address="superlink.example:9092", port=9094)
+    path = tmp_path / "node.toml"
+    path.write_text(path.read_text() + 'database = "password-17"\n')
     configuration = read_configuration(tmp_path)
-    command = supernode_command(configuration, tmp_path / "secret")
+    command = supernode_command(configuration)
     pairs = list(itertools.pairwise(command))
     assert ("--isolation", "process") in pairs
     assert ("--host", "127.0.0.1") in pairs
@@ -60,13 +63,16 @@ def test_the_supernode_is_started_in_the_one_way_in_which_it_starts_nothing(tmp_
     assert "--superexec-auth-secret-file" in command
     assert "--insecure" not in command
     assert "--allow-runtime-dependency-installation" not in command
-    assert "-P" in launcher_command(configuration, tmp_path / "secret")
+    assert "--ssl-certfile" in command
+    assert "-P" in launcher_command(configuration)
+    # Other users of the machine can read arguments.
+    assert "password-17" not in " ".join([*command, *launcher_command(configuration)])
 
 
 def test_trusted_entities_are_asked_too_where_they_are_named(tmp_path: Path) -> None:
     path = write_configuration(tmp_path, address="superlink.example:9092", port=9094)
     path.write_text(path.read_text().replace('entities = ""', 'entities = "trusted.yaml"'))
-    command = supernode_command(read_configuration(tmp_path), tmp_path / "secret")
+    command = supernode_command(read_configuration(tmp_path))
     assert command[-2:] == ["--trusted-entities", str(tmp_path.resolve() / "trusted.yaml")]
 
 
@@ -89,10 +95,14 @@ def test_what_dies_starts_again_and_everything_ends_at_the_end(tmp_path: Path) -
     )
     programs = [
         Program(name=Part.SUPERNODE, command=[sys.executable, "-c", lasting]),
-        Program(name=Part.LAUNCHER, command=[sys.executable, "-c", "print('once')"]),
     ]
+    once = [sys.executable, "-c", "print('once')"]
+    programs.append(Program(name=Part.LAUNCHER, command=once, needs=programs[0]))
     log = tmp_path / "node.log"
-    supervisor = Supervisor(programs, dict(os.environ), LogFile(log), tmp_path, EventFile(tmp_path))
+    folder = RunFolder(lambda _: None)
+    supervisor = Supervisor(
+        programs, lambda _: os.environ, LogFile(log), folder, EventFile(tmp_path)
+    )
     thread = threading.Thread(target=supervisor.run)
     thread.start()
     try:
