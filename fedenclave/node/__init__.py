@@ -7,6 +7,10 @@ approvals.py      the owner's decisions, kept in the client's folder
 replacement.py    a new version of an app beside the approved one
 admitted.py       from the bytes that a SuperLink sent to the owner's own copy of the same app
 app_process.py    one message, answered by an approved app, or refused
+app_caller.py     calls the app, in a process of its own, and our mod around it
+app_alone.py      that process
+app_pipe.py       what goes between the two
+loaded_app.py     whether what was loaded is what was read
 launcher.py       starts that process for each task of a SuperNode
 supervisor.py     keeps SuperNode and launcher running, and ends them
 programs.py       how these two are started

@@ -4,13 +4,14 @@ It takes the place of Flower's `flwr-clientapp`, which installs and runs what it
 no line here that would do that: the code that runs comes from the owner's copy (admitted.py).
 
 Rules:
-  * The decision is made before any of the app's code is imported.
+  * The decision is made before any of the app's code is imported, which another process does
+    (app_alone.py): the mod, the connection and the task's token are this one's.
   * A SuperLink is told that an app is not approved, or that it failed, and no reason (T13).
   * What is not as expected ends the process: then nothing has run, and Flower reports the loss.
 
-Kept from an approved app: to gain rights, to outlive its launcher, and, where node.toml has a
-[confinement] and the kernel Landlock, to write and connect elsewhere (bound.py). Nothing else that
-its user may do on this machine.
+Kept from an approved app: to answer in plain text, to write into the node's log, to gain rights, to
+outlive its launcher, and, where node.toml has a [confinement] and the kernel Landlock, to write and
+connect elsewhere (bound.py). Nothing else that its user may do on this machine.
 
 Source: flwr 1.41, flwr/supernode/runtime/run_clientapp.py.
 """
@@ -25,7 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flwr.app import Context, Error, Message
-from flwr.clientapp.utils import get_load_client_app_fn
 from flwr.common.constant import ErrorCode, SubStatus
 from flwr.supercore.app_utils import start_parent_process_monitor
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
@@ -36,10 +36,12 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 from fedenclave.client.events import Asked, EventFile, Kind
 from fedenclave.client.refusals import Cause, cause_of
+from fedenclave.flower.own_lines import say_error, take_into
 from fedenclave.node.admitted import FOR_HOST, admit, unpack
+from fedenclave.node.app_caller import AppCaller, AppNotLoaded
 from fedenclave.node.approvals import AppApprovals, AppNotApproved
 from fedenclave.node.bundle import Bundle
-from fedenclave.node.process_limits import end_with_parent
+from fedenclave.node.process_limits import end_with_parent, keep_memory_to_itself
 from fedenclave.protocol.errors import FedEnclaveError
 
 _FAILED = "the client app failed; the reason stays in the node's own log"
@@ -63,14 +65,13 @@ def answer(
     try:
         bundle = admit(sent, task_type, approvals)
     except FedEnclaveError as refusal:
-        cause = Cause.APP if isinstance(refusal, AppNotApproved) else cause_of(refusal)
-        events.write(Kind.REFUSED, cause=cause, asked=Asked.UNKNOWN, text=refusal.message)
-        print(f"error: {refusal.message}", file=sys.stderr)
-        if refusal.hint:
-            print(f"hint: {refusal.hint}", file=sys.stderr)
+        _refused(refusal, events)
         return _error(message, ErrorCode.INVALID_FAB, FOR_HOST)
     try:
         return Answer(message=_run(bundle, message, context), context=context, done=True)
+    except (AppNotApproved, AppNotLoaded) as refusal:
+        _refused(refusal, events)
+        return _error(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, _FAILED)
     except Exception as error:
         # Its text could carry anything of the node's data.
         traceback.print_exc()
@@ -79,12 +80,18 @@ def answer(
         return _error(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, _FAILED)
 
 
+def _refused(refusal: FedEnclaveError, events: EventFile) -> None:
+    causes = {AppNotApproved: Cause.APP, AppNotLoaded: Cause.APP_FAILED}
+    cause = causes.get(type(refusal)) or cause_of(refusal)
+    events.write(Kind.REFUSED, cause=cause, asked=Asked.UNKNOWN, text=refusal.message)
+    say_error(refusal)
+
+
 def _run(bundle: Bundle, message: Message, context: Context) -> Message:
     with tempfile.TemporaryDirectory(prefix="fedenclave-app-") as folder:
         app_folder = unpack(bundle, Path(folder))
-        load = get_load_client_app_fn(default_app_ref="", app_path=str(app_folder), multi_app=True)
-        app = load(bundle.app_id, bundle.version, bundle.fab_hash)
-        return app(message=message, context=context)
+        with AppCaller(bundle, app_folder) as app:
+            return app.answer(message, context)
 
 
 def _error(message: Message, code: int, reason: str) -> Answer:
@@ -118,7 +125,11 @@ def main() -> int:
     parser.add_argument("--client-folder", type=Path, required=True)
     parser.add_argument("--task-type", required=True)
     parser.add_argument("--parent-pid", type=int, required=True)
+    parser.add_argument("--own-lines", type=int)
     words = parser.parse_args()
+    keep_memory_to_itself()
+    if words.own_lines is not None:
+        take_into(words.own_lines)
     token = sys.stdin.readline().strip()
     if not end_with_parent(words.parent_pid):
         start_parent_process_monitor(words.parent_pid)

@@ -8,6 +8,7 @@ line on: before it has imported anything, or started a thread.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -54,11 +55,25 @@ def confinement_of(words: argparse.Namespace) -> Confinement | None:
     return Confinement(write=tuple(words.write), connect=tuple(words.connect))
 
 
-def bound(command: list[str], parent_pid: int, confinement: Confinement | None = None) -> list[str]:
-    """Return how `command` is started so that it ends with `parent_pid`, and is confined."""
+def bound(
+    command: list[str],
+    parent_pid: int,
+    confinement: Confinement | None = None,
+    own_lines: int | None = None,
+) -> list[str]:
+    """Return how `command` is started so that it ends with `parent_pid`, and is confined.
+
+    Args:
+        command: the program and its arguments.
+        parent_pid: who starts it.
+        confinement: of the program.
+        own_lines: an inherited pipe that takes what is wrong with starting it; None for stderr.
+    """
     # -P: what lies in the working folder is never imported.
     words = [sys.executable, "-P", "-m", "fedenclave.node.bound", str(parent_pid)]
-    return [*words, *(confinement.words() if confinement is not None else []), "--", *command]
+    words += confinement.words() if confinement is not None else []
+    words += ["--own-lines", str(own_lines)] if own_lines is not None else []
+    return [*words, "--", *command]
 
 
 def main() -> int:
@@ -66,6 +81,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="starts a program that ends with its parent")
     parser.add_argument("parent", type=int)
     add_options(parser)
+    parser.add_argument("--own-lines", type=int, default=2)
     parser.add_argument("command", nargs="+")
     words = parser.parse_args()
     end_with_parent(words.parent)
@@ -75,10 +91,15 @@ def main() -> int:
             confine(confinement.write, confinement.connect)
         os.execv(words.command[0], words.command)  # noqa: S606 - the supervisor's own words
     except FedEnclaveError as error:
-        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        _say(words.own_lines, f"error: {error.message}\nhint: {error.hint}")
     except OSError as error:
-        print(f"error: cannot start {words.command[0]}: {error.strerror}", file=sys.stderr)
+        _say(words.own_lines, f"error: cannot start {words.command[0]}: {error.strerror}")
     return 127
+
+
+def _say(descriptor: int, text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(descriptor, text.encode(errors="replace") + b"\n")
 
 
 if __name__ == "__main__":
