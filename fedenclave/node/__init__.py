@@ -2,6 +2,8 @@
 
 bundle.py         what an app is: the files of a Flower app bundle, and its hash
 source.py         what an app's code says of itself, read and never run
+notices.py        the places in it that its owner is to look at
+disguises.py      what would show a reader another text, or another file
 inspection.py     what speaks against approving it, and what its owner is to look at
 approvals.py      the owner's decisions, kept in the client's folder
 replacement.py    a new version of an app beside the approved one

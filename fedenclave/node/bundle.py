@@ -38,7 +38,7 @@ MAX_UNPACKED = (
 )  # source and settings of any app; a few hundred bytes can hold gigabytes
 MAX_FILES = 2000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 _READ_AGAIN = "have the app built again with `flwr build`, and sent again"
 
 
