@@ -15,6 +15,7 @@ from fedenclave.client.dry_run import dry_run
 from fedenclave.client.files import read_file, write_whole
 from fedenclave.client.folder import ClientFolder
 from fedenclave.client.identity import KEY_FILE, Identity
+from fedenclave.client.signing_keys import NEXT_ENROLMENT
 from fedenclave.keys.pkcs11_signing import is_token, without_access
 from fedenclave.membership.enrolment import Enrolment
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
@@ -59,8 +60,10 @@ def new_key(folder: Folder, signing_key: SigningKey = None) -> None:
     """Make the client's next signing key; the one in use goes on until the members exchange it."""
     client = ClientFolder(folder)
     with client.lock():
-        made = client.keys.make_next(_token_key(signing_key), pin_prompt())
-        file = folder / "next-enrolment.json"
+        file = folder / NEXT_ENROLMENT
+        # Where an earlier call was broken off behind the key, its enrolment is still to be written.
+        left = client.keys.next() if not file.exists() else None
+        made = left or client.keys.make_next(_token_key(signing_key), pin_prompt())
         _write_enrolment(file, client.identity(), public_key(made), client.public_keys()[1])
     say(f"next signing key made; send the coordinator {file}")
     say(f"then: fedenclave federation amend federation.toml --new-key {file} --out next.toml")

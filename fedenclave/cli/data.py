@@ -142,7 +142,8 @@ def list_datasets(
     for item in found:
         row = _listed_as_json(item)
         table.add_row(
-            *(cell(row.get(name, "")) for name in ("place", "sealed_at", "key")),
+            *(cell(row.get(name, "")) for name in ("place", "sealed_at")),
+            cell(_key(item.unverified_head) if item.unverified_head is not None else ""),
             *(cell(row.get(name, "")) for name in ("sealed_bytes", "digest", "problem")),
         )
     out.print(table)

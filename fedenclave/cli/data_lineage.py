@@ -1,7 +1,8 @@
 """`fedenclave data disclose` and `prove`: which data a round was trained on, shown to an auditor.
 
 A log says of each client's data 32 bytes. Whoever has the data, their salt and the stages computes
-them again; nobody can find other data that give the same.
+them again; nobody can find other data that give the same. What a client's own code has done with
+the data that it named, its owner vouches for, and the app that its owner approved.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def prove(
     audit: AuditFile = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Prove, offline, that these data are what a client trained on in a round; exit 1 if not.
+    """Prove, offline, that these data are what a client named in a round; exit 1 if not.
 
     A sealed dataset is read with its keyring; data in plain text with the salt that `disclose` put
     into the lineage file.
@@ -121,7 +122,7 @@ def prove(
             }
         )
         return
-    say(f"round {number} of {verified.federation}: {name} has trained on data {to_text(named)}")
+    say(f"round {number} of {verified.federation}: {name} named data {to_text(named)}")
     say(f"dataset: {to_text(digest)}, all of it read")
     say(f"stages: {', '.join(stages) or 'none'}")
     say(f"{source} is what was named in that round")

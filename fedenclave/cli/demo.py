@@ -20,10 +20,10 @@ from rich.panel import Panel
 from rich.table import Table
 
 from fedenclave.cli import demo_bank
-from fedenclave.cli.demo_progress import following, need_packages
+from fedenclave.cli.demo_progress import fail_unless, following, need_packages
 from fedenclave.cli.demo_scans import scans
 from fedenclave.cli.demo_tables import figure, receipts_plain, receipts_table, spread
-from fedenclave.cli.terminal import err, out, print_error, print_insecure, print_json, say
+from fedenclave.cli.terminal import err, out, print_insecure, print_json, say
 from fedenclave.demo.tee import WORDS, Tee
 from fedenclave.protocol.errors import ConfigurationError
 
@@ -96,14 +96,7 @@ def hospital(
         print_json(_as_json(result))
     else:
         _show(result, folder, time.monotonic() - shown.began)
-    if not result.holds:
-        print_error(
-            ConfigurationError(
-                "the demonstration did not show what it should",
-                hint=f"look into {result.folder}/flower for the logs",
-            )
-        )
-        raise typer.Exit(1)
+    fail_unless(result.holds, result.folder)
 
 
 def load_hospital() -> Any:

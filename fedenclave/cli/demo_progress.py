@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
+import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fedenclave.cli.terminal import err
+from fedenclave.cli.terminal import err, print_error
 from fedenclave.demo.rounds import Advance, Say
 from fedenclave.protocol.errors import ConfigurationError
 
@@ -64,3 +66,21 @@ def need_packages() -> None:
             hint="in the folder with the sources: "
             "pip install '.[demo]' --constraint constraints.txt",
         )
+
+
+def fail_unless(holds: bool, folder: Path, why: str = "") -> None:
+    """End with exit status 1 where a demonstration did not show what it should.
+
+    Args:
+        holds: whether it did.
+        folder: what it left, with the logs in `flower`.
+        why: what did not show; may be empty.
+
+    Raises:
+        typer.Exit: it did not; that has been said.
+    """
+    if holds:
+        return
+    said = "the demonstration did not show what it should" + (f": {why}" if why else "")
+    print_error(ConfigurationError(said, hint=f"look into {folder}/flower for the logs"))
+    raise typer.Exit(1)

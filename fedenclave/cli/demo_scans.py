@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fedenclave.cli.demo_tables import figure, receipts_plain, spread
 from fedenclave.cli.terminal import err, out, print_error, print_insecure, print_json, say
-from fedenclave.demo.records import proof
 from fedenclave.protocol.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -111,10 +111,9 @@ def _scores(results: Mapping[str, Any]) -> Table:
     return table
 
 
-def _spread(cell: Mapping[str, float | None]) -> str:
-    mean, std = cell["mean"], cell["std"]
-    shown = f"{mean:.3f}".removeprefix("0")
-    return shown if std is None else f"{shown}±" + f"{std:.3f}".removeprefix("0")
+def _spread(cell: Mapping[str, Any]) -> str:
+    # Of one seed there is no deviation.
+    return figure(cell["mean"]) if cell["std"] is None else spread(cell)
 
 
 def _fairly(result: ScansResult) -> str:
@@ -135,12 +134,6 @@ def _as_json(result: ScansResult) -> dict[str, object]:
         "holds": result.holds,
         "images": result.images,
         "results": result.results,
-        "receipts": {
-            name: [
-                proof(file.verified) if file.verified is not None else {"problem": file.problem}
-                for file in files
-            ]
-            for name, files in result.receipts.items()
-        },
+        "receipts": receipts_plain(result.receipts),
         "contradictions": result.contradictions,
     }

@@ -106,7 +106,7 @@ def list_keys(
         return
     table = Table(title=cell(f"keys of {at.provider.place}"))
     for heading in ("key", "version", "state", "created", "expires", "destroyed"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for version in versions:
         row = facts_of(version)
         table.add_row(*(cell(row[name]) for name in row))

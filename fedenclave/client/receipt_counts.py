@@ -85,6 +85,26 @@ class ReceiptJudge:
         yield from (folder / COLLATERAL_FOLDER).rglob("*")
 
 
+def newest_times(folder: ClientFolder) -> tuple[int, int] | None:
+    """Return when the newest round's receipt was judged here, and which time the enclave had.
+
+    None where there is no receipt, or the newest proves nothing. Unix seconds; the enclave's is
+    its host's word.
+
+    Raises:
+        ConfigurationError: there is no manifest to judge by, or a file cannot be read.
+    """
+    (newest,) = folder.receipts()[-1:] or (None,)
+    if newest is None:
+        return None
+    manifest = folder.manifest()
+    before = manifests_before(manifest, folder.former())
+    held = read_endorsements(folder.path, manifest)
+    (judged,) = judge_files([newest], manifest, held, before)
+    receipt = judged.verified
+    return None if receipt is None else (receipt.judged_at, receipt.time)
+
+
 def _facts(path: Path) -> _Facts:
     """Return what changes with a file."""
     try:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fedenclave.client.files import read_key, write_key, write_whole
 from fedenclave.client.identity import IDENTITY_FILE, read_identity
 from fedenclave.keys.audit import AuditLog
+from fedenclave.keys.errors import KeysRefused
 from fedenclave.keys.pkcs11_signing import is_token, make_signer, open_signer, without_access
 from fedenclave.keys.pkcs11_token import Ask
 from fedenclave.protocol.errors import ConfigurationError
@@ -30,6 +31,7 @@ from fedenclave.protocol.manifest import Manifest
 from fedenclave.protocol.signing import Signer, key_to_text, public_key
 
 AUDIT_FILE = "keys.audit.jsonl"
+NEXT_ENROLMENT = "next-enrolment.json"
 
 
 class SigningKeys:
@@ -55,7 +57,12 @@ class SigningKeys:
         else:
             write_key(self._folder / where, Ed25519PrivateKey.generate())
             made = read_key(self._folder / where)
-        self._record("signing-key-created", where, made)
+        try:
+            self._record("signing-key-created", where, made)
+        except KeysRefused:
+            if not is_token(where):
+                (self._folder / where).unlink()  # no key without a record
+            raise
         self._open[where] = made
         return made
 
@@ -91,12 +98,21 @@ class SigningKeys:
         if identity.next_signing_key:
             raise ConfigurationError(
                 f"{self._folder} has a next signing key already",
-                hint="its enrolment is next-enrolment.json: the members put it into a manifest",
+                hint=f"its enrolment is {NEXT_ENROLMENT}: the members put it into a manifest",
             )
         where = where or self._free_file()
         made = self.make(where, ask)
         self._write(replace(identity, next_signing_key=where).to_toml())
         return made
+
+    def next(self) -> Signer | None:
+        """Return the key that is to take the place of this one; None where none is.
+
+        Raises:
+            ConfigurationError, KeysRefused: it is not there, or its token does not open.
+        """
+        where = read_identity(self._folder).next_signing_key
+        return self._at(where) if where else None
 
     def take_up_next(self, in_force: Manifest) -> None:
         """Give the former key up, once the manifest in force names the next one.
@@ -108,6 +124,9 @@ class SigningKeys:
         entry = in_force.roster.get(identity.client)
         if not identity.next_signing_key or entry is None:
             return
+        # The one in use first: while that counts, the next one's token may be away.
+        if entry.key == public_key(self._at(identity.signing_key)):
+            return
         new = self._at(identity.next_signing_key)
         if entry.key != public_key(new):
             return
@@ -115,6 +134,7 @@ class SigningKeys:
         self._record("signing-key-replaced", after.signing_key, new)
         # In this order: killed in between, the folder has one key too many and not one too few.
         self._write(after.to_toml())
+        (self._folder / NEXT_ENROLMENT).unlink(missing_ok=True)
         if not is_token(identity.signing_key):
             (self._folder / identity.signing_key).unlink(missing_ok=True)
 

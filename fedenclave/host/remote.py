@@ -169,8 +169,8 @@ class RemoteAggregator:
         if code in _GONE:
             return AggregatorUnreachable(
                 f"no aggregator answers at {self._address}: {details or code.value[1]}",
-                hint="is it running, is the address right, does a firewall stand between? do both "
-                "sides use TLS, or neither?",
+                hint="is it running, is the address right, does a firewall or a proxy (grpc_proxy, "
+                "https_proxy) stand between? do both sides use TLS, or neither?",
             )
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return AggregatorUnreachable(

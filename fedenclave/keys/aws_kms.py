@@ -139,13 +139,14 @@ class AwsKms:
     def _described(self, key: str, version: int, newest: bool) -> KeyVersion:
         with self._calling(f"describe alias/{key}-v{version}"):
             told = self._client.describe_key(KeyId=self._alias_arn(key, version))["KeyMetadata"]
-        gone = int(told["DeletionDate"].timestamp()) if "DeletionDate" in told else 0
-        if told["KeyState"] in _GONE:
-            gone = gone or int(self._clock()) + 1
+            gone = int(told["DeletionDate"].timestamp()) if "DeletionDate" in told else 0
+            if told["KeyState"] in _GONE:
+                gone = gone or int(self._clock()) + 1
+            created = int(told["CreationDate"].timestamp())
         return KeyVersion(
             key=key,
             version=version,
-            created=int(told["CreationDate"].timestamp()),
+            created=created,
             destroyed=gone,
             state=state_of(newest=newest, expires=0, destroyed=gone, now=self._clock()),
         )
@@ -165,8 +166,8 @@ class AwsKms:
                 Plaintext=data_key,
                 EncryptionContext=_context(key, context),
             )
-        self._check_own(answer["KeyId"])
-        wrapped = _Wrapped(kms_key=answer["KeyId"], blob=answer["CiphertextBlob"])
+            wrapped = _Wrapped(kms_key=answer["KeyId"], blob=answer["CiphertextBlob"])
+        self._check_own(wrapped.kms_key)
         return version, wrapped.to_bytes()
 
     def decrypt(self, wrapped: bytes, key: str, version: int, context: str) -> bytes:
@@ -184,11 +185,10 @@ class AwsKms:
                 CiphertextBlob=told.blob,
                 EncryptionContext=_context(key, context),
             )
-        if answer["KeyId"] != told.kms_key:
-            raise AnswerNotTrusted(
-                f"{self.place} unwrapped with {str(answer['KeyId'])[:200]}, want {told.kms_key}"
-            )
-        return bytes(answer["Plaintext"])
+            used, plain = str(answer["KeyId"]), bytes(answer["Plaintext"])
+        if used != told.kms_key:
+            raise AnswerNotTrusted(f"{self.place} unwrapped with {used[:200]}, want {told.kms_key}")
+        return plain
 
     def destroy(self, key: str, version: int) -> int:
         """Schedule the deletion. See `KeyStore.destroy`."""
@@ -198,7 +198,7 @@ class AwsKms:
             answer = self._client.schedule_key_deletion(
                 KeyId=described["KeyMetadata"]["KeyId"], PendingWindowInDays=WAITING_DAYS
             )
-        return int(answer["DeletionDate"].timestamp())
+            return int(answer["DeletionDate"].timestamp())
 
     def _aliases(self, key: str | None) -> list[tuple[str, int]]:
         with self._calling("list its aliases"):
@@ -253,6 +253,11 @@ def translated(doing: str, place: str) -> Iterator[None]:
         raise Unreachable(
             f"{place} cannot {doing}: no answer ({type(error).__name__})",
             hint="is the network there, and AWS_ENDPOINT_URL_KMS right, if it is set? call again",
+        ) from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise AnswerNotTrusted(
+            f"{place} cannot {doing}: the answer is none of KMS' ({type(error).__name__})",
+            hint="is AWS_ENDPOINT_URL_KMS right, if it is set?",
         ) from error
     except exceptions.BotoCoreError as error:
         raise ConfigurationError(f"{place} cannot {doing}: {type(error).__name__}") from error

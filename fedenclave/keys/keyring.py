@@ -156,6 +156,8 @@ class Keyring:
         """Destroy a version. See `KeyProvider.destroy`."""
         with self._changing() as versions:
             stored = _present(_find(versions, key, version))
+            # Before it is done, too: what cannot be called back is not done without a record.
+            self._audit.record("key-destroying", provider=KIND, key=key, version=version)
             gone = replace(stored, destroyed=max(1, int(self._clock())), secret=b"")
             versions[versions.index(stored)] = gone
         self._audit.record("key-destroyed", provider=KIND, key=key, version=version)

@@ -52,6 +52,7 @@ class OpenToken:
     def __init__(self, session: Any, place: str) -> None:
         """Keep the session; `open_token` makes one."""
         self._session, self.place, self._lock = session, place, threading.Lock()
+        self._process = os.getpid()
 
     @contextmanager
     def session(self, doing: str) -> Iterator[Any]:
@@ -61,8 +62,13 @@ class OpenToken:
             doing: what is tried, for messages.
 
         Raises:
-            KeysRefused: the token refuses.
+            KeysRefused: the token refuses, or this process has not opened it.
         """
+        if os.getpid() != self._process:
+            raise KeysRefused(
+                f"{self.place} cannot {doing}: another process has opened it",
+                hint="a session with a token does not outlive a fork: open it in this process",
+            )
         with self._lock, translated(doing, self.place):
             yield self._session
 

@@ -59,7 +59,7 @@ class StoredKeys:
                 )
             number = self._store.create(key, 1, expires)
         self._record("key-created", key, version=number, **until(expires))
-        return self._version(key, number)
+        return self._made(key, number, expires)
 
     def rotate(self, key: str, *, expires: int = 0) -> KeyVersion:
         """Add a version. See `KeyProvider.rotate`."""
@@ -68,7 +68,7 @@ class StoredKeys:
             newest = self._newest(key)
             number = self._store.create(key, newest.version + 1, expires)
         self._record("key-rotated", key, version=number, **until(expires))
-        return self._version(key, number)
+        return self._made(key, number, expires)
 
     def wrap(self, data_key: bytes, key: str, *, subject: str, context: str) -> WrappedKey:
         """Wrap a data key. See `KeyProvider.wrap`."""
@@ -112,6 +112,8 @@ class StoredKeys:
                     "keys rotate",
                 )
             self._check_there(key, version, newest.version)
+            # Before it is done, too: what cannot be called back is not done without a record.
+            self._record("key-destroying", key, version=version)
             gone = self._store.destroy(key, version)
         self._record("key-destroyed", key, version=version, gone=gone)
         state = KeyState.DESTROYED if gone <= self._clock() else KeyState.SCHEDULED
@@ -150,8 +152,21 @@ class StoredKeys:
             )
         return max(found, key=lambda each: each.version)
 
-    def _version(self, key: str, number: int) -> KeyVersion:
-        return next(v for v in self._store.versions(key) if v.version == number)
+    def _made(self, key: str, number: int, expires: int) -> KeyVersion:
+        """Return a version that was just made: some services list it only some seconds later."""
+        told = [each for each in self._store.versions(key) if each.version == number]
+        return (
+            told[0]
+            if told
+            else KeyVersion(
+                key=key,
+                version=number,
+                created=int(self._clock()),
+                expires=expires,
+                destroyed=0,
+                state=KeyState.NEWEST,
+            )
+        )
 
     def _record(self, event: str, key: str, **facts: str | int) -> None:
         self._audit.record(event, provider=self.kind, place=self.place, key=key, **facts)

@@ -43,6 +43,7 @@ KIND = "vault"
 _SECONDS = 20
 _WRAPPED = re.compile(r"vault:v(?P<version>[1-9][0-9]{0,8}):[A-Za-z0-9+/]+={0,2}")
 _TYPE = "aes256-gcm96"
+_LEAVING = ("exportable", "allow_plaintext_backup", "derived")
 
 
 def open_vault_transit(
@@ -122,27 +123,27 @@ class VaultTransit:
         try:
             with self._calling("list its keys"):
                 told = self._transit.list_keys(mount_point=self._mount)
+                return [str(name) for name in told["data"]["keys"]]
         except NoSuchKey:
             return []
-        return [str(name) for name in told["data"]["keys"]]
 
     def _versions_of(self, key: str, told: dict[str, Any]) -> list[KeyVersion]:
-        newest, least = int(told["latest_version"]), int(told["min_decryption_version"])
+        newest, least = told["latest_version"], told["min_decryption_version"]
         now = self._clock()
         return [
             KeyVersion(
                 key=key,
-                version=int(number),
-                created=_seconds(made),
+                version=number,
+                created=made,
                 destroyed=0,
                 state=(
-                    state_of(newest=int(number) == newest, expires=0, destroyed=0, now=now)
-                    if int(number) >= least
+                    state_of(newest=number == newest, expires=0, destroyed=0, now=now)
+                    if number >= least
                     # Forbidden, and still there: a trim that was broken off, or Vault's own people.
                     else KeyState.SCHEDULED
                 ),
             )
-            for number, made in sorted(told["keys"].items(), key=lambda item: int(item[0]))
+            for number, made in sorted(told["keys"].items())
         ]
 
     def encrypt(self, data_key: bytes, key: str, context: str) -> tuple[int, bytes]:
@@ -184,7 +185,7 @@ class VaultTransit:
     def destroy(self, key: str, version: int) -> int:
         """Trim the oldest version away. See `KeyStore.destroy`."""
         told = self._read(key)
-        oldest = min(map(int, told["keys"]))
+        oldest = min(told["keys"])
         if version != oldest:
             raise KeysRefused(
                 f"{self.place} destroys the oldest version of key {key} alone, which is {oldest}, "
@@ -209,11 +210,16 @@ class VaultTransit:
 
     def _read(self, key: str) -> dict[str, Any]:
         with self._calling(f"look at key {key}"):
-            told = self._transit.read_key(name=key, mount_point=self._mount)
-        return dict(told["data"])
+            told = self._transit.read_key(name=key, mount_point=self._mount)["data"]
+            numbers = {
+                name: int(told[name]) for name in ("latest_version", "min_decryption_version")
+            }
+            made = {int(number): _seconds(at) for number, at in told["keys"].items()}
+            flags = {name: bool(told[name]) for name in _LEAVING}
+            return {**numbers, **flags, "keys": made, "type": str(told["type"])}
 
     def _check_kept_inside(self, key: str, told: dict[str, Any]) -> None:
-        wrong = [name for name in ("exportable", "allow_plaintext_backup", "derived") if told[name]]
+        wrong = [name for name in _LEAVING if told[name]]
         if wrong or told["type"] != _TYPE:
             raise NotAllowed(
                 f"key {key} of {self.place} is {', '.join([str(told['type']), *wrong])}, want "
@@ -244,6 +250,12 @@ class VaultTransit:
             raise Unreachable(
                 f"{what}: no answer ({type(error).__name__})",
                 hint="is the address right, Vault running, and VAULT_CACERT its authority's file?",
+            ) from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # An answer of another shape than the client takes for given.
+            raise AnswerNotTrusted(
+                f"{what}: the answer is none of Vault's ({type(error).__name__})",
+                hint="is the address right, and nothing in between? call again",
             ) from error
 
 

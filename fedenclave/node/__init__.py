@@ -19,12 +19,14 @@ programs.py       how these two are started
 bound.py          a program that ends with the one that started it, and may be confined
 landlock.py       where a process may write, and whom it may connect to
 process_limits.py what a process asks of Linux about itself
+service_notice.py what systemd is told of it
 run_lock.py       whether a node runs on a folder
 proxy.py          the way out, where there is a proxy
 status.py         what a node is doing and has done
 metrics.py        the same for Prometheus, on this machine alone
 check.py          what of a node is missing or unsafe
 data_check.py     the same of its data
+data_access.py    what an app that is confined needs to reach its data
 check_folder.py   the same of its folder: keys, state, disk, clock
 row.py            one thing that was looked at
 configuration.py  node.toml

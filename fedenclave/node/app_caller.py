@@ -5,7 +5,8 @@ in the mod's place, or use the connection itself. So it does not run here. What 
 a pipe, as records, and is read by the mod; what it did in its own process changes nothing here.
 
 Not held: it is a process of the same user. What its user may read and whom that one may connect to,
-it may, too, but for what [confinement] takes away (bound.py).
+it may, too, but for what [confinement] takes away (bound.py). And the text of an error of ours that
+was raised there comes here and gets into the node's log: code that poses as ours can choose it.
 """
 
 from __future__ import annotations

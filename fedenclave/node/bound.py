@@ -1,8 +1,8 @@
 """Becomes another program, which ends with its parent, gains no rights, and may be confined.
 
-`python -m fedenclave.node.bound PARENT [--confine [--write FOLDER]... [--connect PORT]...] -- CMD`,
-PARENT being the parent's process id. All of it holds across exec, and so from the program's first
-line on: before it has imported anything, or started a thread.
+`python -m fedenclave.node.bound PARENT [--confine ...] -- PROGRAM WORDS...`, PARENT being the
+parent's process id, and the rest a `Confinement`. All of it holds across exec, and so from the
+program's first line on: before it has imported anything, or started a thread.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +21,16 @@ from fedenclave.protocol.errors import FedEnclaveError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confinement:
-    """Below which folders a program may write, and to which TCP ports it may connect."""
+    """Where a program may write, and to which TCP ports it may connect.
+
+    Attributes:
+        write: folders below which it may.
+        append: single files; they are made, empty, where they are not there.
+        connect: ports, at any address.
+    """
 
     write: tuple[Path, ...]
+    append: tuple[Path, ...] = ()
     connect: tuple[int, ...]
 
     def words(self) -> list[str]:
@@ -32,19 +38,26 @@ class Confinement:
         words = ["--confine"]
         for folder in self.write:
             words += ["--write", str(folder)]
+        for file in self.append:
+            words += ["--append", str(file)]
         for port in self.connect:
             words += ["--connect", str(port)]
         return words
 
-    def wider(self, folders: Sequence[Path], ports: Sequence[int]) -> Confinement:
-        """Return one that allows these, too."""
-        return Confinement(write=(*folders, *self.write), connect=(*ports, *self.connect))
+    def wider(self, other: Confinement) -> Confinement:
+        """Return one that allows what either allows."""
+        return Confinement(
+            write=(*other.write, *self.write),
+            append=(*other.append, *self.append),
+            connect=(*other.connect, *self.connect),
+        )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Let a command take a confinement."""
     parser.add_argument("--confine", action="store_true")
     parser.add_argument("--write", type=Path, action="append", default=[])
+    parser.add_argument("--append", type=Path, action="append", default=[])
     parser.add_argument("--connect", type=int, action="append", default=[])
 
 
@@ -52,7 +65,9 @@ def confinement_of(words: argparse.Namespace) -> Confinement | None:
     """Return the confinement that a command was given, if any."""
     if not words.confine:
         return None
-    return Confinement(write=tuple(words.write), connect=tuple(words.connect))
+    return Confinement(
+        write=tuple(words.write), append=tuple(words.append), connect=tuple(words.connect)
+    )
 
 
 def bound(
@@ -88,7 +103,7 @@ def main() -> int:
     gain_nothing()
     try:
         if (confinement := confinement_of(words)) is not None:
-            confine(confinement.write, confinement.connect)
+            confine(confinement.write, confinement.connect, confinement.append)
         os.execv(words.command[0], words.command)  # noqa: S606 - the supervisor's own words
     except FedEnclaveError as error:
         _say(words.own_lines, f"error: {error.message}\nhint: {error.hint}")

@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from fedenclave.client.files import read_file
+from fedenclave.client.folder import ClientFolder
 from fedenclave.node.approvals import AppApprovals
 from fedenclave.node.bound import Confinement
 from fedenclave.node.check_folder import folder_rows
@@ -60,7 +62,7 @@ def check(
         *_superlink(configuration, at),
         *_data(configuration),
         _proxy(configuration, caller),
-        _confinement(configuration.confinement),
+        _confinement(configuration.confinement, token=_in_a_token(configuration)),
         *_node(configuration),
     ]
 
@@ -164,16 +166,20 @@ def _proxy(configuration: NodeConfiguration, caller: Mapping[str, str]) -> Row:
     return Row(what="proxy", state=State.OK, found=str(proxy))
 
 
-def _confinement(confinement: Confinement | None) -> Row:
+def _confinement(confinement: Confinement | None, *, token: bool) -> Row:
     what = "confinement"
     if confinement is None:
         found = "none: an approved app writes and connects as this user can"
         return Row(what=what, state=State.NOTE, found=found, hint="[confinement] in node.toml")
-    missing = [each for each in confinement.write if not each.is_dir()]
+    missing = [each for each in confinement.write if not _is_folder(each)]
     if missing:
         found, hint = f"{missing[0]} is no folder", "make it, or take it out of node.toml"
         return Row(what=what, state=State.MISSING, found=found, hint=hint)
     known = level()
+    if known and token and not (confinement.write or confinement.connect):
+        found = "a key is in a token: what its module writes or connects to is not allowed"
+        hint = "name folders and ports that it needs in node.toml, [confinement], if it needs any"
+        return Row(what=what, state=State.NOTE, found=found, hint=hint)
     if known >= NETWORK_LEVEL:
         return Row(what=what, state=State.OK, found=f"Landlock, level {known}")
     what_is_held = "where an app writes, and not whom it connects to" if known else "nothing"
@@ -183,6 +189,20 @@ def _confinement(confinement: Confinement | None) -> Row:
         found=f"this kernel's Landlock (level {known}) holds {what_is_held}",
         hint="Linux 6.7 and later hold both; is lsm=landlock,... on its command line?",
     )
+
+
+def _is_folder(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # one that this user may not look into is none to write in
+        return path.is_dir()
+    return False
+
+
+def _in_a_token(configuration: NodeConfiguration) -> bool:
+    """Return whether a key that rounds need is in a token."""
+    keys = [configuration.data.keys]
+    with contextlib.suppress(FedEnclaveError):
+        keys += ClientFolder(configuration.folder).identity().signing_keys
+    return any(each.startswith("pkcs11:") for each in keys)
 
 
 def _metrics(port: int) -> str:

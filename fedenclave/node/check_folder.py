@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fedenclave.client.files import read_key
 from fedenclave.client.folder import ClientFolder
+from fedenclave.client.receipt_counts import newest_times
 from fedenclave.client.standing import (
     check_endorsements,
     last_own_time,
@@ -30,6 +31,8 @@ from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
 from fedenclave.protocol.signing import public_key
 
 _BACK_SECONDS = 3600
+# A client takes hours to accept a round where the operator lets it.
+_APART_SECONDS = 20 * 3600
 # A round writes a state, a receipt and a model; less than this is full after the next one.
 _FULL_BYTES = 64 * 1024 * 1024
 _LOW_BYTES = 1024 * 1024 * 1024
@@ -156,10 +159,12 @@ def _disk(folder: Path) -> Row:
 def _clock(client: ClientFolder, now: datetime) -> Row:
     try:
         last = last_own_time(client)
+        manifest = (client.path / "federation.toml").exists()
+        times = newest_times(client) if manifest else None
     except FedEnclaveError as error:
         return failed("clock", error)
     here = f"this machine's clock says {now:%Y-%m-%dT%H:%M:%SZ}"
-    if last == 0:
+    if last == 0 and times is None:
         return Row(what="clock", state=State.OK, found=f"{here}; there is nothing to compare with")
     known = datetime.fromtimestamp(last, UTC)
     if (known - now).total_seconds() > _BACK_SECONDS:
@@ -168,5 +173,16 @@ def _clock(client: ClientFolder, now: datetime) -> Row:
             state=State.UNSAFE,
             found=f"{here}, and this node has been at {known:%Y-%m-%dT%H:%M:%SZ} already",
             hint="set it (timedatectl): certificates and evidence are judged by it",
+        )
+    judged, enclave = times or (0, 0)
+    if abs(judged - enclave) > _APART_SECONDS:
+        told = datetime.fromtimestamp(enclave, UTC)
+        own = datetime.fromtimestamp(judged, UTC)
+        return Row(
+            what="clock",
+            state=State.NOTE,
+            found=f"{here}; in the newest receipt's round it said {own:%Y-%m-%dT%H:%M:%SZ}, and "
+            f"the enclave was told {told:%Y-%m-%dT%H:%M:%SZ}",
+            hint="one of the two is wrong: this machine's (timedatectl), or the operator's",
         )
     return Row(what="clock", state=State.OK, found=here)

@@ -1,7 +1,8 @@
 """What of a node's data is missing or unsafe. No data are read, and nothing is unwrapped.
 
-The passphrase is tried on the keyring, so that a wrong one is found before a round is. A storage
-that is reached over a network is not asked.
+The passphrase is tried on a keyring, so that a wrong one is found before a round is. Keys that are
+elsewhere (a token that counts wrong PINs, a service over a network) and a storage that is reached
+over a network are not asked.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ def found_of(data: NodeData) -> str:
     """
     if not data.dataset:
         return "no sealed dataset is named"
-    provider = data.provider()
+    provider = data.provider() if data.keyring_path() else None
     if is_remote(data.dataset):
-        return f"{data.dataset}: the keys open; the storage was not asked"
+        return f"{data.dataset}: the storage was not asked"
     head = unverified_head(store_at(data.dataset)).head
     digest = to_text(head.digest)
     if data.digest and data.digest != digest:
@@ -34,8 +35,9 @@ def found_of(data: NodeData) -> str:
             f"dataset {data.dataset} says that its digest is {digest}, want {data.digest}",
             hint="it is another state of it: was an older one put back, or the data sealed anew?",
         )
-    if not data.keyring_path():
-        return f"{Path(data.dataset).name}, {digest}; keys in {data.keys.partition(':')[0]}"
+    if provider is None:
+        kind = data.keys.partition(":")[0]
+        return f"{Path(data.dataset).name}, {digest}; its keys, {kind}, were not asked for"
     wanted = (head.key.key, head.key.version)
     held = {(each.key, each.version): each.state for each in provider.versions()}
     if held.get(wanted, KeyState.DESTROYED) is KeyState.DESTROYED:

@@ -3,8 +3,8 @@
 Rules:
   * A process restricts itself, for good, and everything that it starts later.
   * Reading and running programs stay as they are: an app reads its data where its user can.
-  * Writing is for the folders that are named, and for devices. TCP is for the ports that are named,
-    and no port is bound.
+  * Writing is for the folders and files that are named, and for devices. TCP is for the ports that
+    are named, and no port is bound.
   * A kernel that knows less holds less; one that knows nothing of it, nothing. `level` says.
 
 Not held: UDP, and so name lookups; sockets of this machine that have a path.
@@ -39,6 +39,7 @@ _SCOPE_ABSTRACT_SOCKET, _SCOPE_SIGNAL = 1 << 0, 1 << 1
 
 _MAKE = _MAKE_CHAR | _MAKE_DIR | _MAKE_REG | _MAKE_SOCK | _MAKE_FIFO | _MAKE_BLOCK | _MAKE_SYM
 _WRITE = _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE
+_OF_A_FILE = _WRITE_FILE | _TRUNCATE
 # By the level from which on a kernel knows them.
 _MORE_WRITE = {2: _REFER, 3: _TRUNCATE, 5: _IOCTL_DEV}
 NETWORK_LEVEL, _SCOPE_LEVEL = 4, 6
@@ -53,7 +54,7 @@ def level() -> int:
     return max(0, _syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG))
 
 
-def confine(folders: Sequence[Path], ports: Sequence[int]) -> None:
+def confine(folders: Sequence[Path], ports: Sequence[int], files: Sequence[Path] = ()) -> None:
     """Let this process write below `folders` and connect to TCP `ports`, and no others, for good.
 
     The caller has given up gaining rights (process_limits.py), and has started no thread: those
@@ -62,6 +63,7 @@ def confine(folders: Sequence[Path], ports: Sequence[int]) -> None:
     Args:
         folders: they must be there.
         ports: at any address.
+        files: single ones; made, empty and their owner's alone, where they are not there.
 
     Raises:
         ConfigurationError: a folder is not there, or the kernel refuses.
@@ -81,6 +83,8 @@ def confine(folders: Sequence[Path], ports: Sequence[int]) -> None:
     try:
         for folder in folders:
             _allow_below(rules, folder, writing)
+        for file in files:
+            _allow_file(rules, file, writing & _OF_A_FILE)
         _allow_below(rules, DEVICES, writing & ~_MAKE_CHAR & ~_MAKE_BLOCK)
         for port in ports if network else ():
             rule = struct.pack("=QQ", _CONNECT_TCP, port)
@@ -97,6 +101,22 @@ def _allow_below(rules: int, folder: Path, rights: int) -> None:
         raise ConfigurationError(
             f"an app may write below {folder}, which cannot be opened: {error.strerror}",
             hint="node.toml, [confinement] write, names folders that are there",
+        ) from error
+    try:
+        rule = struct.pack("=Qi", rights, descriptor)
+        _checked(_syscall(_ADD_RULE, rules, _PATH_BENEATH, rule, 0))
+    finally:
+        os.close(descriptor)
+
+
+def _allow_file(rules: int, file: Path, rights: int) -> None:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(file, flags, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"an app may write {file}, which cannot be opened: {error.strerror}",
+            hint="is the path right, and may this user write there?",
         ) from error
     try:
         rule = struct.pack("=Qi", rights, descriptor)

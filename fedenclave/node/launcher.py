@@ -60,8 +60,9 @@ class Launcher:
         if confinement is not None:
             if (known := level()) < NETWORK_LEVEL:
                 print(f"warning: Landlock's level here is {known}: apps are confined less, or not")
-            needed = [client_folder, Path(tempfile.gettempdir())]
-            confinement = confinement.wider(needed, [int(address.rpartition(":")[2])])
+            port = int(address.rpartition(":")[2])
+            folders = (client_folder, Path(tempfile.gettempdir()))
+            confinement = confinement.wider(Confinement(write=folders, connect=(port,)))
         self._confinement = confinement
         self._words = ["--runtime-api-address", address, "--client-folder", str(client_folder)]
         self._app_output = app_output

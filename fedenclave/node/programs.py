@@ -27,6 +27,7 @@ from fedenclave.client.files import write_whole
 from fedenclave.node.bound import bound
 from fedenclave.node.check import HOST
 from fedenclave.node.configuration import NodeConfiguration
+from fedenclave.node.data_access import access_to
 from fedenclave.protocol.errors import ConfigurationError
 
 FIRST_WAIT_S = 1.0
@@ -37,6 +38,8 @@ PASSED_ON = (
     *("LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"),
     # Where an app finds the keys of sealed data; none of these holds a secret itself.
     *("FEDENCLAVE_KEYRING", "FEDENCLAVE_PASSPHRASE_FILE", "CREDENTIALS_DIRECTORY"),
+    # Where a signing key's token and its PIN are: paths, too.
+    *("FEDENCLAVE_PKCS11_MODULE", "FEDENCLAVE_PIN_FILE", "SOFTHSM2_CONF"),
 )
 
 
@@ -83,7 +86,7 @@ def launcher_command(configuration: NodeConfiguration, secret_file: Path) -> lis
     command += ["--client-folder", str(configuration.folder)]
     command += ["--secret-file", str(secret_file), "--ends-with-stdin"]
     if configuration.confinement is not None:
-        command += configuration.confinement.words()
+        command += configuration.confinement.wider(access_to(configuration.data)).words()
     if configuration.app_output:
         command += ["--app-output", str(configuration.logs / "app.log")]
     return command

@@ -2,7 +2,8 @@
 
 Rules:
   * A proxy in node.toml wins over the environment's; without one the environment's counts
-    (`https_proxy`, else `all_proxy`, and `no_proxy`), as for every other program of its user.
+    (`https_proxy`, else `all_proxy`, and `no_proxy`), as for every other program of its user; but
+    not for a SuperLink on this machine.
   * Only the SuperNode is told of it. It opens no connection but to its SuperLink. Launcher and apps
     speak to it on this machine alone, and never by way of a proxy.
   * The proxy sees the SuperLink's name and port, and how much is sent when: TLS goes through it
@@ -101,7 +102,9 @@ def _variable(caller: Mapping[str, str], name: str) -> str:
 
 
 def _goes_by_itself(host: str, no_proxy: str) -> bool:
-    """Return whether a list of hosts and domains, as `no_proxy` is one, names this host."""
+    """Return whether a host is this machine, or is named in `no_proxy`, by itself or its domain."""
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        return True
     named = [each.strip().lower().lstrip(".") for each in no_proxy.split(",") if each.strip()]
     return "*" in named or any(host == each or host.endswith(f".{each}") for each in named)
 

@@ -31,6 +31,7 @@ from fedenclave.node.metrics import serving
 from fedenclave.node.programs import Program, close_pipe, environment, programs_of
 from fedenclave.node.proxy import proxy_in_force, supernode_environment
 from fedenclave.node.run_lock import Run, running_on
+from fedenclave.node.service_notice import tell_service_manager
 from fedenclave.protocol.errors import printable
 
 GRACE_S = 10.0
@@ -117,8 +118,10 @@ class Supervisor:
         if connected is not self._connected:
             self._connected = connected
             self._events.write(Kind.CONNECTED if connected else Kind.DISCONNECTED)
+            tell_service_manager(status="connected" if connected else "not connected")
 
     def _end_all(self) -> None:
+        tell_service_manager(state="STOPPING=1", status="ending")
         running = [each.process for each in self._programs if each.process is not None]
         for process in running:
             _send(process, signal.SIGTERM)
@@ -168,6 +171,7 @@ def run_node(configuration: NodeConfiguration, caller: Mapping[str, str] = os.en
         supervisor = Supervisor(programs, made, log, Path(name), events)
         with serving(configuration), _ended_by_signals(supervisor):
             events.write(Kind.STARTED, pid=os.getpid())
+            tell_service_manager(state="READY=1", status="not connected yet")
             try:
                 supervisor.run()
             finally:

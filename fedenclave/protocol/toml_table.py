@@ -14,8 +14,12 @@ from typing import Any, TypeVar
 from fedenclave.protocol.errors import ConfigurationError
 
 _MOST_PARTS = 16
-_PART = rb"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
-_LONG_KEY = re.compile(_PART + rb"(?:[ \t]*\.[ \t]*" + _PART + rb"){%d}" % _MOST_PARTS)
+# Begins at a word's first letter only, and never goes back: else it takes quadratic time itself.
+_PART = rb"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_DOT = rb"[ \t]*+\.[ \t]*+"
+_LONG_KEY = re.compile(
+    rb"(?<![A-Za-z0-9_-])" + _PART + rb"(?:" + _DOT + _PART + rb"){%d}" % _MOST_PARTS
+)
 
 T = TypeVar("T", str, int, bool)
 

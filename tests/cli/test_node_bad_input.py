@@ -15,6 +15,7 @@ import pytest
 
 from fedenclave.client.folder import ClientFolder
 from fedenclave.host.rounds import RoundCoordinator
+from fedenclave.node import check_folder
 from fedenclave.node.check import check
 from fedenclave.node.row import Row, State
 from fedenclave.node.status import StatusReader
@@ -138,6 +139,18 @@ def test_a_clock_that_is_days_off_is_said_with_both_times(node: Path, days: int,
     assert f"{datetime.now(UTC):%Y-%m-%d}" in row.found or what == "root certificate"
     assert "clock" in row.found
     assert "timedatectl" in row.hint
+
+
+def test_an_enclave_that_was_told_another_day_is_said(
+    node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rows_of(node)["clock"].state is State.OK
+    ours, theirs = int(time.time()), int(time.time()) + 86_400
+    monkeypatch.setattr(check_folder, "newest_times", lambda _folder: (ours, theirs))
+    row = rows_of(node)["clock"]
+    assert row.state is State.NOTE
+    assert f"{datetime.fromtimestamp(theirs, UTC):%Y-%m-%d}" in row.found
+    assert "operator's" in row.hint
 
 
 def test_a_clock_a_few_minutes_off_stops_nothing(node: Path) -> None:

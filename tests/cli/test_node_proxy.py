@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,13 +36,22 @@ def proxy() -> Iterator[ConnectProxy]:
     made.close()
 
 
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """Return what a service manager listens on."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(30)
+        yield listening
+
+
 def run(operator: Operator, name: str, environment: Mapping[str, str]) -> Child:
     command = [sys.executable, "-m", "fedenclave.cli", "node", "run", "--dir", str(operator.node)]
     return operator.group.start(name, command, environment=environment)
 
 
 def test_a_node_reaches_its_superlink_through_the_proxy_alone(
-    operator: Operator, proxy: ConnectProxy, fedenclave: Command
+    operator: Operator, proxy: ConnectProxy, manager: socket.socket, fedenclave: Command
 ) -> None:
     node = operator.node
     honest = operator.app(apps.files())
@@ -52,7 +62,8 @@ def test_a_node_reaches_its_superlink_through_the_proxy_alone(
 
     # The environment names another one, behind which there is nobody.
     nobody = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
-    process = run(operator, "node", {**nobody, "all_proxy": "http://127.0.0.1:9"})
+    nobody["all_proxy"] = "http://127.0.0.1:9"
+    process = run(operator, "node", {**nobody, "NOTIFY_SOCKET": str(manager.getsockname())})
     wait_until(lambda: StatusReader(node).read().connected, "the node connects")
     reply, traces = operator.send(honest)
     assert NO_OFFER in reply
@@ -69,6 +80,10 @@ def test_a_node_reaches_its_superlink_through_the_proxy_alone(
     process.process.send_signal(signal.SIGTERM)
     wait_until(lambda: process.exit_code is not None, "the node ends")
     assert process.exit_code == 0
+    told = [manager.recv(1000).decode().splitlines() for _ in range(3)]
+    assert told[0][0] == "READY=1"
+    assert told[1] == ["STATUS=connected"]
+    assert told[2][0] == "STOPPING=1"
 
     # A proxy that is gone is named, and the node tries on.
     proxy.close()

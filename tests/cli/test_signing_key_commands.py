@@ -151,12 +151,42 @@ def test_an_exchanged_key_is_refused_and_older_receipts_still_verify(
             assert pem not in path.read_bytes(), path
 
 
+def test_a_next_key_whose_token_is_away_stops_no_round_before_its_time(
+    federation: Path, fedenclave: Command, uri: str
+) -> None:
+    alpha = federation / "alpha"
+    assert fedenclave("client", "new-key", "--dir", alpha, "--signing-key", uri).status == 0
+    toml = (alpha / "client.toml").read_text()
+    (alpha / "client.toml").write_text(toml.replace("token=node", "token=away"))
+    with aggregator_of(federation) as aggregator:
+        play(aggregator, folders_of(federation))
+    assert (alpha / "client.key").exists()
+
+
+def test_no_signing_key_is_made_without_a_record(federation: Path, fedenclave: Command) -> None:
+    alpha = federation / "alpha"
+    (alpha / AUDIT_FILE).unlink()
+    (alpha / AUDIT_FILE).mkdir()
+    before = (alpha / "client.toml").read_bytes()
+    done = fedenclave("client", "new-key", "--dir", alpha)
+    assert done.status == 1
+    assert "cannot write the audit event signing-key-created" in done.err
+    assert not (alpha / "client-2.key").exists()
+    assert (alpha / "client.toml").read_bytes() == before
+
+
 def test_a_key_in_a_file_follows_another_in_a_file(federation: Path, fedenclave: Command) -> None:
     beta = federation / "beta"
     with aggregator_of(federation) as aggregator:
         play(aggregator, folders_of(federation))
     assert fedenclave("client", "new-key", "--dir", beta).status == 0
     assert (beta / "client-2.key").stat().st_mode & 0o777 == 0o600
+    # Broken off before the enrolment was written: the same key's is, by the next call.
+    enrolment = (beta / "next-enrolment.json").read_bytes()
+    (beta / "next-enrolment.json").unlink()
+    assert fedenclave("client", "new-key", "--dir", beta).status == 0
+    assert (beta / "next-enrolment.json").read_bytes() == enrolment
+    assert not (beta / "client-3.key").exists()
     words = ("federation", "amend", federation / MANIFEST, "--out", federation / NEW)
     assert fedenclave(*words, "--new-key", beta / "next-enrolment.json").status == 0
     approve(federation, fedenclave, federation / NEW)

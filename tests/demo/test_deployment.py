@@ -13,6 +13,7 @@ from fedenclave.demo import family
 from fedenclave.demo.deployment import FlowerDeployment, Node
 from fedenclave.demo.environment import MARKER
 from fedenclave.demo.errors import DeploymentError
+from fedenclave.demo.owner import Owner
 from fedenclave.demo.processes import ProcessGroup
 
 PYPROJECT = """
@@ -143,3 +144,9 @@ def test_nodes_of_the_same_name_are_refused(tmp_path: Path) -> None:
 def test_node_name_that_flwr_would_misread_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="node is named"):
         FlowerDeployment(ProcessGroup(tmp_path), [Node(name=name)])
+
+
+def test_a_node_with_an_owner_needs_an_app_to_approve(tmp_path: Path) -> None:
+    owned = Node(name="a", owner=Owner(name="a", folder=tmp_path))
+    with pytest.raises(ValueError, match="no app for it to approve"):
+        FlowerDeployment(ProcessGroup(tmp_path), [owned])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'fedenclave[flower]'")
 
 from fedenclave.client.events import Kind
+from fedenclave.client.folder import ClientFolder
+from fedenclave.client.identity import Identity
 from fedenclave.demo import family
 from fedenclave.demo.certificates import NodeKey, ServerCertificate
 from fedenclave.demo.deployment import FlowerDeployment
@@ -24,6 +27,7 @@ from fedenclave.node.inspection import inspect
 from fedenclave.node.status import StatusReader
 from tests.deployment import federation
 from tests.deployment.federation import STEPS, Deployment, Programs, wait_until
+from tests.keys.softhsm import PIN, soft_token
 
 pytestmark = [
     pytest.mark.slow,
@@ -52,7 +56,11 @@ class OwnersNodes(FlowerDeployment):
             AppApprovals(folder).approve(app, by=node.name, now=1)
             assert not [row for row in check(folder) if row.stops]
             command = [sys.executable, "-m", "fedenclave.cli", "node", "run", "--dir", str(folder)]
-            self.supernodes[node.name] = self._group.start(f"supernode-{node.name}", command)
+            # Where a token's folder is, if a node has one.
+            tokens = {name: os.environ[name] for name in ("SOFTHSM2_CONF",) if name in os.environ}
+            self.supernodes[node.name] = self._group.start(
+                f"supernode-{node.name}", command, environment=tokens
+            )
             folders.append(folder)
         for folder in folders:
             log = folder / "logs" / "node.log"
@@ -97,7 +105,7 @@ def _killed_and_started_again(deployment: Deployment, programs: Programs, node: 
     wait_until(lambda: app_log.read_text().count("training") == 3, "it trains a third time")
     started = descendants(programs.newest("supernode-alpha").process.pid)
     names = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started]
-    for name in (b"flower-supernode", b"node.launcher", b"node.app_process"):
+    for name in (b"node.supernode", b"node.launcher", b"node.app_process"):
         assert any(name in each for each in names), names
     programs.kill("supernode-alpha")
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), "all of it ends")
@@ -121,3 +129,30 @@ def descendants(pid: int) -> set[int]:
         new = {child for child, parent in parents.items() if parent in new} - found
         found |= new
     return found
+
+
+class WithToken(Deployment):
+    """A deployment in which one node's signing key is in a token."""
+
+    def _client(self, name: str) -> ClientFolder:
+        if name != "alpha":
+            return super()._client(name)
+        uri = soft_token("node").uri("alpha")
+        identity = Identity(client=f"{name}-1", member=name, signing_key=uri)
+        return ClientFolder.create(self.folder / name, identity)
+
+
+def test_a_node_whose_signing_key_is_in_a_token_is_run_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(federation, "FlowerDeployment", OwnersNodes)
+    soft_token("node")  # before the programs start, which are told where its folder is
+    with Programs(tmp_path / "flower", None) as programs:
+        deployment = WithToken(tmp_path, programs)
+        deployment.finish(deployment.start_run(2))
+        assert deployment.status() == "finished:completed"
+        assert deployment.model() == 6.0
+        for name in STEPS:
+            assert set(deployment.receipts(name)) == {1, 2}
+        assert not (tmp_path / "alpha" / "client.key").exists()
+        assert PIN not in (tmp_path / "alpha" / "logs" / "node.log").read_text()

@@ -20,6 +20,7 @@ from fedenclave.host.proto import aggregator_pb2 as pb
 from fedenclave.host.remote import AggregatorUnreachable, RemoteAggregator
 from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.simulation.federation import SimulatedFederation
+from tests.node.connect_proxy import ConnectProxy
 
 
 @pytest.fixture
@@ -208,3 +209,33 @@ def test_nothing_that_the_gateway_imports_opens_an_update() -> None:
     )
     for name in opens:
         assert not {module for module in loaded if module == name or module.startswith(name + ".")}
+
+
+@pytest.mark.parametrize("variable", ["grpc_proxy", "https_proxy"])
+def test_a_gateway_is_reached_through_the_environments_proxy(
+    tls_gateway: Gateway,
+    certificate: ServerCertificate,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+) -> None:
+    root = certificate.ca_certificate.read_bytes()
+    proxy = ConnectProxy()
+    for name in ("grpc_proxy", "https_proxy", "http_proxy", "no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
+    with RemoteAggregator(tls_gateway.address, root_certificate=root, insecure=False) as remote:
+        assert remote.status().state == "idle"
+    assert set(proxy.seen) == {f"CONNECT {tls_gateway.address}"}
+    monkeypatch.setenv("no_proxy", "localhost")
+    proxy.seen.clear()
+    with RemoteAggregator(tls_gateway.address, root_certificate=root, insecure=False):
+        assert not proxy.seen
+    monkeypatch.delenv("no_proxy")
+    proxy.close()
+    with pytest.raises(AggregatorUnreachable) as refused:
+        RemoteAggregator(
+            tls_gateway.address, root_certificate=root, insecure=False, connect_seconds=1
+        )
+    assert f"127.0.0.1:{proxy.port}" in refused.value.message
+    assert "proxy" in refused.value.hint

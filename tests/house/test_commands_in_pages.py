@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -36,9 +37,14 @@ def commands(text: str) -> Iterator[str]:
             yield span.removeprefix("fedenclave ")
 
 
+@cache
+def _top() -> click.Command:
+    return typer.main.get_command(app)
+
+
 def problem(words: str) -> str | None:
     """Return what of a command is not there."""
-    at: click.Command = typer.main.get_command(app)
+    at = _top()
     rest = words.split()
     while isinstance(at, click.Group) and rest and WORD.fullmatch(rest[0].rstrip(":,.;")):
         name = rest.pop(0).rstrip(":,.;")

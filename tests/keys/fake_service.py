@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+HANG = (0, "hang")
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class FakeService:
         url: where it listens.
         requests: what was sent, the oldest first.
         failures: answers that are given first, by the path's last part; `None` closes the
-            connection without one.
+            connection without one, and `HANG` gives none for a second.
     """
 
     answer: Callable[[Request], tuple[int, Any]]
@@ -65,7 +68,8 @@ def serving(fake: FakeService, tls: tuple[Path, Path] | None = None) -> Iterator
             fake.requests.append(request)
             for ending, failure in fake.failures.items():
                 if request.path.partition("?")[0].endswith(ending):
-                    if failure is None:
+                    if failure is None or failure == HANG:
+                        time.sleep(0 if failure is None else 1)
                         self.close_connection = True
                         return
                     return self._send(*failure)

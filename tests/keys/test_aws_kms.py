@@ -22,7 +22,7 @@ from fedenclave.keys.errors import (
 from fedenclave.keys.locations import Access, open_keys
 from fedenclave.keys.provider import KeyProvider, KeyState
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
-from tests.keys.fake_service import FakeService, Request, serving
+from tests.keys.fake_service import HANG, FakeService, Request, serving
 
 pytest.importorskip("boto3", reason="boto3 is not installed: pip install '.[aws]'")
 
@@ -245,6 +245,25 @@ def test_an_answer_of_another_key_is_not_trusted(faked: KeyProvider, fake: FakeS
         faked.wrap(DATA_KEY, "node", **USE)
 
 
+def test_a_key_that_is_listed_only_later_is_made_all_the_same(
+    faked: KeyProvider, fake: FakeService
+) -> None:
+    fake.answers["ListAliases"] = (200, {"Aliases": []})  # type: ignore[attr-defined]
+    fake.answers["CreateKey"] = (200, {"KeyMetadata": {"KeyId": "made"}})  # type: ignore[attr-defined]
+    fake.answers["CreateAlias"] = (200, {})  # type: ignore[attr-defined]
+    assert faked.create("node").version == 1
+
+
+@pytest.mark.parametrize("step", ["ListAliases", "Encrypt", "Decrypt"])
+def test_an_answer_of_another_shape_is_an_error(
+    faked: KeyProvider, fake: FakeService, step: str
+) -> None:
+    wrapped = faked.wrap(DATA_KEY, "node", **USE)
+    fake.answers[step] = (200, {"Aliases": [{}]})  # type: ignore[attr-defined]
+    with pytest.raises(AnswerNotTrusted, match="the answer is none of KMS'"):
+        faked.unwrap(wrapped, **USE) if step == "Decrypt" else faked.wrap(DATA_KEY, "node", **USE)
+
+
 def test_an_alias_that_cannot_be_made_takes_its_key_back(
     faked: KeyProvider, fake: FakeService
 ) -> None:
@@ -256,6 +275,16 @@ def test_an_alias_that_cannot_be_made_takes_its_key_back(
     with pytest.raises(KeysRefused, match="the KMS key made was scheduled for deletion"):
         faked.create("node")
     assert fake.requests[-1].body == {"KeyId": "made", "PendingWindowInDays": 7}
+
+
+def test_a_service_that_hangs_is_waited_for_no_longer_than_is_said(
+    fake: FakeService, audit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedenclave.keys.aws_kms._SECONDS", 0.2)
+    fake.failures["/"] = HANG
+    keys = open_keys(f"aws-kms:{ACCOUNT}", Access(passphrase=lambda _: b"", audit=audit)).provider
+    with pytest.raises(Unreachable, match="ReadTimeout"):
+        keys.wrap(DATA_KEY, "node", **USE)
 
 
 def test_nobody_at_the_endpoint_is_an_error(

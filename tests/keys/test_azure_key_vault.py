@@ -32,7 +32,7 @@ from fedenclave.keys.stored_keys import StoredKeys
 from fedenclave.keys.wrapping import bound_bytes
 from fedenclave.protocol.digests import sha256
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
-from tests.keys.fake_service import FakeService, Request, serving
+from tests.keys.fake_service import HANG, FakeService, Request, serving
 
 pytest.importorskip("azure.keyvault.keys", reason="not installed: pip install '.[azure]'")
 from fedenclave.keys.azure_key_vault import AzureKeyVault
@@ -171,6 +171,7 @@ def keys(
         "connection_verify": str(tls[0]),
         "verify_challenge_resource": False,  # the fake is on loopback, and not under the resource
         "retry_total": 0,
+        "read_timeout": 0.5,
     }
     store = AzureKeyVault(vault.url, Credential(), clock=clock, **transport)
     return StoredKeys(store, AuditLog(audit, clock), clock=clock)
@@ -210,6 +211,17 @@ def test_a_version_is_a_key_of_its_own_and_can_be_deleted(keys: KeyProvider) -> 
     with pytest.raises(KeyDestroyed, match="destroyed already"):
         keys.destroy("node", 1)
     assert [v.state for v in keys.versions()] == [KeyState.SCHEDULED, KeyState.NEWEST]
+
+
+def test_who_may_not_see_deleted_keys_seals_and_reads(
+    keys: KeyProvider, vault: FakeService
+) -> None:
+    keys.create("node")
+    vault.failures["/deletedkeys"] = failed(403, "Forbidden")
+    assert keys.unwrap(keys.wrap(DATA_KEY, "node", **USE), **USE) == DATA_KEY
+    vault.failures["/keys"] = failed(403, "Forbidden")
+    with pytest.raises(NotAllowed, match="cannot list its keys"):
+        keys.versions()
 
 
 def test_an_expiry_is_the_vaults_own(keys: KeyProvider, clock: Clock, vault: FakeService) -> None:
@@ -259,6 +271,9 @@ ANSWERS: list[tuple[tuple[int, Any] | None, type[FedEnclaveError]]] = [
     (failed(409, "Conflict"), KeysRefused),
     (failed(418, "Tea"), KeysRefused),
     (None, Unreachable),
+    (HANG, Unreachable),
+    ((200, {}), AnswerNotTrusted),
+    ((200, []), AnswerNotTrusted),
 ]
 
 

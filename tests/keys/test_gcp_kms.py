@@ -13,6 +13,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from fedenclave.keys import gcp_kms
 from fedenclave.keys.audit import AuditLog, read_events
 from fedenclave.keys.crc32c import crc32c
 from fedenclave.keys.errors import (
@@ -30,7 +31,7 @@ from fedenclave.keys.provider import KeyProvider, KeyState
 from fedenclave.keys.stored_keys import StoredKeys
 from fedenclave.keys.wrapping import bound_bytes
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
-from tests.keys.fake_service import FakeService, Request, serving
+from tests.keys.fake_service import HANG, FakeService, Request, serving
 
 pytest.importorskip(
     "google.cloud.kms_v1", reason="google-cloud-kms is not installed: pip install '.[gcp]'"
@@ -282,6 +283,16 @@ def test_every_answer_but_the_right_one_is_an_error_and_a_hint(
     assert text(DATA_KEY) not in audit.read_text()
     kms.failures.clear()
     assert keys.unwrap(wrapped, **USE) == DATA_KEY
+
+
+def test_a_service_that_hangs_is_waited_for_no_longer_than_is_said(
+    keys: KeyProvider, kms: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.create("node")
+    monkeypatch.setitem(gcp_kms._HOW, "timeout", 0.2)
+    kms.failures[":encrypt"] = HANG
+    with pytest.raises(Unreachable, match="ReadTimeout"):
+        keys.wrap(DATA_KEY, "node", **USE)
 
 
 def test_a_name_that_cloud_kms_does_not_take_is_refused_here(keys: KeyProvider) -> None:

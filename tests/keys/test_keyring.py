@@ -236,7 +236,8 @@ def test_every_step_is_an_event_without_key_bytes(keyring: Keyring, path: Path) 
     events = read_events(audit_path(path))
     assert [event["event"] for event in events] == [
         *("keyring-created", "key-created", "key-wrapped", "key-unwrapped", "key-rotated"),
-        *("key-destroyed", "unwrap-refused", "passphrase-refused", "passphrase-changed"),
+        *("key-destroying", "key-destroyed", "unwrap-refused", "passphrase-refused"),
+        "passphrase-changed",
     ]
     assert events[3] == {
         "at": "1970-01-01T00:16:40+00:00",
@@ -260,6 +261,15 @@ def test_no_key_is_used_without_a_record(keyring: Keyring, path: Path) -> None:
     with pytest.raises(KeysRefused, match="cannot write the audit event key-unwrapped"):
         keyring.unwrap(wrapped, subject="a", context="c")
     assert not path.with_name("elsewhere").exists()
+
+
+def test_nothing_is_destroyed_without_a_record(keyring: Keyring, path: Path) -> None:
+    audit_path(path).unlink()
+    audit_path(path).mkdir()
+    before = path.read_bytes()
+    with pytest.raises(KeysRefused, match="cannot write the audit event key-destroying"):
+        keyring.destroy("node", 1)
+    assert path.read_bytes() == before
 
 
 MANY_KEYS = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -224,8 +225,8 @@ def test_every_step_is_an_event_and_none_holds_a_secret(
         keys.unwrap(wrapped, **USE)
     events = read_events(audit)
     assert [event["event"] for event in events] == [
-        *("key-created", "key-wrapped", "key-unwrapped", "key-rotated", "key-destroyed"),
-        "unwrap-refused",
+        *("key-created", "key-wrapped", "key-unwrapped", "key-rotated"),
+        *("key-destroying", "key-destroyed", "unwrap-refused"),
     ]
     assert {(e["provider"], e["place"], e["key"]) for e in events} == {
         ("pkcs11", "pkcs11:token=node", name)
@@ -242,9 +243,30 @@ def test_no_key_of_a_token_is_used_without_a_record(
     keys: KeyProvider, audit: Path, name: str
 ) -> None:
     keys.create(name)
+    keys.rotate(name)
     audit.unlink()
     audit.mkdir()
     with pytest.raises(KeysRefused, match="cannot write the audit event key-wrapped"):
+        keys.wrap(DATA_KEY, name, **USE)
+    with pytest.raises(KeysRefused, match="cannot write the audit event"):
+        keys.destroy(name, 1)
+    assert [v.version for v in keys.versions() if v.key == name] == [1, 2]
+
+
+def test_threads_share_a_session_and_processes_do_not(
+    keys: KeyProvider, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.create(name)
+
+    def used(number: int) -> bool:
+        use = {"subject": "x", "context": str(number)}
+        return keys.unwrap(keys.wrap(DATA_KEY, name, **use), **use) == DATA_KEY
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(used, range(40)))
+    here = os.getpid()
+    monkeypatch.setattr("fedenclave.keys.pkcs11_token.os.getpid", lambda: here + 1)
+    with pytest.raises(KeysRefused, match="another process has opened it"):
         keys.wrap(DATA_KEY, name, **USE)
 
 

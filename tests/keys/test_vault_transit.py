@@ -27,7 +27,7 @@ from fedenclave.keys.locations import Access, open_keys
 from fedenclave.keys.provider import KeyProvider, KeyState
 from fedenclave.keys.wrapping import bound_bytes
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
-from tests.keys.fake_service import FakeService, Request, serving
+from tests.keys.fake_service import HANG, FakeService, Request, serving
 
 pytest.importorskip("hvac", reason="hvac is not installed: pip install '.[vault]'")
 
@@ -250,6 +250,17 @@ def test_every_answer_but_the_right_one_is_an_error_and_a_hint(
     assert keys.unwrap(wrapped, **USE) == DATA_KEY
 
 
+def test_a_vault_that_hangs_is_waited_for_no_longer_than_is_said(
+    vault: FakeService, audit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedenclave.keys.vault_transit._SECONDS", 0.2)
+    keys = open_keys(f"vault:{vault.url}#transit", Access(passphrase=lambda _: b"", audit=audit))
+    keys.provider.create("node")
+    vault.failures["/encrypt/node"] = HANG
+    with pytest.raises(Unreachable, match="ReadTimeout"):
+        keys.provider.wrap(DATA_KEY, "node", **USE)
+
+
 def test_an_answer_that_is_no_wrapped_key_is_not_kept(
     keys: KeyProvider, vault: FakeService
 ) -> None:
@@ -262,6 +273,17 @@ def test_an_answer_that_is_no_wrapped_key_is_not_kept(
         vault.failures["/encrypt/node"] = (200, {"data": {"ciphertext": text}})
         with pytest.raises(AnswerNotTrusted, match="no wrapped key"):
             keys.wrap(DATA_KEY, "node", **USE)
+
+
+@pytest.mark.parametrize("odd", [{}, {"data": None}, {"data": {}}, [], {"data": {"keys": []}}])
+def test_an_answer_of_another_shape_is_an_error(
+    keys: KeyProvider, vault: FakeService, odd: object
+) -> None:
+    keys.create("node")
+    vault.failures["/keys/node"] = (200, odd)
+    for call in (keys.versions, lambda: keys.wrap(DATA_KEY, "node", **USE)):
+        with pytest.raises(AnswerNotTrusted, match="the answer is none of Vault's"):
+            call()
 
 
 def test_a_short_key_is_no_data_key(keys: KeyProvider, vault: FakeService) -> None:

@@ -205,6 +205,35 @@ def test_a_sealed_dataset_is_looked_at_and_nothing_is_unwrapped(sealed: Path) ->
     assert PASSPHRASE.decode() not in words
 
 
+def test_a_keyring_whose_events_a_confined_app_could_not_write_is_refused(sealed: Path) -> None:
+    path, text = sealed / "node.toml", (sealed / "node.toml").read_text()
+    elsewhere = sealed.parent / "elsewhere"
+    elsewhere.mkdir()
+    (sealed / "ring").rename(elsewhere / "ring")
+    outside = text.replace("keyring:ring", "keyring:../elsewhere/ring")
+    path.write_text(outside)
+    found = row(sealed, "node.toml")
+    assert found.stops
+    assert "recorded beside it" in found.found
+    path.write_text(outside.replace("write = []", 'write = ["../elsewhere"]'))
+    assert row(sealed, "sealed data").state is State.OK
+    (elsewhere / "ring").rename(sealed / "ring")
+    path.write_text(text)
+    assert row(sealed, "sealed data").state is State.OK
+
+
+def test_keys_that_are_in_no_keyring_are_not_asked_for(sealed: Path) -> None:
+    path, text = sealed / "node.toml", (sealed / "node.toml").read_text()
+    # Nobody is at this address: asking would fail.
+    elsewhere = text.replace("keyring:ring", "vault:https://127.0.0.1:1#transit/node")
+    path.write_text(elsewhere.replace('passphrase-file = "passphrase"', 'passphrase-file = ""'))
+    found = row(sealed, "sealed data")
+    assert found.state is State.OK
+    assert "vault, were not asked for" in found.found
+    events = {each["event"] for each in read_events(sealed / "keys.audit.jsonl")}
+    assert events == {"signing-key-created"}
+
+
 def test_each_thing_that_is_wrong_with_the_data_is_said(sealed: Path) -> None:
     path, text = sealed / "node.toml", (sealed / "node.toml").read_text()
     for old, new, what in (

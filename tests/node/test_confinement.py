@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -11,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from fedenclave.datasets.node_data import NodeData
+from fedenclave.keys.keyring import create_keyring
+from fedenclave.keys.pkcs11_signing import make_signer
 from fedenclave.node.bound import Confinement, bound
+from fedenclave.node.data_access import access_to
 from fedenclave.node.landlock import NETWORK_LEVEL, level
+from tests.keys.softhsm import soft_token
 
 pytestmark = pytest.mark.skipif(
     level() < NETWORK_LEVEL, reason="this kernel has no Landlock that knows of TCP"
@@ -124,3 +130,87 @@ def test_a_folder_that_is_not_there_starts_nothing(own: Path) -> None:
     assert printed.startswith(f"error: an app may write below {own / 'none'}")
     assert "hint: " in printed
     assert "ran" not in printed
+
+
+def test_a_single_file_is_made_and_appended_to_and_its_neighbours_are_not(
+    own: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "other" / "ring.audit.jsonl"
+    confinement = Confinement(write=(own,), append=(log,), connect=())
+    code = "open(sys.argv[1], 'a').write('event')"
+    assert run(code, confinement, log) == ""
+    assert log.read_text() == "event"
+    assert log.stat().st_mode & 0o077 == 0
+    for name in ("ring", "file", "ring.audit.jsonl.1"):
+        assert run(code, confinement, log.with_name(name)) == "PermissionError"
+    assert run("import os; os.unlink(sys.argv[1])", confinement, log) == "PermissionError"
+    log.unlink()
+    log.symlink_to(tmp_path / "other" / "file")
+    assert run(code, confinement, log).startswith(f"error: an app may write {log}")
+
+
+@pytest.mark.parametrize(
+    ("data", "appended", "ports"),
+    [
+        (NodeData(), (), ()),
+        (
+            NodeData(dataset="/d", keys="keyring:/k/ring", passphrase_file="/p"),
+            ("/k/ring.audit.jsonl",),
+            (),
+        ),
+        (NodeData(dataset="/d", keys="aws-kms:arn:aws:kms:x:1:alias/a"), (), (80, 443)),
+        (NodeData(dataset="/d", keys="vault:https://vault.example:8200#transit/a"), (), (8200,)),
+        (NodeData(dataset="/d", keys="vault:https://vault.example#transit/a"), (), (443,)),
+        (NodeData(dataset="/d", keys="vault:https://vault.example:x#transit/a"), (), ()),
+        (NodeData(dataset="/d", keys="pkcs11:token=a;object=b"), (), ()),
+        (
+            NodeData(dataset="s3://bucket/d", keys="keyring:/k/ring", passphrase_file="/p"),
+            ("/k/ring.audit.jsonl",),
+            (80, 443),
+        ),
+    ],
+)
+def test_what_the_owner_names_as_data_is_reached(
+    data: NodeData, appended: tuple[str, ...], ports: tuple[int, ...]
+) -> None:
+    access = access_to(data)
+    assert access.append == tuple(map(Path, appended))
+    assert access.connect == ports
+    assert not access.write
+
+
+def test_sealed_data_with_their_keyring_elsewhere_are_opened_by_an_app(
+    own: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "passphrase").touch(0o600)
+    (tmp_path / "passphrase").write_bytes(b"a passphrase of some length")
+    create_keyring(tmp_path / "ring", b"a passphrase of some length").create("node")
+    data = NodeData(
+        dataset=str(tmp_path / "none"),
+        keys=f"keyring:{tmp_path / 'ring'}",
+        passphrase_file=str(tmp_path / "passphrase"),
+    )
+    code = (
+        "from fedenclave.datasets.node_data import NodeData\n"
+        "import json\n"
+        "data = NodeData.of_settings(json.loads(sys.argv[1]))\n"
+        "provider = data.provider()\n"
+        "wrapped = provider.wrap(b'k' * 32, 'node', subject='s', context='x')\n"
+        "print(len(provider.unwrap(wrapped, subject='s', context='x')))\n"
+    )
+    settings = json.dumps(data.settings())
+    confinement = Confinement(write=(own,), connect=())
+    assert run(code, confinement.wider(access_to(data)), settings) == "32"
+    # Without it no key is used: the event could not be written.
+    assert "cannot write the audit event" in run(code, confinement, settings)
+
+
+def test_a_confined_app_signs_with_a_key_in_a_token(own: Path) -> None:
+    token = soft_token("node")
+    uri = token.uri("confined")
+    make_signer(uri)
+    code = (
+        "from fedenclave.keys.pkcs11_signing import open_signer\n"
+        "print(len(open_signer(sys.argv[1]).sign(b'update')))"
+    )
+    assert run(code, Confinement(write=(own,), connect=()), uri) == "64"

@@ -68,6 +68,16 @@ def test_the_environments_proxy_counts_as_for_every_other_program(
     assert (found.host if found else None) == host
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:9092", "localhost:9092", "[::1]:9092"])
+def test_a_superlink_on_this_machine_is_reached_without_the_environments_proxy(
+    node: Path, address: str
+) -> None:
+    caller = {"https_proxy": "http://a:3128"}
+    assert proxy_in_force(None, address, caller) is None
+    named(node, "http://proxy.example:3128")
+    assert proxy_in_force(read_configuration(node).proxy, address, caller) is not None
+
+
 def test_the_files_proxy_wins_over_the_environment(node: Path) -> None:
     named(node, "http://proxy.example:3128")
     configuration = read_configuration(node)

@@ -60,6 +60,7 @@ def test_the_units_command_is_one_of_ours_and_ends_as_it_should() -> None:
     service = sections(UNIT)["Service"]
     (start,) = service["ExecStart"]
     check_command(shlex.split(start))
+    assert service["Type"] == ["notify"]
     assert service["KillMode"] == ["mixed"]
     assert service["Restart"] == ["on-failure"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from fedenclave.node.programs import (
     launcher_command,
     supernode_command,
 )
+from fedenclave.node.service_notice import tell_service_manager
 from fedenclave.node.supervisor import Supervisor
 
 
@@ -107,3 +109,22 @@ def test_what_dies_starts_again_and_everything_ends_at_the_end(tmp_path: Path) -
     assert not status.exists() or status.read_text().split()[2] == "Z"
     assert "launcher: ended (0); starts again in 1 s" in log.read_text()
     assert EventFile(tmp_path).read().count(Kind.DIED, Part.LAUNCHER) >= 1
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_a_service_manager_is_told(tmp_path: Path, abstract: bool) -> None:
+    name = f"@fedenclave-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0{name[1:]}" if abstract else name)
+        manager.settimeout(10)
+        told = {"NOTIFY_SOCKET": name}
+        tell_service_manager(state="READY=1", status="not connected yet", environment=told)
+        assert manager.recv(1000) == b"READY=1\nSTATUS=not connected yet"
+        tell_service_manager(status="connected", environment=told)
+        assert manager.recv(1000) == b"STATUS=connected"
+
+
+def test_where_there_is_no_service_manager_nothing_happens(tmp_path: Path) -> None:
+    for name in ("", "relative", str(tmp_path / "gone"), "@nobody-listens-here"):
+        tell_service_manager(state="READY=1", environment={"NOTIFY_SOCKET": name})
+    assert "NOTIFY_SOCKET" not in environment(tmp_path, {"NOTIFY_SOCKET": "/run/x"})

@@ -1,5 +1,7 @@
 """A table gives what is asked for in its type, or one ConfigurationError that names the key."""
 
+import contextlib
+
 import pytest
 
 from fedenclave.protocol.errors import ConfigurationError
@@ -60,3 +62,15 @@ def test_a_key_of_many_parts_is_refused_unread(dot: str) -> None:
     for parts in (17, 2_000_000):
         with pytest.raises(ConfigurationError, match="key of more than 16 parts"):
             parse((dot.join(["a"] * parts) + " = 1").encode(), "file")
+
+
+@pytest.mark.parametrize(
+    "unit", [b"a", b"a.", b"a ", b"'", b'\\"', b"a.b.c.d.e.f.g.h.i.j.k.l.m.n.o "]
+)
+def test_a_long_text_takes_no_quadratic_time(unit: bytes) -> None:
+    """Quadratic, 1 MiB would take half an hour, and this test ends by its timeout."""
+    text = unit * ((1 << 20) // len(unit))
+    with contextlib.suppress(ConfigurationError):
+        parse(b'x = "' + text + b'"', "file")
+    with contextlib.suppress(ConfigurationError):
+        parse(b"# " + text, "file")

@@ -1,8 +1,8 @@
 """What runs beside a bank's SuperNode: moments or training of its own loans, answered as a model.
 
 Rules:
-  * In a deployment the node's own configuration names its file (`data-path`), and no other file is
-    read. The server has no say in that path. Only in simulation, where there is no such entry, is a
+  * In a deployment the node's owner names its data, sealed or not (holdings.py), and nothing else
+    is read. The server has no say in it. Only in simulation, where there is no such entry, is a
     bank chosen by `partition-id`.
   * Whether moments are wanted is what the attested model says, not what the server says: a bank
     answers with moments to a model that has none, and to no other.
@@ -21,10 +21,11 @@ import logging
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from bank.data import BankData, LoanDataError, load_bank, prepared
+from bank.data import BankData, LoanDataError, prepared
+from bank.holdings import Holdings, read_holdings
 from bank.metrics import auc
 from bank.records import VALIDATION_LOSS, named, unnamed
-from fedenclave.flower import confidential
+from fedenclave.flower import LINEAGE, confidential, lineage_record
 
 logger = logging.getLogger("bank")
 
@@ -39,7 +40,8 @@ def train(message: Message, context: Context) -> Message:
     from bank.federation import shuffle_seed
     from bank.training import Steps, local_round, validation_loss
 
-    bank = load(context)
+    held = load(context)
+    bank = held.data
     config = context.run_config
     server_round = message.content.config_records["config"]["server-round"]
     if not isinstance(server_round, int):
@@ -62,13 +64,15 @@ def train(message: Message, context: Context) -> Message:
             "metrics": MetricRecord(metrics),
         }
     )
+    if held.lineage is not None:
+        content[LINEAGE] = lineage_record(context, held.lineage)
     return Message(content=content, reply_to=message)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Judge the model in the message on this bank's own test loans; the figures stay here."""
-    test = load(context).test
+    test = load(context).data.test
     ranked = auc(
         unnamed(message.content.array_records["arrays"]).logits(test.features), test.labels
     )
@@ -78,16 +82,15 @@ def evaluate(message: Message, context: Context) -> Message:
     return Message(content=RecordDict({"metrics": metrics}), reply_to=message)
 
 
-def load(context: Context) -> BankData:
+def load(context: Context) -> Holdings:
     """Return this node's bank.
 
     Raises:
         RuntimeError: the data could not be loaded; why is in this node's log.
+        FedEnclaveError: the sealed dataset could not be opened; why is said there by the mod.
     """
     try:
-        if "data-path" in context.node_config:
-            return load_bank(str(context.node_config["data-path"]))
-        return _simulated(context)
+        return read_holdings(context) or Holdings(data=_simulated(context))
     except LoanDataError as error:
         logger.error("error: %s\nhint: %s", error, error.hint)
         raise RuntimeError("this bank's loans could not be loaded") from None
@@ -97,7 +100,8 @@ def _simulated(context: Context) -> BankData:
     from bank.lending_club import BANKS, read_federation
 
     hint = (
-        f"set data-path in the node's configuration, or simulate with num-supernodes={len(BANKS)}"
+        "name a sealed dataset in the [data] of node.toml, or simulate with num-supernodes="
+        f"{len(BANKS)}"
     )
     partitions = context.node_config.get("num-partitions")
     if partitions != len(BANKS):

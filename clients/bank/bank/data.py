@@ -1,7 +1,7 @@
 """One bank's loans: how its file is read and written, and how they are split.
 
 Rules:
-  * A bank's node reads one file: its own. `load_bank` takes that file's path.
+  * A bank's node reads one file: its own (holdings.py).
   * A loan trains, validates or tests, and never two of these. Where the file does not say which
     (column split), it is drawn: see `deal`.
   * An error names a file, a line and a column, never what stands there.
@@ -12,9 +12,9 @@ Where the rows of the demonstration come from: lending_club.py.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ SHARES = (0.6, 0.15)
 
 SPLIT_SEED = 2016
 """The split that the demonstration's banks have in their files."""
+
+ENCODING = "utf-8-sig"
+"""What spreadsheets write is read, too."""
 
 HEADER = ("split", *COLUMNS, LABEL)
 _HINT = (
@@ -87,14 +90,19 @@ def prepared(rows: BankRows) -> BankData:
 
 def pool(banks: Sequence[BankData]) -> BankData:
     """Return all banks' loans as one bank's: what federated learning is there to avoid."""
-    parts = {
-        part: Rows(
-            features=np.concatenate([getattr(bank, part).features for bank in banks]),
-            labels=np.concatenate([getattr(bank, part).labels for bank in banks]),
-        )
-        for part in SPLITS
-    }
-    return BankData(name="pooled", **parts)
+    return BankData(
+        name="pooled",
+        train=_together([bank.train for bank in banks]),
+        validation=_together([bank.validation for bank in banks]),
+        test=_together([bank.test for bank in banks]),
+    )
+
+
+def _together(parts: Sequence[Rows]) -> Rows:
+    return Rows(
+        features=np.concatenate([rows.features for rows in parts]),
+        labels=np.concatenate([rows.labels for rows in parts]),
+    )
 
 
 def deal(labels: NDArray[np.float32], seed: int | Sequence[int]) -> NDArray[np.int8]:
@@ -131,11 +139,24 @@ def load_rows(path: Path) -> BankRows:
         LoanDataError: as `load_bank`.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *lines = list(csv.reader(file)) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LoanDataError(f"file of loans {path} cannot be read: {_why(error)}", _HINT) from None
-    return parse_rows(path.stem, path.name, header, lines)
+        with path.open(newline="", encoding=ENCODING) as file:
+            return read_rows(file, path.name)
+    except OSError as error:
+        why = f"file of loans {path} cannot be read: {error.strerror}"
+        raise LoanDataError(why, _HINT) from None
+
+
+def read_rows(text: Iterable[str], file: str) -> BankRows:
+    """Read one bank's loans, line by line; the bank is called like the file, without its ending.
+
+    Raises:
+        LoanDataError: it is not of that form.
+    """
+    try:
+        header, *lines = list(csv.reader(text)) or [[]]
+    except (UnicodeDecodeError, csv.Error):
+        raise LoanDataError(f"{file} is no table of texts in UTF-8", _HINT) from None
+    return parse_rows(PurePosixPath(file).stem, file, header, lines)
 
 
 def parse_rows(
@@ -152,6 +173,9 @@ def parse_rows(
     Raises:
         LoanDataError: a column is missing, or a row is not as it has to be.
     """
+    twice = [name for name in (*COLUMNS, LABEL, "split") if list(header).count(name) > 1]
+    if twice:
+        raise LoanDataError(f"{file} has two columns {', '.join(twice)}", _HINT)
     absent = [name for name in (*COLUMNS, LABEL) if name not in header]
     if absent:
         raise LoanDataError(f"{file} has no column {', '.join(absent)}", _HINT)
@@ -231,9 +255,3 @@ def _split(
         if len(np.unique(labels[split == at])) < len(LABELS):
             raise LoanDataError(f"{file} has not both kinds of loans among those to {part}", _HINT)
     return split
-
-
-def _why(error: Exception) -> str:
-    return (
-        error.strerror or "" if isinstance(error, OSError) else "it is no table of texts in UTF-8"
-    )

@@ -70,8 +70,8 @@ class _Reader:
             "SETITEM": lambda _: self._set(self._pop(2)),
             "SETITEMS": lambda _: self._set(self._above_mark()),
             "STACK_GLOBAL": lambda _: self._name(),
-            "REDUCE": lambda _: self._call(),
-            "NEWOBJ": lambda _: self._call(),
+            "REDUCE": lambda _: self._note_call(),
+            "NEWOBJ": lambda _: self._note_call(),
             "BUILD": lambda _: self._build(),
         }
 
@@ -119,7 +119,7 @@ class _Reader:
             raise PickleRefused("it imports what is no name")
         self.stack.append(Global(f"{module}.{name}"))
 
-    def _call(self) -> None:
+    def _note_call(self) -> None:
         what, arguments = self._pop(2)
         if not isinstance(what, Global) or not isinstance(arguments, tuple):
             raise PickleRefused("it calls what is no name")

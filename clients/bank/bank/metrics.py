@@ -70,8 +70,8 @@ def reliability(probability: Floats, labels: Floats, bins: int = BINS) -> list[B
     return [
         Bin(
             loans=len(rows),
-            predicted=float(np.mean(probability[rows])),
-            bad=float(np.mean(labels[rows])),
+            predicted=float(np.mean(probability[rows], dtype=np.float64)),
+            bad=float(np.mean(labels[rows], dtype=np.float64)),
         )
         for rows in np.array_split(order, bins)
         if len(rows)

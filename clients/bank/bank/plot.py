@@ -10,8 +10,6 @@ nowhere else.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +21,8 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+
+from fedenclave.demo.figures import STYLE, draw_from_file
 
 COLOURS = {
     "local": "#d7dae0",
@@ -95,16 +95,7 @@ def draw_reliability(axes: Axes, results: Mapping[str, Any]) -> None:
 
 def draw(results: Mapping[str, Any], path: Path) -> None:
     """Write the figure to `path`; its ending names the format."""
-    plt.rcParams.update(
-        {
-            "font.size": 9,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 10,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-        }
-    )
+    plt.rcParams.update(STYLE)
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(15, 5.6), width_ratios=(1.7, 1), layout="constrained"
     )
@@ -126,18 +117,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw what bank.baselines --json printed."""
-    parser = argparse.ArgumentParser(prog="bank.plot", description=main.__doc__)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("out", type=Path)
-    options = parser.parse_args(arguments)
-    try:
-        results = json.loads(options.results.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        print(f"error: {options.results} cannot be read: {error}", file=sys.stderr)
-        print("hint: python -m bank.baselines --json > results.json", file=sys.stderr)
-        return 1
-    draw(results, options.out)
-    return 0
+    return draw_from_file("bank", draw, arguments)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ from bank.parameters import NAMES, Parameters
 VALIDATION_LOSS = "validation-loss"
 """The metric whose mean over the banks the manifest lets out."""
 
+RUN = "run.json"
+"""The file with a run's seed and validation losses, beside its models."""
+
 
 def named(parameters: Parameters) -> ArrayRecord:
     """Return the parameters as a record."""

@@ -19,8 +19,7 @@ from bank.federation import DEMO, federated
 from bank.metrics import auc
 from bank.moments import moments_of
 from bank.parameters import read_parameters
-
-FILE = "run.json"
+from bank.records import RUN
 
 
 def judge_run(banks: Sequence[BankData], folder: Path) -> dict[str, Any]:
@@ -31,7 +30,7 @@ def judge_run(banks: Sequence[BankData], folder: Path) -> dict[str, Any]:
     """
     hint = "run the app with models-dir set to that folder"
     try:
-        told = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        told = json.loads((folder / RUN).read_text(encoding="utf-8"))
         losses = [np.nan if loss is None else float(loss) for loss in told["validation-losses"]]
         seed = int(told["seed"])
         models = [read_parameters(folder / f"round-{at:02d}.npz") for at in range(len(losses) + 1)]

@@ -16,8 +16,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 from bank.parameters import initial, write_parameters
-from bank.records import VALIDATION_LOSS, named, unnamed
-from bank.run import FILE
+from bank.records import RUN, VALIDATION_LOSS, named, unnamed
 from fedenclave.flower import Confidential
 from fedenclave.simulation.federation import DEFAULT_RULES
 
@@ -61,4 +60,4 @@ def main(grid: Grid, context: Context) -> None:
             for at in range(1, rounds + 1)
         ]
         told = {"seed": int(config["seed"]), "validation-losses": losses}
-        (folder / FILE).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        (folder / RUN).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

@@ -10,8 +10,6 @@ so. matplotlib is imported here and nowhere else.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +22,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from fedenclave.demo.figures import STYLE, draw_from_file
 from hospital.data import HOSPITALS
 
 NAMES = dict(zip(HOSPITALS, ("Cleveland", "Hungary", "Switzerland", "Long Beach VA"), strict=True))
@@ -99,16 +98,7 @@ def draw_rounds(axes: Axes, results: Mapping[str, Any]) -> None:
 
 def draw(results: Mapping[str, Any], path: Path) -> None:
     """Write the figure to `path`; its ending names the format."""
-    plt.rcParams.update(
-        {
-            "font.size": 9,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 10,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-        }
-    )
+    plt.rcParams.update(STYLE)
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
     draw_bars(left, results, "accuracy")
     draw_bars(middle, results, "auc")
@@ -130,18 +120,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw what hospital.baselines --json printed."""
-    parser = argparse.ArgumentParser(prog="hospital.plot", description=main.__doc__)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("out", type=Path)
-    options = parser.parse_args(arguments)
-    try:
-        results = json.loads(options.results.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        print(f"error: {options.results} cannot be read: {error}", file=sys.stderr)
-        print("hint: python -m hospital.baselines --json > results.json", file=sys.stderr)
-        return 1
-    draw(results, options.out)
-    return 0
+    return draw_from_file("hospital", draw, arguments)
 
 
 if __name__ == "__main__":

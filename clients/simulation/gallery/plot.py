@@ -26,6 +26,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fedenclave.demo.figures import STYLE
+
 # Colour and mark: eight rules are told apart without the colour too.
 STYLES = {
     "mean": ("#30343b", "o"),
@@ -243,16 +245,7 @@ def _note(figure: Figure, text: str) -> None:
 
 
 def _set_style() -> None:
-    plt.rcParams.update(
-        {
-            "font.size": 9,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 10,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-        }
-    )
+    plt.rcParams.update(STYLE)
 
 
 def _save(figure: Figure, path: Path) -> None:
