@@ -58,12 +58,13 @@ def keep_memory_to_itself() -> bool:
     """Keep what this process knows out of core files, and from other processes of its user.
 
     Neither a debugger nor /proc shows its memory, its environment or what it has open to any but
-    root. A program that it starts is held to the first alone.
+    root. A program that it starts is held to the first alone, unless it raises its own limit.
 
     Returns:
         Whether the system can do all of it.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
     return _prctl(_PR_SET_DUMPABLE, 0)
 
 
