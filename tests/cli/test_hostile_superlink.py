@@ -54,7 +54,8 @@ class Operator:
         self.superlink = FlowerDeployment(group, [Node(name="clinic")])
         self.server = make_server_certificate(group.folder / "keys", now=datetime.now(UTC))
         self.superlink._write_connection(self.server)
-        self.superlink._start_superlink(self.server)
+        started = self.superlink._start_superlink(self.server)
+        self.superlink._wait_for(started, self.server)
         self._sent = 0
 
     def admit(self) -> None:
