@@ -37,6 +37,7 @@ from fedenclave.datasets.tar import write_tar
 from fedenclave.datasets.verify import verify as verify_dataset
 from fedenclave.datasets.writer import Options
 from fedenclave.datasets.writer import seal as seal_dataset
+from fedenclave.node.process_limits import keep_memory_to_itself
 from fedenclave.protocol.digests import from_text, to_text
 from fedenclave.protocol.errors import printable
 
@@ -52,6 +53,12 @@ AsJson = Annotated[bool, typer.Option("--json")]
 
 app.command()(data_lineage.disclose)
 app.command()(data_lineage.prove)
+
+
+@app.callback()
+def group() -> None:
+    """Keep keys and plain text out of core files, and from other processes of the user."""
+    keep_memory_to_itself()
 
 
 @app.command()

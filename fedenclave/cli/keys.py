@@ -26,6 +26,7 @@ from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.cli.time_option import Expires, expiry
 from fedenclave.keys.backup import restore_backup, write_backup
 from fedenclave.keys.keyring import audit_path, create_keyring, open_keyring
+from fedenclave.node.process_limits import keep_memory_to_itself
 
 app = typer.Typer(help="The keys that data at rest is sealed under.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json")]
@@ -37,6 +38,12 @@ BackupPassphraseFile = Annotated[
 ]
 app.command()(show)
 app.command()(destroy)
+
+
+@app.callback()
+def group() -> None:
+    """Keep keys and passphrases out of core files, and from other processes of the user."""
+    keep_memory_to_itself()
 
 
 @app.command()

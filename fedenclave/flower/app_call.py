@@ -6,10 +6,10 @@ records and keys, the metadata, every record of another kind.
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Callable
-from sys import stderr
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
@@ -17,6 +17,7 @@ from flwr.app.message.message import make_message
 from flwr.app.metadata import Metadata
 from numpy.typing import NDArray
 
+from fedenclave.flower.own_lines import is_ours, say, say_error
 from fedenclave.protocol.errors import FedEnclaveError
 from fedenclave.protocol.model import Model
 from fedenclave.protocol.tensors import unpack
@@ -29,6 +30,10 @@ CallNext = Callable[[Message, Context], Message]
 _SUPERLINK_NODE = 1
 _TTL_SECONDS = 43_200.0
 """What Flower gives a message by default."""
+
+
+class AppRaised(Exception):
+    """The app has raised in a process of its own, and its words stayed there."""
 
 
 def call_app(
@@ -47,19 +52,21 @@ def call_app(
     context.run_config = {key: run_config[key] for key in sorted(run_config)}
     try:
         reply = call_next(_made_anew(message, context, model, arrays_key), context)
-    except FedEnclaveError as error:
-        # Said in our own words, so that it gets into the node's log: a dataset that does not open.
-        print(f"error: {error.message}", file=stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=stderr)
+    except AppRaised:
         return None
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if isinstance(error, FedEnclaveError) and is_ours(error):
+            # Said in our own words: a dataset that does not open.
+            say_error(error)
+        else:
+            traceback.print_exc()
         return None
     finally:
         context.run_config = run_config
     if reply.has_error():
-        print(f"error: the client app answered with an error: {reply.error}", file=stderr)
+        # Why, it says in words of its own, which can hold anything (T13).
+        say("error: the client app answered with an error")
+        print(f"the app's error: {reply.error}", file=sys.stderr)
         return None
     return reply
 

@@ -44,8 +44,10 @@ def trained_payload(reply: Message, accepted: AcceptedRound) -> bytearray:
     try:
         return pack(accepted.base.schema, tensors)
     except ValueError as error:
+        # Names, types and shapes are the app's words: they go where its other words go.
+        print(f"the app's model: {error}", file=sys.stderr)
         raise ResultRefused(
-            f"the client app's model does not fit the agreed one: {error}; nothing was sent",
+            "the client app's model does not fit the agreed one; nothing was sent",
             hint="return the same tensors, with the same types, that the message brought",
         ) from error
 
@@ -62,8 +64,8 @@ def num_examples(reply: Message, key: str) -> int:
             if 1 <= value <= MAX_EXAMPLES and float(value).is_integer():
                 return int(value)
             raise ResultRefused(
-                f"the client app reports {value!r} as {key}, want a whole number from 1; nothing "
-                "was sent"
+                f"the client app reports {key} as something else, want a whole number from 1; "
+                "nothing was sent"
             )
     raise ResultRefused(
         f"the client app reports no metric {key}, which the manifest weighs by; nothing was sent",

@@ -5,6 +5,7 @@ Rules:
   * What the app returns is read (app_result.py) and goes no further: its arrays leave sealed, of
     its data a digest where it reports one; its metrics and the text of its exceptions do not leave
     at all (T13).
+  * `fedenclave node run` calls it outside of the app's process (app_caller.py); else the app does.
   * A node without a client folder takes part in development federations only, and only where it
     was told so (`fedenclave-insecure=true`) or runs inside Flower's simulation engine.
 """
@@ -12,10 +13,10 @@ Rules:
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 from flwr.app import (
     ConfigRecord,
@@ -33,12 +34,12 @@ from fedenclave.flower.app_call import CallNext, call_app
 from fedenclave.flower.app_result import data_digest, num_examples, reported, trained_payload
 from fedenclave.flower.carrier import BULK, RECORD, Kind
 from fedenclave.flower.node import FlowerNode, open_node
+from fedenclave.flower.own_lines import say, say_error
 from fedenclave.flower.recorded import Record
 from fedenclave.protocol.errors import (
     EnclaveRefused,
     FedEnclaveError,
     MalformedMessage,
-    printable,
 )
 from fedenclave.protocol.exchange import Delivery, LogPart, RoundOffer
 from fedenclave.protocol.model import Model
@@ -51,13 +52,30 @@ _WHY_IS_HERE = "this node sends no update; the reason stays in its own log"
 _DEFECT = "this node's confidential mod failed; the reason stays in its own log"
 _WITHHELD = "the client app raised an exception; its text stays in the client's own log"
 
+_around = ContextVar("the mod is called around the app already", default=False)
+
 
 def confidential() -> Callable[[Message, Context, CallNext], Message]:
     """Return the mod. It must be the first in `ClientApp(mods=[...])`: first is outermost."""
     return _mod
 
 
+@contextlib.contextmanager
+def mod_is_around() -> Iterator[None]:
+    """Let the app's own mod step aside: another process calls it, around all of the app.
+
+    For a process that has no connection, to whom an app's answer goes in plain text anyway.
+    """
+    token = _around.set(True)
+    try:
+        yield
+    finally:
+        _around.reset(token)
+
+
 def _mod(message: Message, context: Context, call_next: CallNext) -> Message:
+    if _around.get():
+        return call_next(message, context)
     with contextlib.ExitStack() as opened:
         return _answer(message, context, call_next, opened)
 
@@ -106,9 +124,7 @@ def _check_category(message: Message, kind: str) -> None:
 def _refuse(message: Message, refusal: FedEnclaveError, kept: Record) -> Message:
     """Answer with the refusal, and say it in the client's log too."""
     kept.refused(refusal)
-    print(f"error: {refusal.message}", file=sys.stderr)
-    if refusal.hint:
-        print(f"hint: {refusal.hint}", file=sys.stderr)
+    say_error(refusal)
     # What the checks on the host's own bytes found may be told to it. What is known of this node
     # and of its app's result may not: paths, names and numbers stay in the client's log (T13).
     reason = refusal.message if type(refusal) in _ABOUT_THE_HOST else _WHY_IS_HERE
@@ -126,11 +142,11 @@ def _take_deliveries(node: FlowerNode, record: ConfigRecord, kept: Record) -> No
                 continue  # brought again: the answer to the message that brought it was lost
             receipt = session.take_delivery(delivery)
         except FedEnclaveError as refusal:
-            print(f"error: {refusal.message}", file=sys.stderr)
+            say(f"error: {refusal.message}")
             kept.refused(refusal)
         else:
             kept.receipt(receipt)
-            print(f"round {receipt.round}: {receipt.verdict.value}; receipt kept", file=sys.stderr)
+            say(f"round {receipt.round}: {receipt.verdict.value}; receipt kept")
 
 
 def _hello(
@@ -171,13 +187,12 @@ def _train(
     node.save_model(model_file)
     kept.appraised(accepted)
     if accepted.attestation.insecure:
-        print(
+        say(
             f"insecure: round {accepted.announcement.round} is aggregated in development mode; "
-            "no hardware protects the updates",
-            file=sys.stderr,
+            "no hardware protects the updates"
         )
     for exception in accepted.attestation.excepted:
-        print(f"warning: {printable(exception)}", file=sys.stderr)
+        say(f"warning: {exception}")
     rules = session.manifest.rules
     reply = call_app(message, context, call_next, accepted.base, arrays_key)
     if reply is None:

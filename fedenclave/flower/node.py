@@ -22,6 +22,7 @@ from fedenclave.client.refusals import ManifestRefused
 from fedenclave.client.session import ClientSession
 from fedenclave.client.state import ClientState, IssuedNonce, MemoryStore, fresh_state
 from fedenclave.flower import carrier
+from fedenclave.flower.own_lines import say
 from fedenclave.host.enclave_process import measure_enclave
 from fedenclave.protocol.digests import Digest, from_text, to_text
 from fedenclave.protocol.errors import ConfigurationError, EnclaveRefused
@@ -207,10 +208,9 @@ def open_node(context: Context) -> FlowerNode:
     if isinstance(path, str) and path:
         return FlowerNode(ClientFolder(Path(path)))
     if context.node_config.get(INSECURE_KEY) is True or _in_simulation():
-        print(
+        say(
             "insecure: this node takes its rules from the operator (development); use no data "
-            "that matters",
-            file=sys.stderr,
+            "that matters"
         )
         return DevelopmentNode(context)
     raise ConfigurationError(

@@ -2,11 +2,17 @@
 
 bundle.py         what an app is: the files of a Flower app bundle, and its hash
 source.py         what an app's code says of itself, read and never run
+notices.py        the places in it that its owner is to look at
+disguises.py      what would show a reader another text, or another file
 inspection.py     what speaks against approving it, and what its owner is to look at
 approvals.py      the owner's decisions, kept in the client's folder
 replacement.py    a new version of an app beside the approved one
 admitted.py       from the bytes that a SuperLink sent to the owner's own copy of the same app
 app_process.py    one message, answered by an approved app, or refused
+app_caller.py     calls the app, in a process of its own, and our mod around it
+app_alone.py      that process
+app_pipe.py       what goes between the two
+loaded_app.py     whether what was loaded is what was read
 launcher.py       starts that process for each task of a SuperNode
 supervisor.py     keeps SuperNode and launcher running, and ends them
 programs.py       how these two are started

@@ -5,13 +5,14 @@ no line here that would do that: the code that runs comes from the owner's copy 
 
 Rules:
   * What an app knows of its node is what node.toml says, and never what came with the message.
-  * The decision is made before any of the app's code is imported.
+  * The decision is made before any of the app's code is imported, which another process does
+    (app_alone.py): the mod, the connection and the task's token are this one's.
   * A SuperLink is told that an app is not approved, or that it failed, and no reason (T13).
   * What is not as expected ends the process: then nothing has run, and Flower reports the loss.
 
-Kept from an approved app: to gain rights, to outlive its launcher, and, where node.toml has a
-[confinement] and the kernel Landlock, to write and connect elsewhere (bound.py). Nothing else that
-its user may do on this machine.
+Kept from an approved app: to answer in plain text, to write into the node's log, to gain rights, to
+outlive its launcher, and, where node.toml has a [confinement] and the kernel Landlock, to write and
+connect elsewhere (bound.py). Nothing else that its user may do on this machine.
 
 Source: flwr 1.41, flwr/supernode/runtime/run_clientapp.py.
 """
@@ -26,7 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flwr.app import Context, Error, Message
-from flwr.clientapp.utils import get_load_client_app_fn
 from flwr.common.constant import ErrorCode, SubStatus
 from flwr.supercore.app_utils import start_parent_process_monitor
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
@@ -37,11 +37,13 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 from fedenclave.client.events import Asked, EventFile, Kind
 from fedenclave.client.refusals import Cause, cause_of
+from fedenclave.flower.own_lines import say_error, take_into
 from fedenclave.node.admitted import FOR_HOST, admit, unpack
+from fedenclave.node.app_caller import AppCaller, AppNotLoaded
 from fedenclave.node.approvals import AppApprovals, AppNotApproved
 from fedenclave.node.bundle import Bundle
 from fedenclave.node.own_settings import with_own_settings, without_settings
-from fedenclave.node.process_limits import end_with_parent
+from fedenclave.node.process_limits import end_with_parent, keep_memory_to_itself
 from fedenclave.node.runtime_api import runtime_client
 from fedenclave.protocol.errors import FedEnclaveError
 
@@ -67,14 +69,13 @@ def answer(
         bundle = admit(sent, task_type, approvals)
         context = with_own_settings(context, approvals.folder.parent)
     except FedEnclaveError as refusal:
-        cause = Cause.APP if isinstance(refusal, AppNotApproved) else cause_of(refusal)
-        events.write(Kind.REFUSED, cause=cause, asked=Asked.UNKNOWN, text=refusal.message)
-        print(f"error: {refusal.message}", file=sys.stderr)
-        if refusal.hint:
-            print(f"hint: {refusal.hint}", file=sys.stderr)
+        _refused(refusal, events)
         return _error(message, ErrorCode.INVALID_FAB, FOR_HOST)
     try:
         return Answer(message=_run(bundle, message, context), context=context, done=True)
+    except (AppNotApproved, AppNotLoaded) as refusal:
+        _refused(refusal, events)
+        return _error(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, _FAILED)
     except Exception as error:
         # Its text could carry anything of the node's data.
         traceback.print_exc()
@@ -83,12 +84,18 @@ def answer(
         return _error(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, _FAILED)
 
 
+def _refused(refusal: FedEnclaveError, events: EventFile) -> None:
+    causes = {AppNotApproved: Cause.APP, AppNotLoaded: Cause.APP_FAILED}
+    cause = causes.get(type(refusal)) or cause_of(refusal)
+    events.write(Kind.REFUSED, cause=cause, asked=Asked.UNKNOWN, text=refusal.message)
+    say_error(refusal)
+
+
 def _run(bundle: Bundle, message: Message, context: Context) -> Message:
     with tempfile.TemporaryDirectory(prefix="fedenclave-app-") as folder:
         app_folder = unpack(bundle, Path(folder))
-        load = get_load_client_app_fn(default_app_ref="", app_path=str(app_folder), multi_app=True)
-        app = load(bundle.app_id, bundle.version, bundle.fab_hash)
-        return app(message=message, context=context)
+        with AppCaller(bundle, app_folder) as app:
+            return app.answer(message, context)
 
 
 def _error(message: Message, code: int, reason: str) -> Answer:
@@ -122,7 +129,11 @@ def main() -> int:
     parser.add_argument("--client-folder", type=Path, required=True)
     parser.add_argument("--task-type", required=True)
     parser.add_argument("--parent-pid", type=int, required=True)
+    parser.add_argument("--own-lines", type=int)
     words = parser.parse_args()
+    keep_memory_to_itself()
+    if words.own_lines is not None:
+        take_into(words.own_lines)
     token = sys.stdin.readline().strip()
     certificate = sys.stdin.read().encode()
     if not end_with_parent(words.parent_pid):

@@ -8,6 +8,7 @@ from the program's first line on: before it has imported anything, or started a 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ def bound(
     parent_pid: int,
     confinement: Confinement | None = None,
     *,
+    own_lines: int | None = None,
     memory: int | None = None,
 ) -> list[str]:
     """Return how `command` is started so that it ends with `parent_pid`, and is confined.
@@ -82,12 +84,15 @@ def bound(
         command: the program, and its arguments.
         parent_pid: who starts it.
         confinement: of what it may write and connect to; None for none.
+        own_lines: an inherited pipe that takes what is wrong with starting it; None for stderr.
         memory: how many bytes it may map; None for any.
     """
     # -P: what lies in the working folder is never imported.
     words = [sys.executable, "-P", "-m", "fedenclave.node.bound", str(parent_pid)]
     words += ["--memory", str(memory)] if memory is not None else []
-    return [*words, *(confinement.words() if confinement is not None else []), "--", *command]
+    words += confinement.words() if confinement is not None else []
+    words += ["--own-lines", str(own_lines)] if own_lines is not None else []
+    return [*words, "--", *command]
 
 
 def main() -> int:
@@ -96,21 +101,27 @@ def main() -> int:
     parser.add_argument("parent", type=int)
     parser.add_argument("--memory", type=int)
     add_options(parser)
+    parser.add_argument("--own-lines", type=int, default=2)
     parser.add_argument("command", nargs="+")
     words = parser.parse_args()
     end_with_parent(words.parent)
     gain_nothing()
     if words.memory is not None and not bound_memory(words.memory):
-        print("warning: this system does not bound a program's memory", file=sys.stderr)
+        _say(words.own_lines, "warning: this system does not bound a program's memory")
     try:
         if (confinement := confinement_of(words)) is not None:
             confine(confinement.write, confinement.connect, confinement.append)
         os.execv(words.command[0], words.command)  # noqa: S606 - the supervisor's own words
     except FedEnclaveError as error:
-        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        _say(words.own_lines, f"error: {error.message}\nhint: {error.hint}")
     except OSError as error:
-        print(f"error: cannot start {words.command[0]}: {error.strerror}", file=sys.stderr)
+        _say(words.own_lines, f"error: cannot start {words.command[0]}: {error.strerror}")
     return 127
+
+
+def _say(descriptor: int, text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(descriptor, text.encode(errors="replace") + b"\n")
 
 
 if __name__ == "__main__":

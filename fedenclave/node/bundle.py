@@ -39,7 +39,7 @@ MAX_UNPACKED = (
 MAX_FILES = 2000
 MAX_PROJECT = 1024 * 1024  # names and settings; reading TOML takes many times its size
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 _READ_AGAIN = "have the app built again with `flwr build`, and sent again"
 
 

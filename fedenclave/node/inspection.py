@@ -2,13 +2,15 @@
 
 Rules:
   * Against an app speaks: a name of its own before an installed package (`fedenclave/` before all),
-    a client app whose first mod cannot be seen to be ours, a lifespan function, and that it names
-    another manifest than the owner approved. Such an app cannot be approved.
+    a client app whose first mod cannot be seen to be ours, anything of the name `lifespan`,
+    `import *`, files that a reader would see otherwise than Python (disguises.py), and that it
+    names another manifest than the owner approved. Such an app cannot be approved.
   * All else is shown, and the owner decides.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import re
 import sys
@@ -16,13 +18,14 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from fedenclave.node.bundle import Bundle
+from fedenclave.node.disguises import disguises, odd_names
+from fedenclave.node.notices import Notice, notices
 from fedenclave.node.source import (
-    Notice,
-    has_lifespan,
     imported,
+    lifespan_lines,
     mod_is_first,
     module_file,
-    notices,
+    star_lines,
     syntax,
     top_names,
 )
@@ -84,11 +87,15 @@ def inspect(bundle: Bundle, manifest: Manifest | None) -> Inspection:
         objections=(
             *_shadowing(own),
             *_client_app(bundle),
+            *(each for name, tree in trees.items() for each in _anywhere(name, tree)),
+            *disguises(bundle.files),
             *_other_manifest(bundle, manifest),
         ),
         imports=tuple(sorted(names - own - sys.stdlib_module_names)),
         dependencies=tuple(_installed(each) for each in bundle.dependencies),
-        notices=tuple(each for name, tree in trees.items() for each in notices(name, tree)),
+        notices=tuple(
+            each for name, tree in trees.items() for each in _to_look_at(bundle, name, tree)
+        ),
         leaves=_leaves(manifest),
     )
 
@@ -107,12 +114,27 @@ def _client_app(bundle: Bundle) -> list[str]:
     if file is None:
         return [f"that its first mod is ours cannot be seen: {module} is no one file of it"]
     tree = syntax(file, bundle.files[file])
-    found = []
-    if why := mod_is_first(tree, attribute):
-        found.append(f"that its first mod is ours cannot be seen in {file}: {why}")
-    if has_lifespan(tree, attribute):
-        found.append(f"{file} has a lifespan function, which runs before and outside every check")
-    return found
+    why = mod_is_first(tree, attribute)
+    return [f"that its first mod is ours cannot be seen in {file}: {why}"] if why else []
+
+
+def _anywhere(name: str, tree: ast.Module) -> list[str]:
+    return [
+        *(
+            f"{name}:{line} names a lifespan function, which Flower runs outside every mod"
+            for line in lifespan_lines(tree)
+        ),
+        *(
+            f"{name}:{line} has import *: what a name stands for cannot be seen"
+            for line in star_lines(tree)
+        ),
+    ]
+
+
+def _to_look_at(bundle: Bundle, name: str, tree: ast.Module) -> list[Notice]:
+    odd = odd_names(bundle.files[name])
+    found = [Notice(file=name, line=line, what=what) for line, what in odd]
+    return sorted([*found, *notices(name, tree)], key=lambda each: each.line)
 
 
 def _other_manifest(bundle: Bundle, manifest: Manifest | None) -> list[str]:

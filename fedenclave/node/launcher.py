@@ -10,22 +10,22 @@ Rules:
   * No program is started but `app_process` (by way of bound.py), whatever a task says.
   * It ends with its supervisor, and everything that it and its apps have started ends with it: the
     pipe to it is closed by whatever ends the supervisor. Each app ends with the launcher besides.
-  * Of what an app writes, only lines are passed on that FedEnclave writes itself: an app's own
-    output may hold data. All of it goes to a file where the owner asked for that.
+  * What an app writes may hold data. It goes to a file where the owner asked for that, and nowhere
+    else. FedEnclave's own lines come by a pipe that no app's code has (own_lines.py, app_alone.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn
@@ -36,10 +36,9 @@ from fedenclave.node.log_file import LogFile
 from fedenclave.node.runtime_api import runtime_client
 from fedenclave.protocol.errors import printable
 
-PASSED_ON = re.compile(r"(?:error|hint|warning|insecure): |round \d+: ")
 _METHODS = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 _POLL_S = 0.5
-_LONGEST = 500
+_LONGEST = 2000
 
 
 class Launcher:
@@ -80,18 +79,28 @@ class Launcher:
         """Start a process for one task."""
         command = [sys.executable, "-P", "-m", "fedenclave.node.app_process", *self._words]
         command += ["--task-type", task_type, "--parent-pid", str(os.getpid())]
-        command = bound(command, os.getpid(), self._confinement)
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        own_lines, theirs = os.pipe()
+        command += ["--own-lines", str(theirs)]
+        try:
+            process = subprocess.Popen(
+                bound(command, os.getpid(), self._confinement, own_lines=theirs),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs,),
+            )
+        except BaseException:
+            os.close(own_lines)
+            raise
+        finally:
+            os.close(theirs)
         self._running = [each for each in self._running if each.poll() is None] + [process]
         if process.stdin is None or process.stdout is None:
             raise AssertionError("both are pipes")
-        with process.stdin as stdin:
+        _in_background(pass_on, os.fdopen(own_lines, "rb"), process)
+        _in_background(keep, process.stdout, self._app_output)
+        with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
             stdin.write(token.encode() + b"\n" + self._certificate)
-        threading.Thread(
-            target=pass_on, args=(process.stdout, self._app_output), daemon=True
-        ).start()
 
     def end(self) -> None:
         """End every process that still runs."""
@@ -99,13 +108,23 @@ class Launcher:
             process.terminate()
 
 
-def pass_on(output: IO[bytes], app_output: LogFile | None) -> None:
-    """Print what FedEnclave itself wrote of a process's output, and keep all where asked to."""
+def _in_background(follow: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=follow, args=arguments, daemon=True).start()
+
+
+def pass_on(own_lines: IO[bytes], process: subprocess.Popen[bytes]) -> None:
+    """Print what FedEnclave itself says in a process, and that it was killed, if it was."""
+    for line in _lines(own_lines):
+        print(line, flush=True)
+    if (code := process.wait()) < 0 and -code != signal.SIGTERM:
+        print(f"error: the process for a message was killed by signal {-code}", flush=True)
+
+
+def keep(output: IO[bytes], app_output: LogFile | None) -> None:
+    """Keep what an app writes where its owner asked for that, and read it in any case."""
     for line in _lines(output):
         if app_output is not None:
             app_output.write(line)
-        if PASSED_ON.match(line):
-            print(line, flush=True)
 
 
 def _lines(output: IO[bytes]) -> Iterable[str]:

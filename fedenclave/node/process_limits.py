@@ -5,7 +5,8 @@ Each is asked for by the process itself, after it was started: between fork and 
 
 On another system than Linux nothing is asked, and the caller is told so.
 
-Source: prctl(2), PR_SET_PDEATHSIG and PR_SET_NO_NEW_PRIVS; include/uapi/linux/prctl.h.
+Source: prctl(2), PR_SET_PDEATHSIG, PR_SET_DUMPABLE and PR_SET_NO_NEW_PRIVS;
+include/uapi/linux/prctl.h.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 
 
@@ -86,6 +88,20 @@ def memory_of_machine() -> int:
         group = Path("/sys/fs/cgroup", line.partition("::")[2].lstrip("/"))
         size = min(size, int((group / "memory.max").read_text()))
     return size
+
+
+def keep_memory_to_itself() -> bool:
+    """Keep what this process knows out of core files, and from other processes of its user.
+
+    Neither a debugger nor /proc shows its memory, its environment or what it has open to any but
+    root. A program that it starts is held to the first alone, unless it raises its own limit.
+
+    Returns:
+        Whether the system can do all of it.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
+    return _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def _prctl(option: int, value: int) -> bool:

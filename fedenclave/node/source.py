@@ -1,52 +1,21 @@
 """What an app's client code says of itself: read as a syntax tree, and never run.
 
-It shows what honest code does. Code that sets out to hide what it does can do so from any reading
-by a program, so this is where a person's reading begins, and not its replacement.
+It shows what honest code does: whether an app is made in the one form that is documented. What an
+app does that hides what it is, no reading by a program can tell (notices.py).
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from fedenclave.protocol.errors import ConfigurationError
 
-_MOD = "confidential"
-_MOD_HOMES = ("fedenclave.flower", "fedenclave.flower.mod")
-# What an app has from us: naming anything else of ours is pointed at.
-_KNOWN = {
-    ("fedenclave.flower", "Confidential"),
-    ("fedenclave.flower", "LINEAGE"),
-    ("fedenclave.flower", "lineage_record"),
-    ("fedenclave.flower", "open_node_dataset"),
-    ("fedenclave.flower", "plain_file"),
-    ("fedenclave.datasets.lineage", "Lineage"),
-    ("fedenclave.datasets.reader", "SealedDataset"),
-    ("fedenclave.datasets.torch_loader", "SealedFiles"),
-    ("fedenclave.datasets.torch_loader", "SealedRows"),
-}
+MOD = "confidential"
+MOD_HOMES = ("fedenclave.flower", "fedenclave.flower.mod")
 _APP = "ClientApp"
 _APP_HOMES = ("flwr.clientapp", "flwr.client")
-_TALKS = {"aiohttp", "asyncio", "ftplib", "grpc", "http", "httpx", "requests", "smtplib", "socket"}
-_TALKS |= {"socketserver", "ssl", "telnetlib", "urllib", "urllib3", "websockets", "xmlrpc"}
-_STARTS = {"_ctypes", "cffi", "ctypes", "imp", "importlib", "marshal", "multiprocessing", "pickle"}
-_STARTS |= {"pty", "runpy", "shelve", "subprocess"}
-_CALLS = {"__import__", "compile", "delattr", "eval", "exec", "getattr", "globals", "setattr"}
-_CALLS |= {"vars"}
-# Where Flower's ClientApp keeps what it runs, and in which order.
-_REACHES = {"__dict__", "_call", "_lifespan", "_mods", "_registered_funcs"}
-_OS_CALLS = {"execv", "execve", "execvp", "fork", "popen", "posix_spawn", "putenv", "system"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """A place in an app's code that its owner is to look at."""
-
-    file: str
-    line: int
-    what: str
 
 
 def module_file(files: Mapping[str, bytes], module: str) -> str | None:
@@ -95,7 +64,7 @@ def mod_is_first(tree: ast.Module, attribute: str) -> str:
     Seen is one form only, the documented one: `from fedenclave.flower import confidential`, and
     `NAME = ClientApp(mods=[confidential(), ...])`, both at the top of the module and both once.
     """
-    for name, homes in ((_MOD, _MOD_HOMES), (_APP, _APP_HOMES)):
+    for name, homes in ((MOD, MOD_HOMES), (_APP, _APP_HOMES)):
         if not _comes_from(tree, name, homes):
             return f"it does not import {name} from {homes[0]}, once and under its own name"
     if _times_bound(tree, attribute) != 1:
@@ -107,9 +76,10 @@ def mod_is_first(tree: ast.Module, attribute: str) -> str:
         and [t.id for t in node.targets if isinstance(t, ast.Name)] == [attribute]
     ]
     if len(values) != 1 or not _first_is_ours(values[0]):
-        return f"{attribute} is not ClientApp(mods=[{_MOD}(), ...])"
-    if _changed_later(tree, attribute):
-        return f"{attribute} is changed after it was made"
+        return f"{attribute} is not ClientApp(mods=[{MOD}(), ...])"
+    for name in (attribute, MOD, _APP):
+        if _changed_later(tree, name):
+            return f"{name} is changed after it was made"
     return ""
 
 
@@ -131,7 +101,7 @@ def _first_is_ours(value: ast.expr) -> bool:
     if value.func.id != _APP or not mods or not isinstance(mods[0], ast.List):
         return False
     first = mods[0].elts[:1]
-    return bool(first) and ast.dump(first[0]) == ast.dump(ast.parse(f"{_MOD}()", mode="eval").body)
+    return bool(first) and ast.dump(first[0]) == ast.dump(ast.parse(f"{MOD}()", mode="eval").body)
 
 
 def _times_bound(tree: ast.Module, name: str) -> int:
@@ -148,10 +118,14 @@ def _bindings(tree: ast.Module) -> Iterator[str]:
             yield node.asname or node.name.partition(".")[0]
         elif isinstance(node, ast.arg):
             yield node.arg
+        elif isinstance(node, ast.MatchAs | ast.MatchStar | ast.ExceptHandler) and node.name:
+            yield node.name
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            yield node.rest
 
 
 def _changed_later(tree: ast.Module, attribute: str) -> bool:
-    """Return whether something of the app's own is set: `app._mods = []`."""
+    """Return whether something of the name's own is set or reached for: `app._mods = []`."""
     return any(
         isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
@@ -161,49 +135,19 @@ def _changed_later(tree: ast.Module, attribute: str) -> bool:
     )
 
 
-def has_lifespan(tree: ast.Module, attribute: str) -> bool:
-    """Return whether the app has a function that Flower runs outside of every mod."""
-    return any(
-        isinstance(node, ast.Attribute)
-        and node.attr == "lifespan"
-        and isinstance(node.value, ast.Name)
-        and node.value.id == attribute
+def lifespan_lines(tree: ast.Module) -> list[int]:
+    """Return the lines that name a lifespan, of whatever object: an app has many names."""
+    return sorted(
+        node.lineno
         for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "lifespan"
     )
 
 
-def notices(name: str, tree: ast.Module) -> list[Notice]:
-    """Return the places where code talks to others, starts programs, or makes code."""
-    found = []
-    for node in ast.walk(tree):
-        what = _noticed(node)
-        if what:
-            found.append(Notice(file=name, line=getattr(node, "lineno", 0), what=what))
-    return sorted(found, key=lambda each: each.line)
-
-
-def _noticed(node: ast.AST) -> str:
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        names = imported(ast.Module(body=[node], type_ignores=[]))
-        if talks := sorted(names & _TALKS):
-            return f"imports {', '.join(talks)}: can talk to others"
-        if starts := sorted(names & _STARTS):
-            return f"imports {', '.join(starts)}: can start programs or run other code"
-        if any(_internal(node)):
-            return "imports FedEnclave's inner parts, which it could change"
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS:
-        return f"calls {node.func.id}: what it does cannot be read here"
-    if isinstance(node, ast.Attribute) and node.attr in _REACHES:
-        return f"uses .{node.attr}: could go round the mod"
-    if isinstance(node, ast.Attribute) and node.attr in _OS_CALLS:
-        return f"uses .{node.attr}: can start programs"
-    return ""
-
-
-def _internal(node: ast.Import | ast.ImportFrom) -> Iterator[bool]:
-    if isinstance(node, ast.ImportFrom):
-        inner = (node.module or "").startswith("fedenclave")
-        known = _KNOWN | {(home, _MOD) for home in _MOD_HOMES}
-        yield inner and not all((node.module, alias.name) in known for alias in node.names)
-    else:
-        yield any(alias.name.partition(".")[0] == "fedenclave" for alias in node.names)
+def star_lines(tree: ast.Module) -> list[int]:
+    """Return the lines with `import *`, which gives names that are not written there."""
+    return sorted(
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
+    )

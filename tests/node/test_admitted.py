@@ -114,14 +114,14 @@ def test_an_app_that_lies_where_flower_would_look_for_the_approved_one_does_not_
 
 
 def test_an_app_that_fails_says_why_in_its_own_log_only(
-    approvals: AppApprovals, trace: Path, capsys: pytest.CaptureFixture[str]
+    approvals: AppApprovals, trace: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     failing = apps.bundle(client_app="raise ValueError('patient 7')\n" + apps.CLIENT_APP)
     approvals.approve(failing, by="anna", now=1)
     given = ask(failing.data, approvals)
     assert "patient" not in given.message.error.reason
     assert not given.done
-    assert "patient 7" in capsys.readouterr().err
+    assert "patient 7" in capfd.readouterr().err
     assert refusals(approvals) == [Cause.APP_FAILED]
     assert b"patient" not in EventFile(approvals.folder.parent).path.read_bytes()
 

@@ -21,12 +21,14 @@ linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="need
 PATIENCE_S = 30.0
 
 LAUNCHER = """
-import subprocess, threading, time
+import os, subprocess, threading, time
 from pathlib import Path
 from fedenclave.node.launcher import Launcher, _end_with
 from fedenclave.node.runtime_api import make_identity
 threading.Thread(target=_end_with, args=(0,), daemon=True).start()
-launcher = Launcher("127.0.0.1:9", Path("."), None, certificate=make_identity()[0])
+launcher = Launcher(
+    "127.0.0.1:9", Path(os.environ["MARK"]), None, certificate=make_identity()[0]
+)
 launcher.launch("token", "flwr-clientapp")
 subprocess.Popen(["sleep", "600"])
 time.sleep(600)
@@ -51,16 +53,18 @@ Supervisor(programs, lambda _: os.environ, log, made, EventFile(folder)).run()
 
 
 def marked(mark: str) -> dict[int, str]:
-    """Return the processes that have our mark in their environment, and their command lines."""
+    """Return the processes that have our mark in their surroundings, and their command lines."""
     found = {}
     for entry in Path("/proc").iterdir():
         try:
-            environment = (entry / "environ").read_bytes().split(b"\0")
             words = (entry / "cmdline").read_bytes()
+            # A process that keeps its memory to itself shows its command line alone.
+            private = mark.encode() in words
+            environment = [] if private else (entry / "environ").read_bytes().split(b"\0")
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, ValueError):
             continue
-        if f"MARK={mark}".encode() in environment and state != "Z":
+        if (private or f"MARK={mark}".encode() in environment) and state != "Z":
             found[int(entry.name)] = words.decode(errors="replace").replace("\0", " ")
     return found
 
