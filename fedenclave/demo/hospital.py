@@ -10,6 +10,7 @@ software TPM that the demonstration itself runs: whatever is printed or written 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -92,9 +93,11 @@ class DemoResult:
 def prepare_folder(folder: Path, say: Say) -> None:
     """Make an empty folder. What an earlier demonstration left there is deleted, and nothing else.
 
+    It is this process's from then on, until it ends: another one refuses to replace it.
+
     Raises:
-        DeploymentError: it holds what is somebody else's, cannot be made, or is called what one of
-            the programs cannot read.
+        DeploymentError: it holds what is somebody else's, or a demonstration that still runs; it
+            cannot be made, or is called what one of the programs cannot read.
     """
     _check_path(folder)
     try:
@@ -106,14 +109,37 @@ def prepare_folder(folder: Path, say: Say) -> None:
                     hint="name another one: fedenclave demo --folder ...",
                 )
             if left:
+                _hold(folder / MARKER)
                 say("folder", f"replacing what an earlier demonstration left in {folder.name}")
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
-        (folder / MARKER).write_text("delete this folder whenever you like\n")
+        _hold(folder / MARKER)
     except OSError as error:
         raise DeploymentError(
             f"cannot use folder {folder}: {error.strerror}", hint="name another one: --folder ..."
         ) from error
+
+
+_held: dict[Path, int] = {}
+
+
+def _hold(marker: Path) -> None:
+    """Lock a demonstration's marker until this process ends, and say in it whose it is."""
+    if (before := _held.pop(marker, None)) is not None:
+        os.close(before)  # this process's own, of a demonstration that is over
+    descriptor = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        whose = os.read(descriptor, 200).decode(errors="replace").strip().rpartition("\n")[2]
+        os.close(descriptor)
+        raise DeploymentError(
+            f"a demonstration still runs in {marker.parent}: {whose or 'another'}",
+            hint="end it, or name another folder: --folder ...",
+        ) from error
+    os.truncate(descriptor, 0)
+    os.write(descriptor, f"delete this folder whenever you like\nprocess {os.getpid()}\n".encode())
+    _held[marker] = descriptor
 
 
 def _check_path(folder: Path) -> None:

@@ -81,6 +81,7 @@ class Rehearsal:
                 except FedEnclaveError as error:
                     refused[path] = changed
                     self.refuse(error)
+                    self.say("waiting", f"{path.name} is not used: put a better one into inbox/")
             self.group.check()
             time.sleep(_POLL_S)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,28 @@ def test_a_folder_that_a_program_could_not_read_is_refused_and_not_made(
         prepare_folder(tmp_path / name, lambda step, why: None)
     assert "name one without" in refused.value.hint
     assert not list(tmp_path.iterdir())
+
+
+def test_a_demonstration_that_still_runs_is_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    code = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from fedenclave.demo.hospital import prepare_folder\n"
+        "prepare_folder(Path(sys.argv[1]), lambda *_: None)\nprint('held', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            (folder / "made").touch()
+            with pytest.raises(DeploymentError, match=f"still runs in .*process {other.pid}"):
+                prepare_folder(folder, lambda *_: None)
+            assert (folder / "made").exists()
+        finally:
+            other.kill()
+    # Once it has ended, however, it is; and by the process that has it, as often as it likes.
+    for _ in range(2):
+        prepare_folder(folder, lambda *_: None)
+        assert not (folder / "made").exists()
