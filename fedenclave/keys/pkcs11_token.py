@@ -10,6 +10,7 @@ Source: PKCS #11 2.40 and 3.0; python-pkcs11.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -69,13 +70,30 @@ class OpenToken:
                 f"{self.place} cannot {doing}: another process has opened it",
                 hint="a session with a token does not outlive a fork: open it in this process",
             )
-        with self._lock, translated(doing, self.place):
+        with self._lock, _leaving_no_tls_error(), translated(doing, self.place):
             yield self._session
 
     def close(self) -> None:
         """Log out."""
-        with self._lock:
+        with self._lock, _leaving_no_tls_error():
             self._session.close()
+
+
+@contextmanager
+def _leaving_no_tls_error() -> Iterator[None]:
+    """Empty this thread's queue of OpenSSL errors after a token's library was called.
+
+    Libraries such as SoftHSM's use the OpenSSL that Python's ssl uses, and leave errors behind that
+    are none ("no such engine"). A TLS connection of the same thread would take the next one for its
+    own, and break. What empties the queue is the way in which ssl refuses a list of ciphers.
+    """
+    try:
+        yield
+    finally:
+        import ssl
+
+        with contextlib.suppress(ssl.SSLError):
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers("NONE-OF-THIS-NAME")
 
 
 def open_token(uri: TokenUri, ask: Ask | None = None, *, read_only: bool = False) -> OpenToken:
@@ -91,16 +109,17 @@ def open_token(uri: TokenUri, ask: Ask | None = None, *, read_only: bool = False
         WrongPin: the token does not take the PIN.
         KeysRefused: it refuses for another reason.
     """
-    pkcs11 = pkcs11_library()
-    token = _token(pkcs11, uri)
-    _check_not_locked(pkcs11, token, uri.place)
-    pin = _pin(uri, ask)
-    try:
-        with translated("log in", uri.place):
-            session = _logged_in(pkcs11, token, pin, rw=not read_only)
-    except WrongPin as error:
-        raise WrongPin(error.message, hint=_tries_left(pkcs11, uri)) from error
-    return OpenToken(session, uri.place)
+    with _leaving_no_tls_error():
+        pkcs11 = pkcs11_library()
+        token = _token(pkcs11, uri)
+        _check_not_locked(pkcs11, token, uri.place)
+        pin = _pin(uri, ask)
+        try:
+            with translated("log in", uri.place):
+                session = _logged_in(pkcs11, token, pin, rw=not read_only)
+        except WrongPin as error:
+            raise WrongPin(error.message, hint=_tries_left(pkcs11, uri)) from error
+        return OpenToken(session, uri.place)
 
 
 def _logged_in(pkcs11: Any, token: Any, pin: str, *, rw: bool) -> Any:
