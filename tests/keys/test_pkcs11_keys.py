@@ -368,7 +368,7 @@ def test_a_uri_is_read_as_rfc_7512_writes_it() -> None:
 
 
 def test_a_tokens_library_leaves_no_error_for_a_tls_connection_of_the_same_thread() -> None:
-    """SoftHSM leaves "no such engine" in the queue that ssl reads: a round's answer was cut by it."""
+    """SoftHSM leaves "no such engine" in the queue that ssl reads, and a round was lost by it."""
     libcrypto = ctypes.CDLL(_ssl.__file__)
     peek = getattr(libcrypto, "ERR_peek_error", None)
     if peek is None:
