@@ -160,7 +160,6 @@ def read_configuration(client_folder: Path) -> NodeConfiguration:
             f"{FILE} has port {read.port} twice, in [node] and [metrics]", hint="choose another one"
         )
     _check_app(app, read)
-    _check_keyring(read)
     return read
 
 
@@ -222,21 +221,6 @@ def _address(text: str) -> str:
             hint="without http:// and without a path",
         )
     return text
-
-
-def _check_keyring(read: NodeConfiguration) -> None:
-    """Refuse a keyring beside which a confined app could not record that it used a key."""
-    # Keys that are in no keyring have their record in the node's folder.
-    if read.confinement is None or not read.data.keyring_path():
-        return
-    keyring = Path(read.data.keyring_path()).resolve()
-    writable = [read.folder, *(each.resolve() for each in read.confinement.write)]
-    if not any(keyring.is_relative_to(each) for each in writable):
-        raise ConfigurationError(
-            f"{FILE} [data] names keyring {keyring}, and uses of its keys are recorded beside it, "
-            "where [confinement] lets the app not write",
-            hint="put the keyring into the node's folder, or its folder into [confinement] write",
-        )
 
 
 def _check_app(app: Mapping[str, object], read: NodeConfiguration) -> None:
