@@ -77,6 +77,7 @@ def connected(operator: Operator, patience: float = PATIENCE_SECONDS) -> Iterato
         yield remote
 
 
+@pytest.mark.slow
 def test_a_round_goes_on_where_the_gateway_comes_back(world: World, operator: Operator) -> None:
     with connected(operator):
         world.open()

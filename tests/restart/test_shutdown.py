@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 
+import pytest
+
 from fedenclave.audit.log import VerifiedLog, verify_log
 from fedenclave.protocol.signed_note import SignedNote
 from fedenclave.protocol.signing import PublicKey, Signed
@@ -97,6 +99,7 @@ def test_ended_before_a_release_is_fetched_it_says_nothing(world: World) -> None
     assert world.aggregator.close_round().closed.release
 
 
+@pytest.mark.slow
 def test_an_enclave_that_hangs_or_is_gone_holds_up_no_end(world: World) -> None:
     one_round(world, {"a": 1, "b": 1, "c": 1})
     pid = world.aggregator.enclave_pid

@@ -94,6 +94,7 @@ def test_a_few_kills_lose_nothing(new_world: NewWorld, tmp_path: Path) -> None:
     soak(new_world(), tmp_path, FEW, seed=1)
 
 
+@pytest.mark.slow
 def test_a_few_kills_lose_nothing_of_the_optimisers_memory(
     new_world: NewWorld, tmp_path: Path
 ) -> None:
