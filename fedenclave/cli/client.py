@@ -16,6 +16,7 @@ from fedenclave.client.files import read_file, write_whole
 from fedenclave.client.folder import ClientFolder
 from fedenclave.client.identity import KEY_FILE, Identity
 from fedenclave.client.signing_keys import NEXT_ENROLMENT
+from fedenclave.client.standing import state_of
 from fedenclave.keys.pkcs11_signing import is_token, without_access
 from fedenclave.membership.enrolment import Enrolment
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
@@ -163,7 +164,16 @@ def forget_chain(
 ) -> None:
     """Let the next round come from a new enclave: only after an agreed restart."""
     client = ClientFolder(folder)
-    awaited = [part.round for part in client.session().state.pending]
+    client.identity()
+    try:
+        awaited = list(state_of(client).awaited)
+    except ConfigurationError as error:
+        # That is what it may be forgotten for.
+        err.print(
+            f"warning: {error.message}: which receipts would never come, nobody can tell",
+            markup=False,
+        )
+        awaited = []
     if awaited:
         err.print(
             f"warning: the receipts of rounds {awaited} are awaited and would never come",

@@ -12,9 +12,9 @@ from fedenclave.attestation.endorsements import read_endorsements
 from fedenclave.audit.noted import verify_note
 from fedenclave.client.files import read_file
 from fedenclave.client.folder import CHECKPOINT_FILE, LOG_FILE, ClientFolder
-from fedenclave.client.state import ClientState
+from fedenclave.client.state import ClientState, read_state
 from fedenclave.protocol.digests import to_text
-from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
+from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.log_file import MAGIC
 from fedenclave.protocol.manifest import approving_members
 from fedenclave.protocol.signed_note import SignedNote
@@ -67,14 +67,7 @@ def stored(folder: ClientFolder) -> ClientState | None:
         ConfigurationError: it is damaged, or cannot be read.
     """
     data = folder.load_state()
-    if data is None:
-        return None
-    try:
-        return ClientState.from_bytes(data)
-    except MalformedMessage as error:
-        raise ConfigurationError(
-            f"client state is damaged: {error.message}", hint="restore it from a backup"
-        ) from error
+    return None if data is None else read_state(data)
 
 
 def state_of(folder: ClientFolder) -> State:

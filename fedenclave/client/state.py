@@ -95,6 +95,23 @@ def fresh_state(manifest: Digest, initial_model: Digest) -> ClientState:
     )
 
 
+def read_state(data: bytes) -> ClientState:
+    """Return the state in a file's bytes.
+
+    Raises:
+        ConfigurationError: it is damaged.
+    """
+    try:
+        return ClientState.from_bytes(data)
+    except MalformedMessage as error:
+        raise ConfigurationError(
+            f"client state is damaged: {error.message}",
+            hint="put back a copy of after its last round, and no older one: by that a host could "
+            "have it seal twice for one round. without one: fedenclave client forget-chain, "
+            "agreed with the members",
+        ) from error
+
+
 def stored_state(
     store: ClientStore, manifests: Sequence[Digest], initial_model: Digest
 ) -> ClientState:
@@ -106,14 +123,7 @@ def stored_state(
     data = store.load_state()
     if data is None:
         return fresh_state(manifests[0], initial_model)
-    try:
-        state = ClientState.from_bytes(data)
-    except MalformedMessage as error:
-        raise ConfigurationError(
-            f"client state is damaged: {error.message}",
-            hint="restore it from a backup; without it this client cannot know which rounds "
-            "it has taken part in",
-        ) from error
+    state = read_state(data)
     if state.manifest not in manifests:
         raise ConfigurationError(
             f"client state belongs to manifest {to_text(state.manifest)}, want "

@@ -21,18 +21,16 @@ from fedenclave.client.folder import ClientFolder
 from fedenclave.node.approvals import AppApprovals
 from fedenclave.node.bound import Confinement
 from fedenclave.node.check_folder import folder_rows
-from fedenclave.node.configuration import FILE, NodeConfiguration, read_configuration
+from fedenclave.node.configuration import FILE, HOST, NodeConfiguration, read_configuration
 from fedenclave.node.data_check import found_of
 from fedenclave.node.landlock import NETWORK_LEVEL, level
 from fedenclave.node.metrics import check_installed
-from fedenclave.node.node_key import check_node_key, check_root_certificate
+from fedenclave.node.node_key import SOON_DAYS, check_node_key, check_root_certificate
 from fedenclave.node.proxy import check_proxy, proxy_in_force
 from fedenclave.node.row import MAY_READ, Row, State, failed, row
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
 
 FLOWER = "1.41."
-HOST = "127.0.0.1"
-_SOON_DAYS = 30
 
 
 def check(
@@ -111,7 +109,7 @@ def _superlink(configuration: NodeConfiguration, now: datetime) -> Iterator[Row]
     except FedEnclaveError as error:
         yield failed("root certificate", error)
     else:
-        soon = (until - now).days < _SOON_DAYS
+        soon = (until - now).days < SOON_DAYS
         yield Row(
             what="root certificate",
             state=State.NOTE if soon else State.OK,

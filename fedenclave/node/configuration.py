@@ -29,7 +29,9 @@ FILE = "node.toml"
 FOLDER_KEY = "fedenclave-dir"
 INSECURE_KEY = "fedenclave-insecure"
 _OURS = "fedenclave-"
-LOOPBACK = ("127.0.0.1", "localhost")
+HOST = "127.0.0.1"
+"""Where a node's own servers listen, and no other address."""
+LOOPBACK = (HOST, "localhost")
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 
 TEXT = """\
@@ -184,10 +186,10 @@ def _metrics_port(table: Table) -> int | None:
     if "metrics" not in table:
         return None
     metrics = table.take_table("metrics")
-    address = metrics.take_text("address") if "address" in metrics else LOOPBACK[0]
+    address = metrics.take_text("address") if "address" in metrics else HOST
     if address not in LOOPBACK:
         raise ConfigurationError(
-            f"{FILE} [metrics] address is {address[:100]!r}, want {LOOPBACK[0]}",
+            f"{FILE} [metrics] address is {address[:100]!r}, want {HOST}",
             hint="what a node does is nobody else's business: to collect it from elsewhere, have "
             "an agent on this machine do so",
         )

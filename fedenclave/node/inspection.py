@@ -43,6 +43,7 @@ class Inspection:
     """What was seen. `objections` is empty where the app can be approved."""
 
     bundle: Bundle
+    mod_is_first: bool
     objections: tuple[str, ...]
     imports: tuple[str, ...]
     dependencies: tuple[str, ...]
@@ -62,7 +63,7 @@ class Inspection:
             "dependencies": list(self.dependencies),
             "run_config": list(bundle.run_config),
             "names_manifest": bundle.manifest or "none",
-            "confidential_mod_first": not any("first mod" in each for each in self.objections),
+            "confidential_mod_first": self.mod_is_first,
             "look_at": [f"{n.file}:{n.line} {n.what}" for n in self.notices],
             "leaves_this_machine": list(self.leaves),
             "objections": list(self.objections),
@@ -82,11 +83,13 @@ def inspect(bundle: Bundle, manifest: Manifest | None) -> Inspection:
     trees = {n: syntax(n, c) for n, c in bundle.files.items() if n.endswith(".py")}
     names = {name for tree in trees.values() for name in imported(tree)}
     own = top_names(bundle.files)
+    no_mod = _client_app(bundle)
     return Inspection(
         bundle=bundle,
+        mod_is_first=not no_mod,
         objections=(
             *_shadowing(own),
-            *_client_app(bundle),
+            *no_mod,
             *(each for name, tree in trees.items() for each in _anywhere(name, tree)),
             *disguises(bundle.files),
             *_other_manifest(bundle, manifest),

@@ -15,14 +15,13 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fedenclave.node.configuration import NodeConfiguration
+from fedenclave.node.configuration import HOST, NodeConfiguration
 from fedenclave.node.status import NodeStatus, StatusReader
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-HOST = "127.0.0.1"
 _PREFIX = "fedenclave_node"
 _UP = "1: the node's supervisor runs."
 _ATTENTION = "What somebody should look at, as status shows it; 0: the node is well."

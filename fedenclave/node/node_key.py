@@ -23,6 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
 from fedenclave.client.files import read_file, read_private, write_whole
 from fedenclave.protocol.errors import ConfigurationError
 
+SOON_DAYS = 30
+"""A certificate that ends sooner is pointed at: the operator needs time for the next one."""
+
 
 def make_node_key(path: Path, comment: str) -> Path:
     """Write a new private key, and its public half beside it; return that one's path.

@@ -26,8 +26,7 @@ from pathlib import Path
 
 from fedenclave.client.events import Part
 from fedenclave.node.bound import bound
-from fedenclave.node.check import HOST
-from fedenclave.node.configuration import NodeConfiguration
+from fedenclave.node.configuration import HOST, NodeConfiguration
 from fedenclave.node.data_access import access_to
 from fedenclave.node.process_limits import memory_of_machine
 from fedenclave.node.run_folder import CERTIFICATE, KEY, SECRET

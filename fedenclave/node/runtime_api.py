@@ -24,11 +24,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fedenclave.node.configuration import HOST
+
 if TYPE_CHECKING:
     from flwr.supercore.protobuf.client import ProtobufClient, ProtobufClientInterceptor
     from flwr.supercore.runtime import RuntimeHttpClient
 
-HOST = "127.0.0.1"
 # A SuperNode may run for years. What ends the key's use is that it is removed with its folder.
 _LIFETIME = timedelta(days=3650)
 _SKEW = timedelta(days=1)

@@ -24,7 +24,7 @@ from fedenclave.client.refusals import Cause
 from fedenclave.client.standing import LogCopy, Rules, State, log_copy, rules_in_force, state_of
 from fedenclave.node.approvals import AppApproval, AppApprovals
 from fedenclave.node.configuration import read_configuration
-from fedenclave.node.node_key import check_root_certificate
+from fedenclave.node.node_key import SOON_DAYS, check_root_certificate
 from fedenclave.node.run_lock import Run, current_run
 from fedenclave.protocol.errors import FedEnclaveError
 
@@ -32,7 +32,6 @@ T = TypeVar("T")
 
 PRIVACY = "off: this version adds no noise to a release, and accounts for no budget"
 LAST_REFUSALS = 10
-SOON_DAYS = 30
 _OFTEN, _HOUR = 3, 3600
 # Refusals that say more than that one message was not as it should be.
 _GRAVE = (Cause.HISTORY, Cause.EVIDENCE, Cause.MANIFEST, Cause.RECEIPT, Cause.DEFECT)

@@ -93,6 +93,19 @@ def test_truncated_key_is_refused(federation: Path) -> None:
         ClientFolder(federation / "alpha").session()
 
 
+def test_a_damaged_state_can_be_set_aside_by_its_owner(
+    federation: Path, fedenclave: Command
+) -> None:
+    state = federation / "alpha" / "state.cbor"
+    state.write_bytes(b"damaged")
+    done = fedenclave("client", "forget-chain", "--dir", federation / "alpha", "--yes")
+    assert done.status == 0, done.err
+    assert "warning: client state is damaged: " in done.err
+    assert not state.exists()
+    (kept,) = (federation / "alpha").glob("state-*.cbor")
+    assert kept.read_bytes() == b"damaged"
+
+
 def test_damaged_client_state_is_refused_and_kept(federation: Path) -> None:
     state = federation / "alpha" / "state.cbor"
     state.write_bytes(b"\xa1garbage")

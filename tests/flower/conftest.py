@@ -12,8 +12,9 @@ pytest.importorskip("flwr", reason="flwr is not installed: pip install 'fedencla
 
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import FedAvg
 
-from fedenclave.flower import confidential
+from fedenclave.flower import Confidential, confidential
 from tests.flower.memory_grid import MemoryGrid
 
 # Many tensors of odd names, two types: what one flat array has to carry.
@@ -86,3 +87,13 @@ def grid() -> MemoryGrid:
 
 def development_grid(app: ClientApp, nodes: tuple[int, ...] = (11, 12, 13)) -> MemoryGrid:
     return MemoryGrid(app, {node: {"fedenclave-insecure": True} for node in nodes})
+
+
+def run(grid: MemoryGrid, rounds: int = 1, **options: object) -> object:
+    """Run rounds on a grid; return the strategy's result."""
+    strategy = Confidential(FedAvg(fraction_train=1.0, fraction_evaluate=0.0, **options))
+    return strategy.start(grid=grid, initial_arrays=initial_arrays(), num_rounds=rounds)
+
+
+NO_UPDATE = "this node sends no update; the reason stays in its own log"
+"""All that a host is told of what a node finds wrong with its own app's result."""

@@ -17,16 +17,13 @@ from fedenclave.host.add_checkpoint import (
     MAX_ANSWER,
     HttpAsker,
     WitnessFailed,
-    checked_url,
     request_body,
 )
 from fedenclave.host.checkpoint_file import CheckpointFile
 from fedenclave.host.witnesses import (
-    MAX_WITNESSES,
     Patience,
     Witness,
     Witnesses,
-    read_witnesses,
 )
 from fedenclave.protocol import merkle
 from fedenclave.protocol.checkpoint_note import (
@@ -36,13 +33,11 @@ from fedenclave.protocol.checkpoint_note import (
     witness_key,
 )
 from fedenclave.protocol.digests import Digest, sha256
-from fedenclave.protocol.errors import ConfigurationError
 from fedenclave.protocol.merkle import Tree
 from fedenclave.protocol.signed_note import NoteKey, SignedNote
 from fedenclave.protocol.signing import public_key
 from fedenclave.protocol.statements import Checkpoint
-from fedenclave.protocol.toml_table import parse
-from tests.host.tlog_witness import HttpWitness, Log, roots_of
+from tests.host.tlog_witness import FORGED, HttpWitness, Log, roots_of
 
 Eventually = Callable[[Callable[[], bool]], bool]
 SOON = Patience(look=0.01, first=0.05, most=0.1)
@@ -224,11 +219,6 @@ def test_what_comes_too_late_is_not_added(
 # -- witnesses that do not do what they should
 
 
-FORGED = HttpWitness(
-    name="w.example", private=Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
-)
-
-
 def text_of(host: Host) -> bytes:
     return SignedNote.from_bytes(host.file.note).unverified_text.encode()
 
@@ -396,79 +386,6 @@ def test_where_none_is_named_there_is_no_thread(host: Host) -> None:
     before = threading.active_count()
     with host.asking():
         assert threading.active_count() == before
-
-
-# -- what is configured
-
-ADDRESS = "https://witness.example/log"
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "witness.example",
-        "ftp://witness.example",
-        "file:///etc/hostname",
-        "https://",
-        "https:///path",
-        "https://user@witness.example",
-        "https://witness.example/?a=b",
-        "https://witness.example/#a",
-        "https://witness.example:port",
-        "https://witness.example:0",
-        "https://witness.example/ a",
-        "https://witness.example/\u00e4",
-        "https://witness.example/\r\nHost: other",
-        "http://[::1",
-    ],
-)
-def test_an_address_that_cannot_be_asked_is_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="want http"):
-        checked_url(url)
-
-
-def test_a_witness_is_configured_by_its_name_address_and_key() -> None:
-    table = parse(f'["w.example"]\nurl = "{ADDRESS}/"\nkey = "{FORGED.vkey}"'.encode(), "[w]")
-    (made,) = read_witnesses(table)
-    assert (made.url, made.key.name) == (ADDRESS, "w.example")
-    assert made.key == witness_key(FORGED.vkey)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (f'["w.example"]\nurl = "{ADDRESS}"', "no key"),
-        (f'["w.example"]\nkey = "{FORGED.vkey}"', "no url"),
-        (f'["w.example"]\nurl = "x"\nkey = "{FORGED.vkey}"', "url is 'x'"),
-        (f'["v.example"]\nurl = "{ADDRESS}"\nkey = "{FORGED.vkey}"', "has the key of w.example"),
-        (f'["w.example"]\nurl = "{ADDRESS}"\nkey = "w.example+0+AA"', "key cannot be used"),
-        (f'["{ORIGIN}"]\nurl = "{ADDRESS}"\nkey = "{LOG_KEY.to_text()}"', "of type 01, want 04"),
-        (
-            f'["w.example"]\nurl = "{ADDRESS}"\nkey = "{FORGED.vkey}"\nname = "w"',
-            "unknown keys: name",
-        ),
-        ('"w.example" = 1', "no table"),
-    ],
-)
-def test_a_witness_that_is_not_configured_exactly_is_refused(text: str, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        read_witnesses(parse(text.encode(), "[witnesses]"))
-
-
-def test_two_witnesses_with_one_key_and_too_many_are_refused() -> None:
-    def tables(witnesses: list[HttpWitness]) -> bytes:
-        return "\n".join(
-            f'["{each.name}"]\nurl = "{ADDRESS}"\nkey = "{each.vkey}"' for each in witnesses
-        ).encode()
-
-    twice = [HttpWitness(name=name, private=FORGED.private) for name in "ab"]
-    with pytest.raises(ConfigurationError, match="one key for two"):
-        read_witnesses(parse(tables(twice), "[witnesses]"))
-    many = [HttpWitness(name=f"w{number}") for number in range(MAX_WITNESSES + 1)]
-    with pytest.raises(ConfigurationError, match="at most 32"):
-        read_witnesses(parse(tables(many), "[witnesses]"))
-    assert len(read_witnesses(parse(tables(many[1:]), "[witnesses]"))) == MAX_WITNESSES
 
 
 # -- the proofs, by a second opinion

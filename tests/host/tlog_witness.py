@@ -186,3 +186,9 @@ def _parts(data: bytes, delay: float) -> Iterator[bytes]:
     for place in range(len(data)):
         time.sleep(delay)
         yield data[place : place + 1]
+
+
+FORGED = HttpWitness(
+    name="w.example", private=Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+)
+"""A witness by another key than the one that answers by its name."""
