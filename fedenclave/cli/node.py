@@ -18,9 +18,10 @@ from fedenclave.datasets.node_data import NodeData
 from fedenclave.node.approvals import AppApproval, AppApprovals
 from fedenclave.node.bundle import read_app
 from fedenclave.node.check import check
-from fedenclave.node.configuration import read_configuration, write_configuration
+from fedenclave.node.configuration import FILE, read_configuration, write_configuration
 from fedenclave.node.inspection import Inspection, inspect
 from fedenclave.node.node_key import make_node_key
+from fedenclave.node.reach import superlink_row
 from fedenclave.node.replacement import Replacement, replacement
 from fedenclave.node.row import Row
 from fedenclave.node.status import StatusReader
@@ -219,9 +220,15 @@ def renew_key(folder: Folder) -> None:
 
 
 @app.command("check")
-def show_check(folder: Folder, as_json: Json = False) -> None:
-    """Say what is missing or unsafe, with what to do about it."""
+def show_check(
+    folder: Folder,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no SuperLink.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is missing, unsafe or not reached, with what to do about it."""
     rows = check(folder)
+    if not offline and all(row.what != FILE or not row.stops for row in rows):
+        rows.append(superlink_row(read_configuration(folder)))
     if as_json:
         print_json(
             [{"what": r.what, "state": r.state, "found": r.found, "hint": r.hint} for r in rows]

@@ -13,7 +13,7 @@ app_caller.py     calls the app, in a process of its own, and our mod around it
 app_alone.py      that process
 app_pipe.py       what goes between the two
 loaded_app.py     whether what was loaded is what was read
-launcher.py       starts that process for each task of a SuperNode
+launcher.py       starts app_process for each task of a SuperNode
 supervisor.py     keeps SuperNode and launcher running, and ends them
 programs.py       how these two are started
 supernode.py      Flower's SuperNode, with bounds to what a SuperLink can do to it

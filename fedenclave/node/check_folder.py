@@ -48,6 +48,7 @@ def folder_rows(path: Path, now: datetime) -> Iterator[Row]:
     client = ClientFolder(path)
     yield row("client", lambda: client.identity().client)
     yield row("manifest", lambda: _manifest(client))
+    yield from _policy(client)
     try:
         there = path.is_dir()
         yield from _private(path) if there else ()
@@ -79,6 +80,20 @@ def _manifest(client: ClientFolder) -> str:
             hint="ask the others for theirs: fedenclave client add-approvals",
         )
     return rules.name
+
+
+def _policy(client: ClientFolder) -> Iterator[Row]:
+    """Say whose word the manifest takes for an enclave; nothing where there is no manifest."""
+    try:
+        policy = client.manifest().attestation
+    except (FedEnclaveError, OSError):
+        return
+    found = ", ".join(policy.accepted)
+    if not policy.insecure:
+        yield Row(what="evidence policy", state=State.OK, found=found)
+        return
+    hint = "for development and rehearsals: with such evidence no hardware protects your updates"
+    yield Row(what="evidence policy", state=State.NOTE, found=f"{found} is accepted", hint=hint)
 
 
 def _private(folder: Path) -> Iterator[Row]:

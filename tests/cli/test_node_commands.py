@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fedenclave.client.folder import ClientFolder
+from fedenclave.demo.certificates import make_server_certificate
+from fedenclave.demo.ports import pick_free_ports
 from fedenclave.protocol.digests import to_text
 from tests.cli.conftest import Command
 from tests.node.apps import SHADOW, WITHOUT_MOD, fab, files
@@ -141,6 +144,26 @@ def test_a_node_is_set_up_checked_and_says_what_it_lacks(
     again = fedenclave("node", "init", "--dir", node, "--superlink", "superlink.example:9092")
     assert again.status == 1
     assert "exists already" in again.err
+
+
+def test_a_check_asks_the_superlink_unless_it_is_told_not_to(
+    federation: Path, fedenclave: Command
+) -> None:
+    node = federation / "alpha"
+    (port,) = pick_free_ports(1)
+    address = f"127.0.0.1:{port}"
+    assert fedenclave("node", "init", "--dir", node, "--superlink", address).status == 0
+    made = make_server_certificate(federation / "tls", now=datetime.now(UTC))
+    (node / "superlink-ca.pem").write_bytes(made.ca_certificate.read_bytes())
+
+    def superlink(*words: str) -> list[str]:
+        rows = json.loads(fedenclave("node", "check", "--dir", node, "--json", *words).out)
+        return [each["state"] for each in rows if each["what"] == "superlink"]
+
+    assert superlink() == ["unreachable"]
+    assert superlink("--offline") == []
+    (node / "node.toml").write_text("nothing")
+    assert superlink() == []
 
 
 def test_a_manifest_that_others_have_not_approved_yet_is_said(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,10 +19,12 @@ from fedenclave.keys.audit import read_events
 from fedenclave.keys.keyring import create_keyring, open_keyring
 from fedenclave.node.approvals import AppApprovals
 from fedenclave.node.check import check
+from fedenclave.node.check_folder import _policy
 from fedenclave.node.configuration import read_configuration, write_configuration
 from fedenclave.node.node_key import make_node_key
 from fedenclave.node.row import Row, State
-from fedenclave.protocol.digests import sha256, to_text
+from fedenclave.protocol.attestation_policy import AttestationPolicy
+from fedenclave.protocol.digests import Digest, sha256, to_text
 from fedenclave.protocol.errors import ConfigurationError
 from tests.keys.conftest import CHEAP, PASSPHRASE
 from tests.keys.softhsm import soft_token
@@ -50,6 +53,23 @@ def test_what_is_there_is_ok_and_an_unapproved_manifest_is_missing(node: Path) -
     stopping = [each.what for each in check(node, NOW) if each.stops]
     assert stopping == ["manifest"]
     assert row(node, "root certificate").state is State.NOTE  # of a week
+
+
+def test_a_manifest_that_accepts_insecure_evidence_is_pointed_at(
+    node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accepts(*formats: str, insecure: tuple[Digest, ...] = ()) -> Row:
+        policy = AttestationPolicy(
+            freshness_seconds=1, insecure=insecure, formats={name: {} for name in formats}
+        )
+        made = SimpleNamespace(attestation=policy)
+        monkeypatch.setattr(ClientFolder, "manifest", lambda self: made)
+        return next(each for each in _policy(ClientFolder(node)))
+
+    secure, development = accepts("sev-snp"), accepts("tdx", insecure=(sha256(b""),))
+    assert (secure.state, secure.found) == (State.OK, "sev-snp")
+    assert (development.state, development.found) == (State.NOTE, "insecure, tdx is accepted")
+    assert "no hardware protects your updates" in development.hint
 
 
 def test_each_thing_that_is_missing_has_a_hint(node: Path, tmp_path: Path) -> None:
