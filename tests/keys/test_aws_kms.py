@@ -134,7 +134,7 @@ def test_every_step_is_an_event_without_secrets(keys: KeyProvider, audit: Path) 
     keys.create("node")
     keys.unwrap(keys.wrap(DATA_KEY, "node", **USE), **USE)
     assert [event["event"] for event in read_events(audit)] == [
-        *("key-created", "key-wrapped", "key-unwrapped"),
+        *("change-begun", "key-created", "key-wrapped", "key-unwrapped"),
     ]
     text = audit.read_text()
     assert SECRET not in text

@@ -228,8 +228,8 @@ def test_every_step_is_an_event_and_none_holds_a_secret(
         keys.unwrap(wrapped, **USE)
     events = read_events(audit)
     assert [event["event"] for event in events] == [
-        *("key-created", "key-wrapped", "key-unwrapped", "key-rotated"),
-        *("key-destroying", "key-destroyed", "unwrap-refused"),
+        *("change-begun", "key-created", "key-wrapped", "key-unwrapped"),
+        *("change-begun", "key-rotated", "change-begun", "key-destroyed", "unwrap-refused"),
     ]
     assert {(e["provider"], e["place"], e["key"]) for e in events} == {
         ("pkcs11", "pkcs11:token=node", name)

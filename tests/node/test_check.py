@@ -232,7 +232,7 @@ def test_keys_that_are_in_no_keyring_are_not_asked_for(sealed: Path) -> None:
     assert found.state is State.OK
     assert "vault, were not asked for" in found.found
     events = {each["event"] for each in read_events(sealed / "keys.audit.jsonl")}
-    assert events == {"signing-key-created"}
+    assert events == {"change-begun", "signing-key-created"}
 
 
 def test_each_thing_that_is_wrong_with_the_data_is_said(sealed: Path) -> None:
