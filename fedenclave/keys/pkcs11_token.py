@@ -169,9 +169,12 @@ def _matches(token: Any, uri: TokenUri) -> bool:
 def _pin(uri: TokenUri, ask: Ask | None) -> str:
     named = os.environ.get(PIN_VARIABLE)
     file = uri.pin_file or (Path(named) if named else None)
-    if file is None and ask is None:
+    if file is not None:
+        given = read_passphrase(file, "PIN")
+    elif ask is not None:
+        given = ask(f"PIN of {uri.place}")
+    else:
         raise ConfigurationError(f"nothing says where the PIN of {uri.place} is", hint=_NO_PIN_HINT)
-    given = read_passphrase(file, "PIN") if file is not None else ask(f"PIN of {uri.place}")  # type: ignore[misc]
     try:
         return given.decode()
     except UnicodeDecodeError as error:
