@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedenclave.keys.errors import NotRecorded
-from fedenclave.protocol.errors import FedEnclaveError, printable
+from fedenclave.protocol.errors import FedEnclaveError
 
 MAX_VALUE = 300
 """Characters of a value that are kept: twice what a message of ours has."""
@@ -109,14 +109,3 @@ def _cut(value: str | int) -> str | int:
     if isinstance(value, str) and len(value) > MAX_VALUE:
         return f"{value[:MAX_VALUE]}... ({len(value)} characters)"
     return value
-
-
-def read_events(path: Path) -> list[dict[str, str | int]]:
-    """Return a file's events, the oldest first; of a line that was cut off, only that it was."""
-    events = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
-            events.append({"event": "unreadable line", "line": printable(line)[:200]})
-    return events

@@ -73,11 +73,6 @@ class OpenToken:
         with self._lock, _leaving_no_tls_error(), translated(doing, self.place):
             yield self._session
 
-    def close(self) -> None:
-        """Log out."""
-        with self._lock, _leaving_no_tls_error():
-            self._session.close()
-
 
 @contextmanager
 def _leaving_no_tls_error() -> Iterator[None]:

@@ -18,7 +18,6 @@ from fedenclave.client.signing_keys import AUDIT_FILE
 from fedenclave.flower.node import FlowerNode
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.rounds import RoundCoordinator
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.errors import AnswerNotTrusted, KeysRefused, NoSuchKey
 from fedenclave.keys.pkcs11_signing import make_signer, open_signer
 from fedenclave.protocol.errors import Reason
@@ -31,6 +30,7 @@ from tests.cli import test_amendment_commands
 from tests.cli.bank_rounds import aggregator_of, folders_of
 from tests.cli.conftest import BANKS, MANIFEST, Command, agree, copied
 from tests.cli.test_amendment_commands import NEW, aggregator_under, approve, play
+from tests.keys.events import read_events
 from tests.keys.softhsm import PIN, SoftToken, soft_token
 
 _numbers = itertools.count()

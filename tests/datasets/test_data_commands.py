@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fedenclave.keys.audit import read_events
 from tests.datasets.conftest import FILES, Command, part, write_files
 from tests.keys.conftest import PASSPHRASE
+from tests.keys.events import read_events
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import pytest
 from fedenclave.datasets.errors import StorageFailed
 from fedenclave.datasets.local_store import LocalStore
 from fedenclave.datasets.rotate import rewrap
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.keyring import open_keyring
 from fedenclave.keys.locations import Access, open_keys
 from tests.datasets.conftest import Command
 from tests.datasets.test_rotate import _Breaking, snapshot
 from tests.keys.conftest import PASSPHRASE
+from tests.keys.events import read_events
 from tests.keys.softhsm import PIN, SoftToken, soft_token
 
 _numbers = itertools.count()

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from fedenclave.keys import durable
-from fedenclave.keys.audit import MAX_VALUE, AuditLog, read_events
+from fedenclave.keys.audit import MAX_VALUE, AuditLog
 from fedenclave.keys.errors import KeyDestroyed, KeysRefused, NotRecorded, WrongPassphrase
 from fedenclave.keys.keyring import Keyring, audit_path, create_keyring, open_keyring
 from fedenclave.keys.provider import KeyState, WrappedKey
 from fedenclave.protocol.errors import ConfigurationError
 from tests.keys.conftest import CHEAP, PASSPHRASE
+from tests.keys.events import read_events
 
 DATA_KEY = bytes(range(32))
 

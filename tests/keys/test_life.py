@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.backup import restore_backup, write_backup
 from fedenclave.keys.errors import (
     CannotUnwrap,
@@ -36,6 +35,7 @@ from fedenclave.protocol.codec import encode
 from fedenclave.protocol.digests import sha256
 from fedenclave.protocol.errors import ConfigurationError
 from tests.keys.conftest import CHEAP, PASSPHRASE
+from tests.keys.events import read_events
 
 DATA_KEY = bytes(range(32))
 DAY = 86_400

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.errors import (
     CannotUnwrap,
     KeyDestroyed,
@@ -29,6 +28,7 @@ from fedenclave.keys.pkcs11_token import open_token
 from fedenclave.keys.pkcs11_uri import TokenUri
 from fedenclave.keys.provider import KeyProvider, KeyState
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
+from tests.keys.events import read_events
 from tests.keys.softhsm import PIN, SoftToken, soft_token
 
 DATA_KEY = bytes(range(32))
@@ -288,6 +288,20 @@ def test_a_wrong_pin_is_tried_once_and_stands_in_no_message(tmp_path: Path) -> N
         open_token(uri)
 
 
+def test_a_pin_that_is_refused_is_an_event(audit: Path, tmp_path: Path) -> None:
+    token = soft_token("other")  # one that this process is not logged in to
+    wrong = tmp_path / "wrong"
+    wrong.write_text("some-wrong-pin")
+    wrong.chmod(0o600)
+    where = token.uri().partition("&pin-source=")[0] + f"&pin-source=file:{wrong}"
+    with pytest.raises(WrongPin) as refused:
+        open_keys(where, Access(passphrase=lambda _: b"", audit=audit))
+    (event,) = read_events(audit)
+    assert (event["event"], event["provider"]) == ("pin-refused", "pkcs11")
+    assert event["why"] == refused.value.message
+    assert "some-wrong-pin" not in audit.read_text()
+
+
 def test_a_locked_token_is_told_from_a_wrong_pin(
     token: SoftToken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,7 +329,10 @@ def test_without_a_file_and_a_terminal_nobody_is_asked_for_a_pin(token: SoftToke
     uri = replace(TokenUri.parse(token.uri()), pin_file=None)
     with pytest.raises(ConfigurationError, match="nothing says where the PIN"):
         open_token(uri)
-    open_token(uri, lambda _: PIN.encode()).close()
+    asked: list[str] = []
+    opened = open_token(uri, lambda question: asked.append(question) or PIN.encode())
+    assert asked == ["PIN of pkcs11:token=node"]
+    assert opened.place == "pkcs11:token=node"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from fedenclave.datasets.node_data import NodeData
 from fedenclave.datasets.source import LocalFiles
 from fedenclave.datasets.writer import Options, seal
 from fedenclave.demo.certificates import make_server_certificate
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.keyring import create_keyring, open_keyring
 from fedenclave.node.approvals import AppApprovals
 from fedenclave.node.check import check
@@ -24,6 +23,7 @@ from fedenclave.node.row import Row, State
 from fedenclave.protocol.digests import sha256, to_text
 from fedenclave.protocol.errors import ConfigurationError
 from tests.keys.conftest import CHEAP, PASSPHRASE
+from tests.keys.events import read_events
 from tests.keys.softhsm import soft_token
 from tests.node.apps import bundle
 
