@@ -57,11 +57,6 @@ def moto() -> Iterator[str]:
 
 
 @pytest.fixture
-def audit(tmp_path: Path) -> Path:
-    return tmp_path / "events"
-
-
-@pytest.fixture
 def client(moto: str, credentials: None, monkeypatch: pytest.MonkeyPatch) -> Any:
     import boto3
     import requests

@@ -152,11 +152,6 @@ def vault(pair: rsa.RSAPrivateKey, tls: tuple[Path, Path, Path]) -> Iterator[Fak
         yield fake
 
 
-@pytest.fixture
-def audit(tmp_path: Path) -> Path:
-    return tmp_path / "events"
-
-
 class Clock:
     now = float(NOW)
 

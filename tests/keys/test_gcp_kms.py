@@ -151,11 +151,6 @@ def kms(cloud: CloudKms) -> Iterator[FakeService]:
 
 
 @pytest.fixture
-def audit(tmp_path: Path) -> Path:
-    return tmp_path / "events"
-
-
-@pytest.fixture
 def keys(kms: FakeService, audit: Path) -> KeyProvider:
     library = kms_library()
     from google.auth.credentials import AnonymousCredentials

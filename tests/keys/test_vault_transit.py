@@ -124,11 +124,6 @@ def vault(transit: Transit, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSer
 
 
 @pytest.fixture
-def audit(tmp_path: Path) -> Path:
-    return tmp_path / "events"
-
-
-@pytest.fixture
 def keys(vault: FakeService, audit: Path) -> KeyProvider:
     access = Access(passphrase=lambda _: b"", audit=audit)
     opened = open_keys(f"vault:{vault.url}#transit/node", access)
