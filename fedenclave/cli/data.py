@@ -109,8 +109,8 @@ def open_(
     as_json: AsJson = False,
 ) -> None:
     """List what is in a sealed dataset, or write one of its files, or all, to stdout."""
-    if as_tar and (file is not None or as_json):
-        raise typer.BadParameter("--tar takes neither a file nor --json")
+    if as_tar + as_json + (file is not None) > 1:
+        raise typer.BadParameter("want a file, --tar or --json: one of them at most")
     at = chosen(keys, keyring, passphrase_file, audit)
     with open_dataset(store_at(dataset), at.provider) as opened:
         if as_tar:
@@ -229,6 +229,8 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Wrap a dataset's data key under the newest version of the key, or under other keys."""
+    if to_passphrase_file is not None and to_keys is None:
+        raise typer.BadParameter("--to-passphrase-file is for the keyring that --to names")
     if to_keys is None:
         at = into = chosen(keys, keyring, passphrase_file, audit, key)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,9 @@ from fedenclave.cli.keys_show import facts_of, show
 from fedenclave.cli.terminal import cell, err, out, print_json, say
 from fedenclave.cli.time_option import Expires, expiry
 from fedenclave.keys.backup import restore_backup, write_backup
+from fedenclave.keys.expiry import checked_expiry
 from fedenclave.keys.keyring import audit_path, create_keyring, open_keyring
+from fedenclave.keys.wrapping import checked_key_name
 from fedenclave.node.process_limits import keep_memory_to_itself
 
 app = typer.Typer(help="The keys that data at rest is sealed under.", no_args_is_help=True)
@@ -55,11 +58,12 @@ def init(
     expires: Expires = None,
 ) -> None:
     """Make a keyring with one key. Whoever loses its passphrase loses what it has sealed."""
-    path = keyring_of(keys, keyring)
+    path, name = keyring_of(keys, keyring), checked_key_name(key or DEFAULT_KEY)
+    # Looked at before there is a keyring, which would else be left without a key.
+    until = checked_expiry(expiry(expires), time.time())
     secret = passphrase(passphrase_file, f"new passphrase of {path}", twice=True)
-    until = expiry(expires)
-    create_keyring(path, secret).create(key or DEFAULT_KEY, expires=until)
-    say(f"{path} made (mode 0600) with key {key} version 1; its events: {audit_path(path)}")
+    create_keyring(path, secret).create(name, expires=until)
+    say(f"{path} made (mode 0600) with key {name} version 1; its events: {audit_path(path)}")
 
 
 @app.command()

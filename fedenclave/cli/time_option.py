@@ -35,7 +35,8 @@ def expiry(text: str | None) -> int:
         return int(time.time()) + int(found[1]) * 86_400
     for form in _FORMATS:
         try:
-            return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp())
+            # Not 0, which is for never: the first second of 1970 is over, too.
+            return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp()) or 1
         except (ValueError, OverflowError):
             continue
     raise ConfigurationError(

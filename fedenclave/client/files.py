@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,31 +16,20 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from fedenclave.keys import durable
 from fedenclave.protocol.errors import ConfigurationError, MalformedMessage
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write `data` to `path`: a temporary file, fsync, rename, fsync of the folder.
+    """Write `data` to `path`, in the place of what is there. See `durable.write_whole`.
 
     Raises:
         ConfigurationError: the folder is missing or not writable, or the disk is full. A file
             that was there before is still there.
     """
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        durable.write_whole(path, data, mode=mode, replace=True)
     except OSError as error:
-        raise _cannot_write(path, error) from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105 - both names are strings here
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108
         raise _cannot_write(path, error) from error
 
 
@@ -67,22 +55,14 @@ def write_at(path: Path, position: int, data: bytes) -> None:
             file.flush()
             os.fsync(descriptor)
         if new:
-            _sync_folder(path.parent)
+            durable.sync_folder(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _cannot_write(path: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(
-        f"cannot write {path}: {error.strerror}",
+        f"cannot write {path}: {durable.why(error)}",
         hint="does the folder exist, may this user write there, is the disk full?",
     )
 
@@ -123,12 +103,15 @@ def write_key(path: Path, key: Ed25519PrivateKey) -> None:
     Raises:
         ConfigurationError: the file exists or cannot be written.
     """
-    if path.exists():
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        durable.write_whole(path, pem, mode=0o600, replace=False)
+    except FileExistsError as error:
         raise ConfigurationError(
             f"key file {path} exists already", hint="keys are never overwritten; choose another"
-        )
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_whole(path, pem, mode=0o600)
+        ) from error
+    except OSError as error:
+        raise _cannot_write(path, error) from error
 
 
 def make_key(path: Path) -> None:

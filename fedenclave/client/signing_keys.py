@@ -6,7 +6,8 @@ enclave goes by it, it refuses the former key. The client signs with whichever o
 manifest of the round names, so that nobody has to tell it.
 
 Rules:
-  * Every step is an event in `keys.audit.jsonl`. Signatures are not: the receipts say those.
+  * Every step is an event in `keys.audit.jsonl`, announced before it is begun (keys/audit.py).
+    Signatures are not: the receipts say those.
   * The former key is deleted once the manifest in force names the next one, and not before.
   * A token's former key stays in the token: deleting it there is its owner's.
 """
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fedenclave.client.files import read_key, write_key, write_whole
 from fedenclave.client.identity import IDENTITY_FILE, read_identity
 from fedenclave.keys.audit import AuditLog
-from fedenclave.keys.errors import KeysRefused
+from fedenclave.keys.errors import NotRecorded
 from fedenclave.keys.pkcs11_signing import is_token, make_signer, open_signer, without_access
 from fedenclave.keys.pkcs11_token import Ask
 from fedenclave.protocol.errors import ConfigurationError
@@ -52,17 +53,18 @@ class SigningKeys:
         Raises:
             ConfigurationError, KeysRefused: there is one already, or it cannot be made.
         """
+        self._audit.begin("signing-key-created", where=without_access(where))
         if is_token(where):
             made: Signer = make_signer(where, ask)
+            self._audit.finish("signing-key-created", **_facts(where, made))
         else:
-            write_key(self._folder / where, Ed25519PrivateKey.generate())
-            made = read_key(self._folder / where)
-        try:
-            self._record("signing-key-created", where, made)
-        except KeysRefused:
-            if not is_token(where):
+            made = Ed25519PrivateKey.generate()
+            write_key(self._folder / where, made)
+            try:
+                self._audit.record("signing-key-created", **_facts(where, made))
+            except NotRecorded:
                 (self._folder / where).unlink()  # no key without a record
-            raise
+                raise
         self._open[where] = made
         return made
 
@@ -131,12 +133,14 @@ class SigningKeys:
         if entry.key != public_key(new):
             return
         after = replace(identity, signing_key=identity.next_signing_key, next_signing_key="")
-        self._record("signing-key-replaced", after.signing_key, new)
+        facts = _facts(after.signing_key, new)
+        self._audit.begin("signing-key-replaced", **facts)
         # In this order: killed in between, the folder has one key too many and not one too few.
         self._write(after.to_toml())
         (self._folder / NEXT_ENROLMENT).unlink(missing_ok=True)
         if not is_token(identity.signing_key):
             (self._folder / identity.signing_key).unlink(missing_ok=True)
+        self._audit.finish("signing-key-replaced", **facts)
 
     def _at(self, where: str) -> Signer:
         # Opened once: a token counts its logins, and takes its time over them.
@@ -154,7 +158,6 @@ class SigningKeys:
     def _write(self, identity: bytes) -> None:
         write_whole(self._folder / IDENTITY_FILE, identity)
 
-    def _record(self, event: str, where: str, key: Signer) -> None:
-        self._audit.record(
-            event, where=without_access(where), public_key=key_to_text(public_key(key))
-        )
+
+def _facts(where: str, key: Signer) -> dict[str, str | int]:
+    return {"where": without_access(where), "public_key": key_to_text(public_key(key))}

@@ -66,7 +66,8 @@ class SealedArray:
         row = index + len(self) if index < 0 else index
         if not 0 <= row < len(self):
             raise IndexError(f"there is no row {index} of {len(self)}")
-        return self._rows(row, 1)[0]  # type: ignore[no-any-return]
+        one: NDArray[Any] = self._rows(row, 1)[0]
+        return one
 
     def _rows(self, first: int, count: int) -> NDArray[Any]:
         rows = np.empty((count, *self.shape[1:]), self.dtype)

@@ -25,15 +25,15 @@ from fedenclave.keys.provider import KeyProvider
 _OURS = re.compile(r"(index|body)-[0-9a-f]{32}|\.head\.[a-z0-9_]{8}")
 
 
-def leftovers(store: Store, head: Head) -> list[str]:
-    """Return the names of the objects that are a seal's, and that `head` does not name.
+def leftovers(store: Store, head: Head | None) -> list[str]:
+    """Return the names of the objects that are a seal's, and that `head`, if any, does not name.
 
     A rotation that goes on has such objects, too.
 
     Raises:
         StorageFailed: the storage cannot be looked at.
     """
-    named = {index_name(head.dataset), body_name(head.dataset)}
+    named = {index_name(head.dataset), body_name(head.dataset)} if head is not None else set()
     return sorted(
         name for name in store.names() if _OURS.fullmatch(name) is not None and name not in named
     )

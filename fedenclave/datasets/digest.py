@@ -26,7 +26,6 @@ from fedenclave.protocol.codec import encode
 from fedenclave.protocol.digests import Digest
 
 SALT_SIZE = 32
-LEAF_SIZE = 32
 
 
 def leaf(chunk: bytes | bytearray | memoryview) -> bytes:

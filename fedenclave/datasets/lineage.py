@@ -28,15 +28,6 @@ Parameter: TypeAlias = (
 )
 
 
-def stage_digest(previous: Digest, name: str, parameters: Mapping[str, Parameter]) -> Digest:
-    """Return the digest of a stage that was given what `previous` stands for.
-
-    Raises:
-        ValueError: a parameter is of another kind than `Parameter`.
-    """
-    return digest_of_written(previous, name, written(parameters))
-
-
 def written(parameters: Mapping[str, Parameter]) -> dict[str, object]:
     """Return parameters, each with its kind, as they are digested.
 

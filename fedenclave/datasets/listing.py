@@ -42,21 +42,17 @@ def listed(stores: Iterable[Store]) -> list[Listed]:
 def _look(store: Store) -> Listed | None:
     head, problem = None, ""
     try:
-        names = set(store.names())
-        ours = {name for name in names if name.startswith(("index-", "body-"))}
-        if HEAD not in names and not ours:
-            return None
-        if HEAD not in names:
-            problem = "unfinished: there is no head. a seal was interrupted, and can be deleted"
-        else:
+        if HEAD in store.names():
             head = unverified_head(store).head
-            ours = set(leftovers(store, head))
             problem = _size_problem(store, head)
+        else:
+            problem = "unfinished: there is no head. a seal was interrupted, and can be deleted"
+        left = leftovers(store, head)
     except DatasetRefused as error:
         return Listed(place=store.place, unverified_head=head, problem=error.message, leftovers=())
-    return Listed(
-        place=store.place, unverified_head=head, problem=problem, leftovers=tuple(sorted(ours))
-    )
+    if head is None and not left:
+        return None
+    return Listed(place=store.place, unverified_head=head, problem=problem, leftovers=tuple(left))
 
 
 def _size_problem(store: Store, head: Head) -> str:

@@ -61,7 +61,7 @@ class SealedDataset:
         self._body = store.reader(body_name(head.dataset))
         try:
             check_prefix(self._body, BODY_MAGIC, head, "body", store.place)
-        except DatasetDamaged:
+        except BaseException:
             self._body.close()
             raise
 

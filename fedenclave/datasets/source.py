@@ -110,31 +110,37 @@ def _walk(root: Path) -> Iterator[tuple[SourceFile, _Found]]:
     if stat.S_ISREG(facts.st_mode):
         yield _named(root.name, str(root), facts)
     elif stat.S_ISDIR(facts.st_mode):
-        yield from _walk_folder(str(root), "")
+        yield from _walk_folders(str(root))
     else:
         raise SourceRefused(f"{root} is neither a file nor a folder")
 
 
-def _walk_folder(folder: str, prefix: str) -> Iterator[tuple[SourceFile, _Found]]:
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_symlink():
-                    raise SourceRefused(
-                        f"{entry.path} is a symbolic link",
-                        hint="put what it points to in its place, or take it out: nothing from "
-                        "outside the folder is sealed unseen",
-                    )
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _walk_folder(entry.path, f"{prefix}{entry.name}/")
-                elif entry.is_file(follow_symlinks=False):
-                    yield _named(prefix + entry.name, entry.path, entry.stat(follow_symlinks=False))
-                else:
-                    raise SourceRefused(
-                        f"{entry.path} is neither a file nor a folder", hint="take it out"
-                    )
-    except OSError as error:
-        raise _cannot_read(folder, error) from error
+def _walk_folders(root: str) -> Iterator[tuple[SourceFile, _Found]]:
+    # One folder open at a time, and no call within a call: a path of 4096 bytes can be 2000 deep.
+    folders = [(root, "")]
+    while folders:
+        folder, prefix = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append((entry.path, f"{prefix}{entry.name}/"))
+                    else:
+                        yield _file_at(entry, prefix + entry.name)
+        except OSError as error:
+            raise _cannot_read(folder, error) from error
+
+
+def _file_at(entry: os.DirEntry[str], name: str) -> tuple[SourceFile, _Found]:
+    if entry.is_symlink():
+        raise SourceRefused(
+            f"{entry.path} is a symbolic link",
+            hint="put what it points to in its place, or take it out: nothing from outside the "
+            "folder is sealed unseen",
+        )
+    if not entry.is_file(follow_symlinks=False):
+        raise SourceRefused(f"{entry.path} is neither a file nor a folder", hint="take it out")
+    return _named(name, entry.path, entry.stat(follow_symlinks=False))
 
 
 def _named(name: str, path: str, facts: os.stat_result) -> tuple[SourceFile, _Found]:

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedenclave.keys.errors import KeysRefused
-from fedenclave.protocol.errors import printable
+from fedenclave.keys.errors import NotRecorded
+from fedenclave.protocol.errors import FedEnclaveError
 
 MAX_VALUE = 300
 """Characters of a value that are kept: twice what a message of ours has."""
@@ -38,7 +39,7 @@ class AuditLog:
         """Announce the change that `event` will tell of.
 
         Raises:
-            KeysRefused: that cannot be written: the change is not to be begun.
+            NotRecorded: that cannot be written: the change is not to be begun.
         """
         self.record("change-begun", change=event, **facts)
 
@@ -46,21 +47,43 @@ class AuditLog:
         """Tell of a change that was announced, and is done.
 
         Raises:
-            KeysRefused: it cannot be written. The change is done all the same, and says so.
+            NotRecorded: it cannot be written. The change is done all the same, and says so.
         """
         try:
             self.record(event, **facts)
-        except KeysRefused as error:
-            raise KeysRefused(
+        except NotRecorded as error:
+            raise NotRecorded(
                 f"{event}: it is done, and only its announcement is on record: {error.message}",
                 hint="do not call again. is the disk full, may this user write there?",
             ) from error
+
+    @contextmanager
+    def refusals(self, step: str, **facts: str | int) -> Iterator[None]:
+        """Record what is refused inside, as the event `<step>-refused`, with the reason.
+
+        Raises:
+            NotRecorded: the refusal cannot be written, or something inside could not: that is
+                no refusal, and let through.
+        """
+        try:
+            yield
+        except NotRecorded:
+            raise
+        except FedEnclaveError as error:
+            try:
+                self.record(f"{step}-refused", **facts, why=error.message)
+            except NotRecorded as lost:
+                raise NotRecorded(
+                    f"{error.message}; and this refusal is not on record: {lost.message}",
+                    hint=error.hint,
+                ) from error
+            raise
 
     def record(self, event: str, **facts: str | int) -> None:
         """Append one event.
 
         Raises:
-            KeysRefused: it cannot be written.
+            NotRecorded: it cannot be written.
         """
         cut = {name: _cut(value) for name, value in facts.items()}
         at = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
@@ -75,10 +98,10 @@ class AuditLog:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise KeysRefused(
+            raise NotRecorded(
                 f"cannot write the audit event {event} to {self._path}: {error.strerror}",
-                hint="no key is used without a record: is the disk full, may this user write "
-                "there?",
+                hint="no key is used without a record: does the folder exist, may this user write "
+                "there, is the disk full?",
             ) from error
 
 
@@ -86,14 +109,3 @@ def _cut(value: str | int) -> str | int:
     if isinstance(value, str) and len(value) > MAX_VALUE:
         return f"{value[:MAX_VALUE]}... ({len(value)} characters)"
     return value
-
-
-def read_events(path: Path) -> list[dict[str, str | int]]:
-    """Return a file's events, the oldest first; of a line that was cut off, only that it was."""
-    events = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
-            events.append({"event": "unreadable line", "line": printable(line)[:200]})
-    return events

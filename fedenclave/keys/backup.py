@@ -4,6 +4,7 @@ Rules:
   * A backup is a keyring's file (keyring_file.py), so that nothing new has to be kept safe or read.
   * It is read again from the disk, and opened, before anybody is told that it is there.
   * Neither a backup nor a keyring is ever written over.
+  * Both are on record before they are made, and again once they are (audit.py).
   * A key that is destroyed later is still in the backups before: crypto-erasure ends there.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from fedenclave.keys.audit import AuditLog
 from fedenclave.keys.errors import KeyringDamaged
-from fedenclave.keys.keyring import KIND, audit_path
+from fedenclave.keys.keyring import KIND, audit_path, opened
 from fedenclave.keys.keyring_disk import read_keyring, write_keyring
 from fedenclave.keys.keyring_file import Contents, Cost, Lock, open_with, write_contents
 
@@ -44,7 +45,9 @@ def write_backup(
         ConfigurationError, KeysRefused: see `open_keyring`, or there is something at `backup`, or
             it cannot be written. Nothing is left of it.
     """
-    return _copy(keyring, passphrase, backup, own, (keyring, "keyring-backed-up"), clock, cost)
+    _, contents = opened(keyring, passphrase, clock)
+    log = AuditLog(audit_path(keyring), clock)
+    return _write(contents, backup, own, cost or Cost(), log, "keyring-backed-up")
 
 
 def restore_backup(
@@ -61,39 +64,35 @@ def restore_backup(
     Raises:
         ConfigurationError, KeysRefused: see `write_backup`, with the two files exchanged.
     """
-    return _copy(backup, own, keyring, passphrase, (keyring, "keyring-restored"), clock, cost)
+    contents = _read(backup, own)
+    log = AuditLog(audit_path(keyring), clock)
+    return _write(contents, keyring, passphrase, cost or Cost(), log, "keyring-restored")
 
 
-def _copy(
-    source: Path,
-    opens: bytes,
-    target: Path,
-    seals: bytes,
-    event: tuple[Path, str],
-    clock: Callable[[], float],
-    cost: Cost | None,
+def _write(
+    contents: Contents, target: Path, passphrase: bytes, cost: Cost, log: AuditLog, event: str
 ) -> int:
-    file = read_keyring(source)
-    contents = open_with(file, Lock.derive(opens, file.cost, file.salt))
-    lock = Lock.fresh(seals, cost or Cost())
-    write_keyring(target, write_contents(contents, lock), new=True)
+    facts: dict[str, str | int] = {
+        "provider": KIND,
+        "file": target.name,
+        "versions": len(contents.versions),
+    }
+    log.begin(event, **facts)
+    write_keyring(target, write_contents(contents, Lock.fresh(passphrase, cost)), new=True)
     try:
-        if _read_again(target, seals) != contents:
+        if _read(target, passphrase) != contents:
             raise KeyringDamaged(
                 f"{target} does not hold what was written to it",
                 hint="is the disk sound? nothing is left of the file",
             )
-        versions = len(contents.versions)
-        AuditLog(audit_path(event[0]), clock).record(
-            event[1], provider=KIND, file=target.name, versions=versions
-        )
+        log.record(event, **facts)
     except BaseException:
         with contextlib.suppress(OSError):
             target.unlink()
         raise
-    return versions
+    return len(contents.versions)
 
 
-def _read_again(path: Path, passphrase: bytes) -> Contents:
+def _read(path: Path, passphrase: bytes) -> Contents:
     file = read_keyring(path)
     return open_with(file, Lock.derive(passphrase, file.cost, file.salt))

@@ -22,7 +22,8 @@ def write_whole(path: Path, data: bytes, *, mode: int, replace: bool) -> None:
         FileExistsError: something is there, and is not to be replaced.
         OSError: it cannot be written; what was there before still is.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -30,15 +31,15 @@ def write_whole(path: Path, data: bytes, *, mode: int, replace: bool) -> None:
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         if replace:
-            os.replace(temporary, path)  # noqa: PTH105 - both names are strings here
+            temporary.replace(path)
         else:
             # Unlike a rename, a link never takes the place of what another process has written.
-            Path(path).hardlink_to(temporary)
-            os.unlink(temporary)  # noqa: PTH108
+            path.hardlink_to(temporary)
+            temporary.unlink()
         sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108
+            temporary.unlink()
         raise
 
 

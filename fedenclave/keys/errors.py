@@ -9,6 +9,10 @@ class KeysRefused(FedEnclaveError):
     """A key provider cannot do what it is asked. Nothing was changed."""
 
 
+class NotRecorded(KeysRefused):
+    """An event cannot be written: nothing is done without it. What is done says that it is."""
+
+
 class WrongPassphrase(KeysRefused):
     """The keyring is whole, and the passphrase does not open it."""
 

@@ -5,7 +5,7 @@ Rules:
     change, so that two processes lose nothing of each other's.
   * What a killed write has left goes with the next change: the keys of its time are in it.
   * A key wraps only while it is there: the file is read again under the lock before each wrapping.
-  * Each change is on record before it is begun, and again once it is done (audit.py).
+  * Every step is recorded, a refused one, too; a change also before it is begun (audit.py).
   * A destroyed version keeps its place in the list, without its bytes.
   * Destroying erases what the file holds. Backups of the file still hold the key, and so may the
     disk, where the old file's blocks lie until they are written over (sealed by the passphrase).
@@ -47,7 +47,6 @@ from fedenclave.keys.keyring_file import (
 from fedenclave.keys.provider import DATA_KEY_SIZE, KeyVersion, WrappedKey
 from fedenclave.keys.wrapping import checked_key_name, until, wrapped_elsewhere
 from fedenclave.protocol.codec import encode
-from fedenclave.protocol.errors import FedEnclaveError
 
 KIND = "keyring"
 _LAYOUT = b"\x02"
@@ -73,10 +72,10 @@ class Keyring:
 
     def create(self, key: str, *, expires: int = 0) -> KeyVersion:
         """Make a key. See `KeyProvider.create`."""
-        checked_key_name(key)
-        checked_expiry(expires, self._clock())
         facts = {"provider": KIND, "key": key, "version": 1, **until(expires)}
-        with self._changing() as versions:
+        with self._audit.refusals("create", **facts), self._changing() as versions:
+            checked_key_name(key)
+            checked_expiry(expires, self._clock())
             if any(stored.key == key for stored in versions):
                 raise KeysRefused(f"key {key} exists already", hint="rotate adds a version to it")
             versions.append(_new_version(key, 1, self._clock(), expires))
@@ -86,8 +85,9 @@ class Keyring:
 
     def rotate(self, key: str, *, expires: int = 0) -> KeyVersion:
         """Add a version. See `KeyProvider.rotate`."""
-        checked_expiry(expires, self._clock())
-        with self._changing() as versions:
+        refusals = self._audit.refusals("rotate", provider=KIND, key=key, **until(expires))
+        with refusals, self._changing() as versions:
+            checked_expiry(expires, self._clock())
             number = _newest(versions, key).version + 1
             versions.append(_new_version(key, number, self._clock(), expires))
             facts = {"provider": KIND, "key": key, "version": number, **until(expires)}
@@ -99,7 +99,8 @@ class Keyring:
         """Wrap a data key. See `KeyProvider.wrap`."""
         if len(data_key) != DATA_KEY_SIZE:
             raise ValueError(f"a data key has {DATA_KEY_SIZE} bytes")
-        with locked(self._path):
+        refusals = self._audit.refusals("wrap", provider=KIND, key=key, subject=subject)
+        with refusals, locked(self._path):
             # Another process may have destroyed a version meanwhile, or made a newer one; and none
             # is to do so between this reading and the record of what was wrapped.
             self._contents = self._read_again(self._lock)
@@ -107,15 +108,11 @@ class Keyring:
 
     def _wrapped(self, data_key: bytes, key: str, subject: str, context: str) -> WrappedKey:
         newest = _present(_newest(self._contents.versions, key))
-        facts: dict[str, str | int] = {"provider": KIND, "key": key, "version": newest.version}
-        try:
-            check_seals(self._version(key, newest.version), self._clock())
-        except KeysRefused as error:
-            self._audit.record("wrap-refused", **facts, subject=subject, why=error.message)
-            raise
+        check_seals(self._version(key, newest.version), self._clock())
         nonce = os.urandom(NONCE_SIZE)
         bound = _bound(key, newest.version, context)
         sealed = AESGCM(newest.secret).encrypt(nonce, data_key, bound)
+        facts: dict[str, str | int] = {"provider": KIND, "key": key, "version": newest.version}
         self._audit.record("key-wrapped", **facts, subject=subject)
         wrapped = _LAYOUT + nonce + sealed
         return WrappedKey(provider=KIND, key=key, version=newest.version, wrapped=wrapped)
@@ -128,11 +125,8 @@ class Keyring:
             "version": wrapped.version,
             "subject": subject,
         }
-        try:
+        with self._audit.refusals("unwrap", **facts):
             data_key = self._unwrapped(wrapped, context)
-        except FedEnclaveError as error:
-            self._audit.record("unwrap-refused", **facts, why=error.message)
-            raise
         self._audit.record("key-unwrapped", **facts)
         return data_key
 
@@ -168,12 +162,13 @@ class Keyring:
 
     def destroy(self, key: str, version: int) -> KeyVersion:
         """Destroy a version. See `KeyProvider.destroy`."""
-        with self._changing() as versions:
+        facts: dict[str, str | int] = {"provider": KIND, "key": key, "version": version}
+        with self._audit.refusals("destroy", **facts), self._changing() as versions:
             stored = _present(_find(versions, key, version))
             gone = replace(stored, destroyed=max(1, int(self._clock())), secret=b"")
             versions[versions.index(stored)] = gone
-            self._audit.begin("key-destroyed", provider=KIND, key=key, version=version)
-        self._audit.finish("key-destroyed", provider=KIND, key=key, version=version)
+            self._audit.begin("key-destroyed", **facts)
+        self._audit.finish("key-destroyed", **facts)
         return self._version(key, version)
 
     def change_passphrase(self, passphrase: bytes) -> None:
@@ -184,7 +179,8 @@ class Keyring:
         """
         former, self._lock = self._lock, Lock.fresh(passphrase, self._lock.cost)
         try:
-            with self._changing(former):
+            refusals = self._audit.refusals("change-passphrase", provider=KIND)
+            with refusals, self._changing(former):
                 self._audit.begin("passphrase-changed", provider=KIND)
         except BaseException:
             self._lock = former
@@ -255,14 +251,19 @@ def open_keyring(
         KeyringDamaged: it was cut or changed.
         WrongPassphrase: it is whole, and the passphrase is another.
     """
+    lock, contents = opened(path, passphrase, clock)
+    return Keyring(path, lock, contents, clock)
+
+
+def opened(path: Path, passphrase: bytes, clock: Callable[[], float]) -> tuple[Lock, Contents]:
+    """Return what opens a keyring's file, and what is in it. See `open_keyring`."""
     file = read_keyring(path)
     lock = Lock.derive(passphrase, file.cost, file.salt)
     try:
-        contents = open_with(file, lock)
+        return lock, open_with(file, lock)
     except WrongPassphrase:
         AuditLog(audit_path(path), clock).record("passphrase-refused", provider=KIND)
         raise
-    return Keyring(path, lock, contents, clock)
 
 
 def audit_path(keyring: Path) -> Path:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from fedenclave.keys import keyring, pkcs11_keys
 from fedenclave.keys.audit import AuditLog
+from fedenclave.keys.errors import WrongPin
 from fedenclave.keys.key_store import KeyStore
 from fedenclave.keys.pkcs11_token import Ask, open_token
 from fedenclave.keys.pkcs11_uri import TokenUri
@@ -85,8 +86,12 @@ def open_keys(text: str, access: Access) -> KeysAt:
             f"keys are at {text.partition('?')[0][:80]!r}, want one of: {_EXAMPLES}",
             hint="the folder's keyring is keyring:PATH",
         )
-    store, key = opener(text, rest, access)
     audit = AuditLog(access.audit, access.clock)
+    try:
+        store, key = opener(text, rest, access)
+    except WrongPin as error:
+        audit.record("pin-refused", provider=kind, why=error.message)
+        raise
     return KeysAt(provider=StoredKeys(store, audit, clock=access.clock), key=key)
 
 

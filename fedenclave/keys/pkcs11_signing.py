@@ -131,35 +131,32 @@ def _private_half(p: Any, label: str) -> dict[Any, Any]:
 
 
 def _generate(p: Any, session: Any, label: str) -> None:
-    id_ = os.urandom(8)
-    refused: Exception | None = None
-    for curve in (_CURVE, _CURVE_NAME):
-        parameters = session.create_domain_parameters(
-            p.KeyType.EC_EDWARDS, {p.Attribute.EC_PARAMS: curve}, local=True
-        )
-        try:
-            parameters.generate_keypair(
-                mechanism=p.Mechanism.EC_EDWARDS_KEY_PAIR_GEN,
-                store=True,
-                label=label,
-                id=id_,
-                capabilities=p.MechanismFlag.SIGN | p.MechanismFlag.VERIFY,
-                private_template={
-                    p.Attribute.PRIVATE: True,
-                    p.Attribute.SENSITIVE: True,
-                    p.Attribute.EXTRACTABLE: False,
-                },
-            )
-        except (
-            p.exceptions.DomainParamsInvalid,
-            p.exceptions.AttributeValueInvalid,
-            p.exceptions.TemplateInconsistent,
-        ) as error:
-            refused = error
-            continue
-        return
-    assert refused is not None  # noqa: S101 - both spellings were refused
-    raise refused
+    try:
+        _generate_on(p, session, label, _CURVE)
+    except (
+        p.exceptions.DomainParamsInvalid,
+        p.exceptions.AttributeValueInvalid,
+        p.exceptions.TemplateInconsistent,
+    ):
+        _generate_on(p, session, label, _CURVE_NAME)
+
+
+def _generate_on(p: Any, session: Any, label: str, curve: bytes) -> None:
+    parameters = session.create_domain_parameters(
+        p.KeyType.EC_EDWARDS, {p.Attribute.EC_PARAMS: curve}, local=True
+    )
+    parameters.generate_keypair(
+        mechanism=p.Mechanism.EC_EDWARDS_KEY_PAIR_GEN,
+        store=True,
+        label=label,
+        id=os.urandom(8),
+        capabilities=p.MechanismFlag.SIGN | p.MechanismFlag.VERIFY,
+        private_template={
+            p.Attribute.PRIVATE: True,
+            p.Attribute.SENSITIVE: True,
+            p.Attribute.EXTRACTABLE: False,
+        },
+    )
 
 
 def _found(token: OpenToken, uri: TokenUri) -> TokenSigner:

@@ -73,11 +73,6 @@ class OpenToken:
         with self._lock, _leaving_no_tls_error(), translated(doing, self.place):
             yield self._session
 
-    def close(self) -> None:
-        """Log out."""
-        with self._lock, _leaving_no_tls_error():
-            self._session.close()
-
 
 @contextmanager
 def _leaving_no_tls_error() -> Iterator[None]:
@@ -169,9 +164,12 @@ def _matches(token: Any, uri: TokenUri) -> bool:
 def _pin(uri: TokenUri, ask: Ask | None) -> str:
     named = os.environ.get(PIN_VARIABLE)
     file = uri.pin_file or (Path(named) if named else None)
-    if file is None and ask is None:
+    if file is not None:
+        given = read_passphrase(file, "PIN")
+    elif ask is not None:
+        given = ask(f"PIN of {uri.place}")
+    else:
         raise ConfigurationError(f"nothing says where the PIN of {uri.place} is", hint=_NO_PIN_HINT)
-    given = read_passphrase(file, "PIN") if file is not None else ask(f"PIN of {uri.place}")  # type: ignore[misc]
     try:
         return given.decode()
     except UnicodeDecodeError as error:

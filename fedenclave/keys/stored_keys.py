@@ -1,7 +1,8 @@
 """A key provider over any key store: names, expiry, what can be destroyed, and the audit events.
 
 Rules:
-  * Every step is recorded, a refused one, too, before the call returns.
+  * Every step is recorded, a refused one, too, before the call returns; a change also before it is
+    begun (audit.py).
   * What a store unwraps is a data key, or it is refused.
   * The newest version of a key is not destroyed: its number would be given again (key_store.py).
 """
@@ -9,8 +10,8 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from fedenclave.keys.audit import AuditLog
@@ -24,7 +25,6 @@ from fedenclave.keys.expiry import check_seals, checked_expiry
 from fedenclave.keys.key_store import KeyStore
 from fedenclave.keys.provider import DATA_KEY_SIZE, KeyState, KeyVersion, WrappedKey
 from fedenclave.keys.wrapping import checked_key_name, until, wrapped_elsewhere
-from fedenclave.protocol.errors import FedEnclaveError
 
 Facts = dict[str, str | int]
 
@@ -50,31 +50,33 @@ class StoredKeys:
 
     def create(self, key: str, *, expires: int = 0) -> KeyVersion:
         """Make a key. See `KeyProvider.create`."""
-        checked_key_name(key)
-        self._check_expiry(expires)
-        with self._recorded("create", key):
+        with self._refusals("create", key):
+            checked_key_name(key)
+            self._check_expiry(expires)
             if any(version.key == key for version in self._store.versions(key)):
                 raise KeysRefused(
                     f"{self.place} has a key {key} already", hint="rotate adds a version to it"
                 )
+            self._begin("key-created", key, version=1, **until(expires))
             number = self._store.create(key, 1, expires)
-        self._record("key-created", key, version=number, **until(expires))
+        self._finish("key-created", key, version=number, **until(expires))
         return self._made(key, number, expires)
 
     def rotate(self, key: str, *, expires: int = 0) -> KeyVersion:
         """Add a version. See `KeyProvider.rotate`."""
-        self._check_expiry(expires)
-        with self._recorded("rotate", key):
-            newest = self._newest(key)
-            number = self._store.create(key, newest.version + 1, expires)
-        self._record("key-rotated", key, version=number, **until(expires))
+        with self._refusals("rotate", key):
+            self._check_expiry(expires)
+            number = self._newest(key).version + 1
+            self._begin("key-rotated", key, version=number, **until(expires))
+            number = self._store.create(key, number, expires)
+        self._finish("key-rotated", key, version=number, **until(expires))
         return self._made(key, number, expires)
 
     def wrap(self, data_key: bytes, key: str, *, subject: str, context: str) -> WrappedKey:
         """Wrap a data key. See `KeyProvider.wrap`."""
         if len(data_key) != DATA_KEY_SIZE:
             raise ValueError(f"a data key has {DATA_KEY_SIZE} bytes")
-        with self._recorded("wrap", key, subject=subject):
+        with self._refusals("wrap", key, subject=subject):
             if self._store.keeps_expiry:
                 check_seals(self._newest(key), self._clock())
             version, wrapped = self._store.encrypt(data_key, key, context)
@@ -84,7 +86,7 @@ class StoredKeys:
     def unwrap(self, wrapped: WrappedKey, *, subject: str, context: str) -> bytes:
         """Return a data key. See `KeyProvider.unwrap`."""
         key, version = wrapped.key[:80], wrapped.version
-        with self._recorded("unwrap", key, version=version, subject=subject):
+        with self._refusals("unwrap", key, version=version, subject=subject):
             if wrapped.provider != self.kind:
                 raise wrapped_elsewhere(wrapped, self.kind)
             checked_key_name(wrapped.key)
@@ -103,7 +105,7 @@ class StoredKeys:
 
     def destroy(self, key: str, version: int) -> KeyVersion:
         """Destroy a version. See `KeyProvider.destroy`."""
-        with self._recorded("destroy", key, version=version):
+        with self._refusals("destroy", key, version=version):
             newest = self._newest(key)
             if version == newest.version:
                 raise KeysRefused(
@@ -112,10 +114,9 @@ class StoredKeys:
                     "keys rotate",
                 )
             self._check_there(key, version, newest.version)
-            # Before it is done, too: what cannot be called back is not done without a record.
-            self._record("key-destroying", key, version=version)
+            self._begin("key-destroyed", key, version=version)
             gone = self._store.destroy(key, version)
-        self._record("key-destroyed", key, version=version, gone=gone)
+        self._finish("key-destroyed", key, version=version, gone=gone)
         state = KeyState.DESTROYED if gone <= self._clock() else KeyState.SCHEDULED
         former = KeyVersion(key=key, version=version, created=0, destroyed=gone, state=state)
         told = [v for v in self._store.versions(key) if v.version == version]
@@ -169,13 +170,16 @@ class StoredKeys:
         )
 
     def _record(self, event: str, key: str, **facts: str | int) -> None:
-        self._audit.record(event, provider=self.kind, place=self.place, key=key, **facts)
+        self._audit.record(event, **self._facts(key, facts))
 
-    @contextmanager
-    def _recorded(self, step: str, key: str, **facts: str | int) -> Iterator[None]:
-        """Record a step that is refused."""
-        try:
-            yield
-        except FedEnclaveError as error:
-            self._record(f"{step}-refused", key, **facts, why=error.message)
-            raise
+    def _begin(self, event: str, key: str, **facts: str | int) -> None:
+        self._audit.begin(event, **self._facts(key, facts))
+
+    def _finish(self, event: str, key: str, **facts: str | int) -> None:
+        self._audit.finish(event, **self._facts(key, facts))
+
+    def _refusals(self, step: str, key: str, **facts: str | int) -> AbstractContextManager[None]:
+        return self._audit.refusals(step, **self._facts(key, facts))
+
+    def _facts(self, key: str, facts: Facts) -> Facts:
+        return {"provider": self.kind, "place": self.place, "key": key, **facts}

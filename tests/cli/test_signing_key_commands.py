@@ -18,7 +18,6 @@ from fedenclave.client.signing_keys import AUDIT_FILE
 from fedenclave.flower.node import FlowerNode
 from fedenclave.host.aggregator import Aggregator
 from fedenclave.host.rounds import RoundCoordinator
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.errors import AnswerNotTrusted, KeysRefused, NoSuchKey
 from fedenclave.keys.pkcs11_signing import make_signer, open_signer
 from fedenclave.protocol.errors import Reason
@@ -31,6 +30,7 @@ from tests.cli import test_amendment_commands
 from tests.cli.bank_rounds import aggregator_of, folders_of
 from tests.cli.conftest import BANKS, MANIFEST, Command, agree, copied
 from tests.cli.test_amendment_commands import NEW, aggregator_under, approve, play
+from tests.keys.events import read_events
 from tests.keys.softhsm import PIN, SoftToken, soft_token
 
 _numbers = itertools.count()
@@ -90,7 +90,7 @@ def test_a_client_whose_key_is_in_a_token_takes_part_like_any_other(
         assert verified.status == 0, verified.err
         assert len(json.loads(verified.out)["receipts"]) == 2
     events = read_events(enrolled / "alpha" / AUDIT_FILE)
-    assert [event["event"] for event in events] == ["signing-key-created"]
+    assert [event["event"] for event in events] == ["change-begun", "signing-key-created"]
     assert str(events[0]["where"]).startswith("pkcs11:token=node;object=client-")
     assert PIN not in (enrolled / "alpha" / AUDIT_FILE).read_text()
     # What would leave the machine is shown with the token's signature, too.
@@ -138,7 +138,9 @@ def test_an_exchanged_key_is_refused_and_older_receipts_still_verify(
     identity = ClientFolder(alpha).identity()
     assert identity.signing_keys == [uri]
     assert [event["event"] for event in read_events(alpha / AUDIT_FILE)] == [
-        *("signing-key-created", "signing-key-created", "signing-key-replaced"),
+        *("change-begun", "signing-key-created"),
+        *("change-begun", "signing-key-created"),
+        *("change-begun", "signing-key-replaced"),
     ]
     for bank in BANKS:
         verified = fedenclave("receipts", "verify", federation / bank, "--json")
@@ -170,7 +172,7 @@ def test_no_signing_key_is_made_without_a_record(federation: Path, fedenclave: C
     before = (alpha / "client.toml").read_bytes()
     done = fedenclave("client", "new-key", "--dir", alpha)
     assert done.status == 1
-    assert "cannot write the audit event signing-key-created" in done.err
+    assert "cannot write the audit event change-begun" in done.err
     assert not (alpha / "client-2.key").exists()
     assert (alpha / "client.toml").read_bytes() == before
 

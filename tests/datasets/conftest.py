@@ -17,6 +17,7 @@ from fedenclave.datasets.reader import SealedDataset, open_dataset
 from fedenclave.datasets.source import LocalFiles
 from fedenclave.datasets.writer import Options, seal
 from fedenclave.keys.keyring import Keyring, create_keyring
+from tests.datasets.faults import SteadyKeys
 from tests.keys.conftest import CHEAP, PASSPHRASE
 
 LENGTHS = {
@@ -36,6 +37,7 @@ def content(size: int, seed: int) -> bytes:
 
 
 FILES = {name: content(size, i) for i, (name, size) in enumerate(LENGTHS.items())}
+SMALL = {"a": b"abc" * 1000, "b": b""}
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> Path:
@@ -56,6 +58,16 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
     made = create_keyring(tmp_path_factory.mktemp("keys") / "keyring", PASSPHRASE, cost=CHEAP)
     made.create("node")
     return made
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    return write_files(tmp_path / "small", SMALL)
+
+
+@pytest.fixture
+def keys() -> SteadyKeys:
+    return SteadyKeys()
 
 
 def sealed_at(folder: Path, source: Path, ring: Keyring) -> Head:

@@ -68,6 +68,9 @@ class Fault:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+INTERRUPT = Fault("interrupt", KeyboardInterrupt)
+
+
 @dataclass
 class Calls:
     """Calls by name, in their order, and the one at which there is a fault."""

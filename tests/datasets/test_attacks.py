@@ -24,12 +24,13 @@ from fedenclave.datasets.rotate import reencrypt
 from fedenclave.datasets.verify import verify
 from fedenclave.keys.errors import CannotUnwrap, KeyDestroyed, KeysRefused, NoSuchKey
 from fedenclave.keys.keyring import Keyring, create_keyring
-from fedenclave.protocol.digests import sha256
+from fedenclave.protocol.digests import Digest, sha256
 from fedenclave.protocol.errors import FedEnclaveError
 from tests.datasets.conftest import FILES, OPTIONS, opened, part, sealed_at, write_files
 from tests.keys.conftest import CHEAP, PASSPHRASE
 
 SEALED_CHUNK = CHUNK + TAG_SIZE
+NO_DIGEST = Digest(bytes(32))
 
 
 def flip(path: Path, position: int) -> None:
@@ -262,7 +263,6 @@ class TestWhoHasTheKey:
         return write_index(dataset.salt, entries, count, dataset.keys)
 
     def refused(self, folder: Path, ring: Keyring, entries: list[Entry], count: int) -> str:
-
         head, data_key = unwrap(LocalStore(folder), ring, "test")
         keys = DatasetKeys.derive(data_key, head.dataset)
         with opened(folder, ring) as dataset:
@@ -280,29 +280,29 @@ class TestWhoHasTheKey:
     def test_names_that_lead_out_of_a_folder_are_refused(
         self, sealed: Path, ring: Keyring, name: str
     ) -> None:
-        entry = Entry(name=name, size=1, digest=bytes(32))  # type: ignore[arg-type]
+        entry = Entry(name=name, size=1, digest=NO_DIGEST)
         assert "file name" in self.refused(sealed, ring, [entry], 1)
 
     def test_sizes_that_are_not_there_take_no_memory(self, sealed: Path, ring: Keyring) -> None:
-        entry = Entry(name="a", size=2**55, digest=bytes(32))  # type: ignore[arg-type]
+        entry = Entry(name="a", size=2**55, digest=NO_DIGEST)
         assert "files of" in self.refused(sealed, ring, [entry], 1)
 
     def test_a_size_out_of_range_is_refused(self, sealed: Path, ring: Keyring) -> None:
-        entry = Entry(name="a", size=2**63, digest=bytes(32))  # type: ignore[arg-type]
+        entry = Entry(name="a", size=2**63, digest=NO_DIGEST)
         assert f"{2**63} bytes" in self.refused(sealed, ring, [entry], 1)
 
     def test_a_count_that_is_not_there_is_refused(self, sealed: Path, ring: Keyring) -> None:
         assert "0 files, want 4000000000" in self.refused(sealed, ring, [], 4_000_000_000)
 
     def test_a_name_twice_is_refused(self, sealed: Path, ring: Keyring) -> None:
-        entry = Entry(name="a", size=1, digest=bytes(32))  # type: ignore[arg-type]
+        entry = Entry(name="a", size=1, digest=NO_DIGEST)
         assert "is out of order or twice there" in self.refused(sealed, ring, [entry, entry], 2)
 
     def test_another_digest_than_the_heads_is_refused(self, sealed: Path, ring: Keyring) -> None:
         with opened(sealed, ring) as dataset:
             members = list(dataset.members.values())
         entries = [Entry(name=m.name, size=m.size, digest=m.digest) for m in members]
-        entries[0] = Entry(name=entries[0].name, size=0, digest=bytes(32))  # type: ignore[arg-type]
+        entries[0] = Entry(name=entries[0].name, size=0, digest=NO_DIGEST)
         assert "digest is not the head's" in self.refused(sealed, ring, entries, len(entries))
 
 

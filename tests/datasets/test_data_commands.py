@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fedenclave.keys.audit import read_events
 from tests.datasets.conftest import FILES, Command, part, write_files
 from tests.keys.conftest import PASSPHRASE
+from tests.keys.events import read_events
 
 
 @pytest.fixture
@@ -120,7 +120,16 @@ def test_all_files_come_as_a_tar_archive(sealed_here: Path, fedenclave: Command)
             assert stream is not None
             found[entry.name] = stream.read()
     assert found == FILES
-    assert fedenclave("data", "open", sealed_here, "c", "--tar").status == 2
+    for words in (("c", "--tar"), ("--tar", "--json"), ("c", "--json")):
+        ended = fedenclave("data", "open", sealed_here, *words)
+        assert (ended.status, ended.out) == (2, "")
+
+
+def test_a_passphrase_for_keys_that_are_not_named_is_refused(
+    sealed_here: Path, node: Path, fedenclave: Command
+) -> None:
+    ended = fedenclave("data", "rotate", sealed_here, "--to-passphrase-file", node / "passphrase")
+    assert (ended.status, ended.out) == (2, "")
 
 
 def test_a_damaged_dataset_gives_no_whole_archive(sealed_here: Path, fedenclave: Command) -> None:

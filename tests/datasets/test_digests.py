@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedenclave.datasets.digest import SALT_SIZE, ContentsDigest, FileDigest, leaf
-from fedenclave.datasets.lineage import Lineage, stage_digest
+from fedenclave.datasets.lineage import Lineage
 from fedenclave.keys.keyring import Keyring
 from fedenclave.protocol.digests import Digest, sha256
 from tests.datasets.conftest import FILES, opened
@@ -56,7 +56,7 @@ def test_a_stage_is_that_of_the_page() -> None:
         [FIRST, "normalise", dict(sorted(written.items(), key=lambda i: len(i[0])))]
     )
     want = hashlib.sha256(b"fedenclave/lineage-stage/v1\0" + inner).digest()
-    assert stage_digest(FIRST, "normalise", {"size": [28], "std": 0.3125}) == want
+    assert Lineage.of(FIRST).then("normalise", size=[28], std=0.3125).digest == want
 
 
 def test_every_stage_and_parameter_counts() -> None:
@@ -86,7 +86,8 @@ def test_what_looks_alike_is_not_the_same() -> None:
 )
 def test_the_order_of_parameters_does_not_count(parameters: dict[str, int | float | str]) -> None:
     backwards = dict(reversed(parameters.items()))
-    assert stage_digest(FIRST, "s", parameters) == stage_digest(FIRST, "s", backwards)
+    first = Lineage.of(FIRST)
+    assert first.then("s", **parameters).digest == first.then("s", **backwards).digest
 
 
 def test_several_datasets_are_one_start() -> None:

@@ -11,12 +11,12 @@ import pytest
 from fedenclave.datasets.errors import StorageFailed
 from fedenclave.datasets.local_store import LocalStore
 from fedenclave.datasets.rotate import rewrap
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.keyring import open_keyring
 from fedenclave.keys.locations import Access, open_keys
 from tests.datasets.conftest import Command
 from tests.datasets.test_rotate import _Breaking, snapshot
 from tests.keys.conftest import PASSPHRASE
+from tests.keys.events import read_events
 from tests.keys.softhsm import PIN, SoftToken, soft_token
 
 _numbers = itertools.count()
@@ -53,7 +53,7 @@ def test_a_dataset_lives_under_a_key_in_a_token(
     assert "backups of pkcs11:token=node, if its maker makes any, may still hold it" in gone.out
     assert fedenclave("data", "verify", node / "sealed", *keys).status == 0
     events = [str(event["event"]) for event in read_events(node / "hsm.jsonl")]
-    assert events[0] == "key-created"
+    assert events[:2] == ["change-begun", "key-created"]
     assert "key-destroyed" in events
     assert PIN not in (node / "hsm.jsonl").read_text()
 

@@ -111,15 +111,18 @@ def test_a_backup_brings_datasets_back(node: Path, fedenclave: Command, own: Pat
 MISTAKES = [
     (("keys", "create", "x", "--expires", "soon"), "--expires is 'soon', want a day"),
     (("keys", "create", "x", "--expires", "2020-01-01"), "want a time after now"),
+    (("keys", "create", "x", "--expires", "1970-01-01"), "want a time after now"),
     (("keys", "rotate", "--expires", "0d"), "--expires is '0d', want a day"),
     (("keys", "backup", "keyring", "--backup-passphrase-file", "own"), "exists already"),
     (("keys", "backup", "no/x", "--backup-passphrase-file", "own"), "cannot write the keyring"),
-    (("keys", "restore", "own", "--backup-passphrase-file", "own"), "exists already|is no keyring"),
+    (("keys", "restore", "own", "--backup-passphrase-file", "own"), "it is no keyring"),
     (("keys", "show", "node", "--datasets", "none"), "cannot read none"),
     (("keys", "destroy", "node", "1", "--yes", "--datasets", "none"), "cannot read none"),
     (("keys", "list", "--keys", "keyring:none"), "cannot read the keyring none"),
     (("keys", "list", "--keys", "pkcs11:token=a?pin-value=1"), "holds a PIN"),
     (("keys", "init", "--keys", "vault:https://x#t"), "is no keyring"),
+    (("keys", "init", "--keyring", "new", "--key", "a/b"), "cannot be named"),
+    (("keys", "init", "--keyring", "new", "--expires", "2020-01-01"), "want a time after now"),
 ]
 
 
@@ -137,7 +140,7 @@ def test_a_mistake_is_an_error_and_changes_nothing(
     ended = fedenclave(*words)
     assert (ended.status, ended.out) == (1, "")
     assert ended.err.startswith("error: ")
-    assert any(part in ended.err for part in message.split("|"))
+    assert message in ended.err
     assert "Traceback" not in ended.err
     after = {p: p.read_bytes() for p in node.rglob("*") if p.is_file() and "audit" not in p.name}
     after.pop(node / ".keyring.lock", None)

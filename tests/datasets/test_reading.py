@@ -15,9 +15,9 @@ from fedenclave.datasets.errors import DatasetMissing
 from fedenclave.datasets.layout import CHUNK
 from fedenclave.datasets.reader import SealedDataset
 from fedenclave.datasets.verify import verify
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.keyring import Keyring, audit_path
 from tests.datasets.conftest import FILES, opened, sealed_at, write_files
+from tests.keys.events import read_events
 
 
 def test_every_file_is_read_back(sealed: Path, ring: Keyring) -> None:

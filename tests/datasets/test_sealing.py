@@ -64,10 +64,25 @@ def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     source = write_files(tmp_path / "source", {"x": b"x"})
-    with open(os.fsencode(source) + b"/\xff", "wb"):  # noqa: PTH123
-        pass
+    Path(os.fsdecode(os.fsencode(source) + b"/\xff")).touch()
     with pytest.raises(SourceRefused, match="not UTF-8"):
         LocalFiles(source)
+
+
+def test_a_folder_may_be_deeper_than_calls_can_be_nested(tmp_path: Path) -> None:
+    (tmp_path / "stays").touch()
+    deepest = tmp_path / "source"
+    deepest.mkdir()
+    for _ in range(sys.getrecursionlimit() + 50):
+        deepest = deepest / "d"
+        deepest.mkdir()
+    (deepest / "x").touch()
+    try:
+        (file,) = LocalFiles(tmp_path / "source").files
+        assert file.name == "d/" * (sys.getrecursionlimit() + 50) + "x"
+    finally:
+        (deepest / "x").unlink()
+        os.removedirs(deepest)  # pytest's own clearing up nests calls
 
 
 def test_nothing_to_seal_is_refused(tmp_path: Path) -> None:
@@ -244,6 +259,11 @@ def test_killed_half_way_there_is_no_dataset_and_a_new_seal_succeeds(
     (item,) = listed(stores_in(str(tmp_path)))
     assert item.problem == ""
     assert len(item.leftovers) == 1
+
+
+def test_a_folder_of_somebody_elses_is_no_interrupted_seal(tmp_path: Path) -> None:
+    write_files(tmp_path, {"papers/body-of-work.txt": b"x", "papers/index-2026.csv": b"x"})
+    assert listed(stores_in(str(tmp_path))) == []
 
 
 def test_many_small_files_are_sealed_in_few_jobs(tmp_path: Path, ring: Keyring) -> None:

@@ -17,6 +17,11 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def audit(tmp_path: Path) -> Path:
+    return tmp_path / "events"
+
+
+@pytest.fixture
 def keyring(path: Path) -> Keyring:
     made = create_keyring(path, PASSPHRASE, clock=lambda: 1000.0, cost=CHEAP)
     made.create("node")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 import threading
@@ -13,6 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from fedenclave.keys.provider import KeyProvider
+from fedenclave.protocol.errors import FedEnclaveError
+from tests.keys.events import read_events
+
+DATA_KEY = bytes(range(32))
+USE = {"subject": "dataset a", "context": "a"}
 HANG = (0, "hang")
 
 
@@ -106,3 +115,33 @@ def serving(fake: FakeService, tls: tuple[Path, Path] | None = None) -> Iterator
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def refused_unwrapping(
+    keys: KeyProvider,
+    fake: FakeService,
+    failure: tuple[str, tuple[int, Any] | None],
+    error: type[FedEnclaveError],
+    audit: Path,
+) -> str:
+    """Unwrap while requests to a path fail; return the message of the error that comes of it.
+
+    It is of that class and no other, has a hint, and is on record. Then they fail no more, and what
+    was wrapped before unwraps.
+    """
+    keys.create("node")
+    wrapped = keys.wrap(DATA_KEY, "node", **USE)
+    path, answer = failure
+    fake.failures[path] = answer
+    with pytest.raises(error) as refused:
+        keys.unwrap(wrapped, **USE)
+    assert type(refused.value) is error
+    assert refused.value.hint
+    event = read_events(audit)[-1]
+    assert event["event"] == "unwrap-refused"
+    assert str(event["why"])[:200] == refused.value.message[:200]
+    for text in (DATA_KEY.hex(), base64.b64encode(DATA_KEY).decode()):
+        assert text not in audit.read_text()
+    del fake.failures[path]
+    assert keys.unwrap(wrapped, **USE) == DATA_KEY
+    return refused.value.message

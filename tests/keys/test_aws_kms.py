@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.errors import (
     AnswerNotTrusted,
     CannotUnwrap,
@@ -22,14 +21,20 @@ from fedenclave.keys.errors import (
 from fedenclave.keys.locations import Access, open_keys
 from fedenclave.keys.provider import KeyProvider, KeyState
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
-from tests.keys.fake_service import HANG, FakeService, Request, serving
+from tests.keys.events import read_events
+from tests.keys.fake_service import (
+    DATA_KEY,
+    HANG,
+    USE,
+    FakeService,
+    Request,
+    serving,
+)
 
 pytest.importorskip("boto3", reason="boto3 is not installed: pip install '.[aws]'")
 
-DATA_KEY = bytes(range(32))
 SECRET = "not-a-real-secret-access-key"
 ACCOUNT = "arn:aws:kms:eu-central-1:123456789012"
-USE = {"subject": "dataset a", "context": "a"}
 
 
 @pytest.fixture
@@ -49,11 +54,6 @@ def moto() -> Iterator[str]:
     host, port = running.get_host_and_port()
     yield f"http://{host}:{port}"
     running.stop()
-
-
-@pytest.fixture
-def audit(tmp_path: Path) -> Path:
-    return tmp_path / "events"
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_every_step_is_an_event_without_secrets(keys: KeyProvider, audit: Path) 
     keys.create("node")
     keys.unwrap(keys.wrap(DATA_KEY, "node", **USE), **USE)
     assert [event["event"] for event in read_events(audit)] == [
-        *("key-created", "key-wrapped", "key-unwrapped"),
+        *("change-begun", "key-created", "key-wrapped", "key-unwrapped"),
     ]
     text = audit.read_text()
     assert SECRET not in text

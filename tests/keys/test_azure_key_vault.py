@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from fedenclave.demo.certificates import make_server_certificate
-from fedenclave.keys.audit import AuditLog, read_events
+from fedenclave.keys.audit import AuditLog
 from fedenclave.keys.errors import (
     AnswerNotTrusted,
     CannotUnwrap,
@@ -32,14 +32,20 @@ from fedenclave.keys.stored_keys import StoredKeys
 from fedenclave.keys.wrapping import bound_bytes
 from fedenclave.protocol.digests import sha256
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
-from tests.keys.fake_service import HANG, FakeService, Request, serving
+from tests.keys.fake_service import (
+    DATA_KEY,
+    HANG,
+    USE,
+    FakeService,
+    Request,
+    refused_unwrapping,
+    serving,
+)
 
 pytest.importorskip("azure.keyvault.keys", reason="not installed: pip install '.[azure]'")
 from fedenclave.keys.azure_key_vault import AzureKeyVault
 
-DATA_KEY = bytes(range(32))
 TOKEN = "secret-bearer-token"
-USE = {"subject": "dataset a", "context": "a"}
 OAEP = padding.OAEP(mgf=padding.MGF1(SHA256()), algorithm=SHA256(), label=None)
 NOW = 1_800_000_000
 
@@ -144,11 +150,6 @@ def vault(pair: rsa.RSAPrivateKey, tls: tuple[Path, Path, Path]) -> Iterator[Fak
     with serving(fake, tls[1:]):
         fake.answer.url = fake.url  # type: ignore[attr-defined]
         yield fake
-
-
-@pytest.fixture
-def audit(tmp_path: Path) -> Path:
-    return tmp_path / "events"
 
 
 class Clock:
@@ -285,18 +286,10 @@ def test_every_answer_but_the_right_one_is_an_error_and_a_hint(
     answer: tuple[int, Any] | None,
     error: type[FedEnclaveError],
 ) -> None:
-    keys.create("node")
-    wrapped = keys.wrap(DATA_KEY, "node", **USE)
-    vault.failures["/unwrapkey"] = answer
-    with pytest.raises(error, match="cannot unwrap with key node-v1") as refused:
-        keys.unwrap(wrapped, **USE)
-    assert type(refused.value) is error
-    assert refused.value.hint
-    assert TOKEN not in str(refused.value)
+    message = refused_unwrapping(keys, vault, ("/unwrapkey", answer), error, audit)
+    assert "cannot unwrap with key node-v1" in message
+    assert TOKEN not in message
     assert TOKEN not in audit.read_text()
-    assert read_events(audit)[-1]["event"] == "unwrap-refused"
-    vault.failures.clear()
-    assert keys.unwrap(wrapped, **USE) == DATA_KEY
 
 
 def test_a_name_that_key_vault_does_not_take_is_refused_here(keys: KeyProvider) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.errors import (
     CannotUnwrap,
     KeyDestroyed,
@@ -23,6 +22,7 @@ from fedenclave.keys.provider import KeyState, WrappedKey
 from fedenclave.protocol.digests import sha256
 from fedenclave.protocol.errors import ConfigurationError
 from tests.keys.conftest import CHEAP, PASSPHRASE
+from tests.keys.events import read_events
 
 DATA_KEY = bytes(range(32))
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from fedenclave.keys import durable
-from fedenclave.keys.audit import MAX_VALUE, AuditLog, read_events
-from fedenclave.keys.errors import KeyDestroyed, KeysRefused, WrongPassphrase
+from fedenclave.keys.audit import MAX_VALUE, AuditLog
+from fedenclave.keys.errors import KeyDestroyed, KeysRefused, NotRecorded, WrongPassphrase
 from fedenclave.keys.keyring import Keyring, audit_path, create_keyring, open_keyring
 from fedenclave.keys.provider import KeyState, WrappedKey
 from fedenclave.protocol.errors import ConfigurationError
 from tests.keys.conftest import CHEAP, PASSPHRASE
+from tests.keys.events import read_events
 
 DATA_KEY = bytes(range(32))
 
@@ -114,7 +115,7 @@ def test_a_change_that_is_done_and_not_told_of_is_on_record_and_says_so(
 
     def record(log: AuditLog, event: str, **facts: str | int) -> None:
         if event == "key-destroyed":
-            raise KeysRefused("no space left")
+            raise NotRecorded("no space left")
         really(log, event, **facts)
 
     monkeypatch.setattr(AuditLog, "record", record)
@@ -123,6 +124,28 @@ def test_a_change_that_is_done_and_not_told_of_is_on_record_and_says_so(
     assert [version.state for version in keyring.versions()] == [KeyState.DESTROYED]
     last = read_events(audit_path(path))[-1]
     assert (last["event"], last["change"]) == ("change-begun", "key-destroyed")
+
+
+def test_every_refusal_is_an_event_with_its_reason(keyring: Keyring, path: Path) -> None:
+    refused = (
+        ("create", lambda: keyring.create("node")),
+        ("create", lambda: keyring.create("no/name")),
+        ("rotate", lambda: keyring.rotate("other")),
+        ("rotate", lambda: keyring.rotate("node", expires=1)),
+        ("wrap", lambda: keyring.wrap(DATA_KEY, "other", subject="a", context="c")),
+        ("destroy", lambda: keyring.destroy("node", 7)),
+    )
+    for step, call in refused:
+        with pytest.raises(KeysRefused) as error:
+            call()
+        event = read_events(audit_path(path))[-1]
+        assert (event["event"], event["why"]) == (f"{step}-refused", error.value.message)
+
+
+def test_a_refusal_that_cannot_be_recorded_still_says_why(keyring: Keyring, path: Path) -> None:
+    without_audit(path)
+    with pytest.raises(NotRecorded, match="node exists already; and this refusal is not on record"):
+        keyring.create("node")
 
 
 def test_a_hostile_heads_names_take_no_room_in_the_audit_log(keyring: Keyring, path: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.backup import restore_backup, write_backup
 from fedenclave.keys.errors import (
     CannotUnwrap,
@@ -36,6 +35,7 @@ from fedenclave.protocol.codec import encode
 from fedenclave.protocol.digests import sha256
 from fedenclave.protocol.errors import ConfigurationError
 from tests.keys.conftest import CHEAP, PASSPHRASE
+from tests.keys.events import read_events
 
 DATA_KEY = bytes(range(32))
 DAY = 86_400
@@ -164,8 +164,9 @@ def test_a_backup_opens_by_its_own_passphrase_and_gives_the_keys_back(
     assert restore_backup(backup, OWN, restored, b"new", cost=CHEAP) == 1
     assert open_keyring(restored, b"new").unwrap(wrapped, **USE) == DATA_KEY
     kinds = [event["event"] for event in read_events(audit_path(path))]
-    assert kinds[-1] == "keyring-backed-up"
-    assert read_events(audit_path(restored))[0]["event"] == "keyring-restored"
+    assert kinds[-2:] == ["change-begun", "keyring-backed-up"]
+    kinds = [event["event"] for event in read_events(audit_path(restored))]
+    assert kinds[:2] == ["change-begun", "keyring-restored"]
 
 
 def test_nothing_is_written_over_by_a_backup_or_a_restoration(keyring: Keyring, path: Path) -> None:
@@ -199,6 +200,14 @@ def test_half_a_backup_a_wrong_passphrase_or_mode_restores_nothing(
     assert not restored.exists()
 
 
+def test_a_guess_at_a_keyrings_passphrase_is_an_event_also_where_a_backup_is_asked_for(
+    keyring: Keyring, path: Path
+) -> None:
+    with pytest.raises(WrongPassphrase):
+        write_backup(path, b"guess", path.with_name("backup"), OWN, cost=CHEAP)
+    assert read_events(audit_path(path))[-1]["event"] == "passphrase-refused"
+
+
 def test_a_backup_without_a_record_is_none(keyring: Keyring, path: Path) -> None:
     audit_path(path).unlink()
     audit_path(path).mkdir()
@@ -216,7 +225,8 @@ from fedenclave.keys.errors import KeysRefused
 from fedenclave.keys.keyring_file import Cost
 path = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+path.with_name("keyring.audit.jsonl").unlink()  # so that what is announced still fits
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
 try:
     cost = Cost(memory_kib=64, passes=1, lanes=1)
     write_backup(path, b"correct horse", path.with_name("backup"), b"own", cost=cost)

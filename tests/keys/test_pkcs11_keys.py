@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import _ssl
-import ctypes
 import itertools
 import os
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fedenclave.keys.audit import read_events
+from fedenclave.keys.audit import AuditLog
 from fedenclave.keys.errors import (
     CannotUnwrap,
     KeyDestroyed,
@@ -21,15 +19,12 @@ from fedenclave.keys.errors import (
     KeysRefused,
     NoSuchKey,
     NotAllowed,
-    WrongPin,
+    NotRecorded,
 )
 from fedenclave.keys.locations import Access, open_keys
-from fedenclave.keys.pkcs11_signing import make_signer
-from fedenclave.keys.pkcs11_token import open_token
-from fedenclave.keys.pkcs11_uri import TokenUri
 from fedenclave.keys.provider import KeyProvider, KeyState
-from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
-from tests.keys.softhsm import PIN, SoftToken, soft_token
+from tests.keys.events import read_events
+from tests.keys.softhsm import PIN, SoftToken
 
 DATA_KEY = bytes(range(32))
 USE = {"subject": "dataset a", "context": "a"}
@@ -52,11 +47,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def audit(tmp_path: Path) -> Path:
-    return tmp_path / "events"
 
 
 def opened(token: SoftToken, audit: Path, clock: Clock) -> KeyProvider:
@@ -228,8 +218,8 @@ def test_every_step_is_an_event_and_none_holds_a_secret(
         keys.unwrap(wrapped, **USE)
     events = read_events(audit)
     assert [event["event"] for event in events] == [
-        *("key-created", "key-wrapped", "key-unwrapped", "key-rotated"),
-        *("key-destroying", "key-destroyed", "unwrap-refused"),
+        *("change-begun", "key-created", "key-wrapped", "key-unwrapped"),
+        *("change-begun", "key-rotated", "change-begun", "key-destroyed", "unwrap-refused"),
     ]
     assert {(e["provider"], e["place"], e["key"]) for e in events} == {
         ("pkcs11", "pkcs11:token=node", name)
@@ -251,9 +241,41 @@ def test_no_key_of_a_token_is_used_without_a_record(
     audit.mkdir()
     with pytest.raises(KeysRefused, match="cannot write the audit event key-wrapped"):
         keys.wrap(DATA_KEY, name, **USE)
-    with pytest.raises(KeysRefused, match="cannot write the audit event"):
-        keys.destroy(name, 1)
+    for change in (
+        lambda: keys.create(f"{name}-other"),
+        lambda: keys.rotate(name),
+        lambda: keys.destroy(name, 1),
+    ):
+        with pytest.raises(NotRecorded, match="cannot write the audit event change-begun"):
+            change()
     assert [v.version for v in keys.versions() if v.key == name] == [1, 2]
+    assert not [v for v in keys.versions() if v.key == f"{name}-other"]
+
+
+@pytest.mark.parametrize("event", ["key-created", "key-rotated", "key-destroyed"])
+def test_a_change_in_a_token_that_is_not_told_of_was_announced(
+    keys: KeyProvider, audit: Path, name: str, event: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = AuditLog.record
+
+    def record(log: AuditLog, told: str, **facts: str | int) -> None:
+        if told == event:
+            raise NotRecorded("no space left")
+        really(log, told, **facts)
+
+    if event != "key-created":
+        keys.create(name)
+        keys.rotate(name)
+    monkeypatch.setattr(AuditLog, "record", record)
+    change = {"key-created": keys.create, "key-rotated": keys.rotate}.get(
+        event, lambda of: keys.destroy(of, 1)
+    )
+    with pytest.raises(NotRecorded, match=f"{event}: it is done, and only its announcement"):
+        change(name)
+    there = [v.version for v in keys.versions() if v.key == name]
+    assert there == {"key-created": [1], "key-rotated": [1, 2, 3], "key-destroyed": [2]}[event]
+    last = read_events(audit)[-1]
+    assert (last["event"], last["change"], last["key"]) == ("change-begun", event, name)
 
 
 def test_threads_share_a_session_and_processes_do_not(
@@ -271,111 +293,3 @@ def test_threads_share_a_session_and_processes_do_not(
     monkeypatch.setattr("fedenclave.keys.pkcs11_token.os.getpid", lambda: here + 1)
     with pytest.raises(KeysRefused, match="another process has opened it"):
         keys.wrap(DATA_KEY, name, **USE)
-
-
-def test_a_wrong_pin_is_tried_once_and_stands_in_no_message(tmp_path: Path) -> None:
-    token = soft_token("other")  # one that this process is not logged in to
-    wrong = tmp_path / "pin"
-    wrong.write_text("some-wrong-pin")
-    wrong.chmod(0o600)
-    uri = replace(TokenUri.parse(token.uri()), pin_file=wrong)
-    with pytest.raises(WrongPin, match="does not take the PIN") as refused:
-        open_token(uri)
-    assert "locks after a few wrong ones" in refused.value.hint
-    assert "some-wrong-pin" not in str(refused.value)
-    wrong.chmod(0o640)
-    with pytest.raises(ConfigurationError, match=r"PIN file .* has mode 0640"):
-        open_token(uri)
-
-
-def test_a_locked_token_is_told_from_a_wrong_pin(
-    token: SoftToken, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import pkcs11
-
-    locked = pkcs11.TokenFlag.USER_PIN_LOCKED
-
-    class Token:
-        label, serial, manufacturer_id, model, flags = "node", b"1", "", "", locked
-
-        def open(self, **_: object) -> None:
-            pytest.fail("a PIN was tried")
-
-    class Library:
-        def get_tokens(self) -> list[Token]:
-            return [Token()]
-
-    monkeypatch.setattr(pkcs11, "lib", lambda _: Library())
-    with pytest.raises(WrongPin, match="is locked") as refused:
-        open_token(TokenUri.parse(token.uri()))
-    assert "nothing was tried now" in refused.value.hint
-
-
-def test_without_a_file_and_a_terminal_nobody_is_asked_for_a_pin(token: SoftToken) -> None:
-    uri = replace(TokenUri.parse(token.uri()), pin_file=None)
-    with pytest.raises(ConfigurationError, match="nothing says where the PIN"):
-        open_token(uri)
-    open_token(uri, lambda _: PIN.encode()).close()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"token": "none"}, "has 0 tokens that are pkcs11:token=none"),
-        ({"serial": "0"}, "has 0 tokens"),
-        ({"module": Path("/nowhere.so")}, "cannot be loaded as a PKCS #11 library"),
-        ({"module": Path("/etc/passwd")}, "cannot be loaded as a PKCS #11 library"),
-        ({"pin_file": Path("/nowhere")}, "cannot read the PIN file /nowhere"),
-        ({"module": None}, "nothing says which library"),
-    ],
-)
-def test_what_is_not_there_is_named(
-    token: SoftToken, changes: dict[str, object], message: str
-) -> None:
-    uri = replace(TokenUri.parse(token.uri()), **changes)  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match=message) as refused:
-        open_token(uri)
-    assert refused.value.hint
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("pkcs11:", "names no token"),
-        ("pkcs11:object=a", "names no token"),
-        ("pkcs11:token=a;token=b", "'token' twice"),
-        ("pkcs11:token=a;slot-id=1", "'slot-id' that is not understood"),
-        ("pkcs11:token=a?pin-value=12345", "holds a PIN"),
-        ("pkcs11:token=a?pin-source=pin", "want an absolute path"),
-        ("pkcs11:token=a?module-path=x.so", "want an absolute path"),
-        ("pkcs11:token=%ff", "token is not UTF-8"),
-        ("pkcs11:token=a;type=cert", "no key"),
-    ],
-)
-def test_a_uri_that_is_not_understood_is_refused(text: str, message: str) -> None:
-    with pytest.raises(FedEnclaveError, match=message) as refused:
-        TokenUri.parse(text)
-    assert "12345" not in str(refused.value)
-
-
-def test_a_uri_is_read_as_rfc_7512_writes_it() -> None:
-    uri = TokenUri.parse(
-        "pkcs11:token=my%20token;object=a%3Bb?module-path=/x.so&pin-source=file:/pin"
-    )
-    assert uri == TokenUri(
-        token="my token", object="a;b", module=Path("/x.so"), pin_file=Path("/pin")
-    )
-
-
-def test_a_tokens_library_leaves_no_error_for_a_tls_connection_of_the_same_thread() -> None:
-    """SoftHSM leaves "no such engine" in the queue that ssl reads, and a round was lost by it."""
-    libcrypto = ctypes.CDLL(_ssl.__file__)
-    peek = getattr(libcrypto, "ERR_peek_error", None)
-    if peek is None:
-        pytest.skip("this Python's ssl has its OpenSSL inside, where no token's library finds it")
-    peek.restype = ctypes.c_ulong
-    token = soft_token("node")
-    signer = make_signer(token.uri("leaves-no-error"))
-    assert peek() == 0
-    signer.sign(b"text")
-    assert peek() == 0

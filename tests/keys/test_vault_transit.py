@@ -13,7 +13,6 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.errors import (
     AnswerNotTrusted,
     CannotUnwrap,
@@ -27,13 +26,19 @@ from fedenclave.keys.locations import Access, open_keys
 from fedenclave.keys.provider import KeyProvider, KeyState
 from fedenclave.keys.wrapping import bound_bytes
 from fedenclave.protocol.errors import ConfigurationError, FedEnclaveError
-from tests.keys.fake_service import HANG, FakeService, Request, serving
+from tests.keys.fake_service import (
+    DATA_KEY,
+    HANG,
+    USE,
+    FakeService,
+    Request,
+    refused_unwrapping,
+    serving,
+)
 
 pytest.importorskip("hvac", reason="hvac is not installed: pip install '.[vault]'")
 
-DATA_KEY = bytes(range(32))
 TOKEN = "s.secret-token"
-USE = {"subject": "dataset a", "context": "a"}
 
 
 class Transit:
@@ -116,11 +121,6 @@ def vault(transit: Transit, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSer
     monkeypatch.setenv("VAULT_TOKEN", TOKEN)
     with serving(FakeService(transit)) as fake:
         yield fake
-
-
-@pytest.fixture
-def audit(tmp_path: Path) -> Path:
-    return tmp_path / "events"
 
 
 @pytest.fixture
@@ -236,18 +236,10 @@ def test_every_answer_but_the_right_one_is_an_error_and_a_hint(
     error: type[FedEnclaveError],
     message: str,
 ) -> None:
-    keys.create("node")
-    wrapped = keys.wrap(DATA_KEY, "node", **USE)
-    vault.failures["/decrypt/node"] = answer
-    with pytest.raises(error, match=message) as refused:
-        keys.unwrap(wrapped, **USE)
-    assert refused.value.hint
-    assert type(refused.value) is error
-    assert TOKEN not in str(refused.value)
-    assert read_events(audit)[-1]["event"] == "unwrap-refused"
+    said = refused_unwrapping(keys, vault, ("/decrypt/node", answer), error, audit)
+    assert message in said
+    assert TOKEN not in said
     assert TOKEN not in audit.read_text()
-    vault.failures.clear()
-    assert keys.unwrap(wrapped, **USE) == DATA_KEY
 
 
 def test_a_vault_that_hangs_is_waited_for_no_longer_than_is_said(

@@ -15,7 +15,6 @@ from fedenclave.datasets.node_data import NodeData
 from fedenclave.datasets.source import LocalFiles
 from fedenclave.datasets.writer import Options, seal
 from fedenclave.demo.certificates import make_server_certificate
-from fedenclave.keys.audit import read_events
 from fedenclave.keys.keyring import create_keyring, open_keyring
 from fedenclave.node.approvals import AppApprovals
 from fedenclave.node.check import check
@@ -27,6 +26,7 @@ from fedenclave.protocol.attestation_policy import AttestationPolicy
 from fedenclave.protocol.digests import Digest, sha256, to_text
 from fedenclave.protocol.errors import ConfigurationError
 from tests.keys.conftest import CHEAP, PASSPHRASE
+from tests.keys.events import read_events
 from tests.keys.softhsm import soft_token
 from tests.node.apps import bundle
 
@@ -252,7 +252,7 @@ def test_keys_that_are_in_no_keyring_are_not_asked_for(sealed: Path) -> None:
     assert found.state is State.OK
     assert "vault, were not asked for" in found.found
     events = {each["event"] for each in read_events(sealed / "keys.audit.jsonl")}
-    assert events == {"signing-key-created"}
+    assert events == {"change-begun", "signing-key-created"}
 
 
 def test_each_thing_that_is_wrong_with_the_data_is_said(sealed: Path) -> None:
